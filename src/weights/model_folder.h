@@ -1,0 +1,34 @@
+// Where a model's files come from: a hub-format folder, the hub's local cache, or the model built into the program.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "base/mapped_file.h"
+
+namespace qwill {
+
+class ModelFolder {
+ public:
+  // model: "" for the built-in model, a folder, or a hub name ("Qwen/Qwen3-8B-Base") found in the local hub cache
+  // (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface). Throws Error(invalid) that says what was looked for where.
+  // The environment is read by the caller: hub_cache names the cache's folder, may be empty.
+  static ModelFolder find(const std::string& model, const std::string& hub_cache);
+
+  // The file, or nothing if there is none. Throws Error(io) if it is there and cannot be opened.
+  std::optional<MappedFile> open_if_present(std::string_view file) const;
+  // Throws Error(invalid) "FOLDER: no FILE" with what to do.
+  MappedFile open(std::string_view file) const;
+  // A JSON file; errors say which file.
+  Json open_json(std::string_view file) const;
+  // For messages: the folder's path, or "the built-in model".
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  std::string path_;  // empty: built in
+};
+
+}  // namespace qwill
