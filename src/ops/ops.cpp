@@ -1,0 +1,90 @@
+#include "ops/ops.h"
+
+#include "base/error.h"
+
+namespace qwill {
+namespace {
+
+void check_norm(const Norm& norm, int64_t size) {
+  CHECK(norm.weight && norm.weight->rows == 1 && norm.weight->cols == size, "norm weight has the size of its input");
+}
+
+}  // namespace
+
+Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) {
+  CHECK(!sources.empty(), "a weight has sources");
+  for (const WeightSource& source : sources) {
+    CHECK(source.data && source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
+    CHECK(source.dtype == DType::f32 || source.dtype == DType::bf16 || source.dtype == DType::f16,
+          "weights are f32, bf16 or f16");
+  }
+  CHECK(use != WeightUse::vector || (sources.size() == 1 && sources[0].rows == 1), "a vector is one row");
+  CHECK(shard.world == 1 && shard.rank == 0, "one rank for now");
+  return do_place(sources, use, compute, shard);
+}
+
+void Ops::begin_step(const Batch& batch, const RopeSettings& rope) {
+  const auto rows = static_cast<size_t>(batch.num_rows()), sequences = static_cast<size_t>(batch.num_sequences());
+  CHECK(batch.positions.size() == rows && batch.slots.size() == rows && batch.draw_source.size() == rows,
+        "a batch has one position, slot and source per row");
+  CHECK(batch.row_begin.size() == sequences + 1 && batch.rope.size() == sequences &&
+            batch.cache_namespace.size() == sequences && batch.adapter.size() == sequences &&
+            batch.page_table.size() == sequences * static_cast<size_t>(batch.max_pages),
+        "a batch has its per-sequence fields");
+  CHECK(batch.row_begin.front() == 0 && batch.row_begin.back() == batch.num_rows(), "row_begin spans the rows");
+  for (size_t s = 0; s < sequences; ++s) {
+    CHECK(batch.row_begin[s] <= batch.row_begin[s + 1], "row_begin ascends");
+    CHECK(!rope[static_cast<size_t>(batch.rope[s])].inv_freq.empty(), "the sequence's rope setting exists");
+  }
+  do_begin_step(batch, rope);
+}
+
+Tensor Ops::embed(const Batch& batch, const Weight& table) {
+  for (const int32_t token : batch.tokens) CHECK(token >= 0 && token < table->rows, "token id is a row of the table");
+  return do_embed(batch, *table);
+}
+
+Tensor Ops::norm_linear(const Tensor& x, const Norm& norm, const Weight& weight) {
+  check_norm(norm, x.cols);
+  CHECK(weight->cols == x.cols, "norm_linear: columns agree");
+  return do_norm_linear(x, norm, *weight);
+}
+
+void Ops::linear_add(Tensor& x, const Tensor& a, const Weight& weight) {
+  CHECK(weight->cols == a.cols && weight->rows == x.cols && a.rows == x.rows, "linear_add: shapes agree");
+  do_linear_add(x, a, *weight);
+}
+
+Tensor Ops::norm_gated_mlp(const Tensor& x, const Norm& norm, const Weight& gate_up) {
+  check_norm(norm, x.cols);
+  CHECK(gate_up->cols == x.cols && gate_up->rows % 2 == 0, "norm_gated_mlp: shapes agree");
+  return do_norm_gated_mlp(x, norm, *gate_up);
+}
+
+Tensor Ops::attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const LayerKv& kv) {
+  const KvGeometry& g = *kv.geometry;
+  check_norm(q_norm, g.head_dim);
+  check_norm(k_norm, g.head_dim);
+  const int64_t heads = qkv.cols / g.head_dim - 2 * g.num_kv_heads;
+  CHECK(qkv.rows == batch.num_rows() && qkv.cols % g.head_dim == 0 && heads > 0 && heads % g.num_kv_heads == 0,
+        "attend: shapes agree");
+  return do_attend(qkv, q_norm, k_norm, batch, kv);
+}
+
+void Ops::moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
+  check_norm(norm, x.cols);
+  CHECK(moe.num_experts > 0 && moe.num_experts_per_tok > 0 && moe.num_experts_per_tok <= moe.num_experts,
+        "moe_add: experts per token");
+  CHECK(moe.router->rows == moe.num_experts && moe.router->cols == x.cols, "moe_add: router shape");
+  CHECK(moe.gate_up->cols == x.cols && moe.gate_up->rows % (2 * moe.num_experts) == 0 &&
+            moe.down->rows == moe.num_experts * x.cols && 2 * moe.down->cols * moe.num_experts == moe.gate_up->rows,
+        "moe_add: expert shapes");
+  do_moe_add(x, norm, moe);
+}
+
+Tensor Ops::take_rows(const Tensor& x, std::span<const int32_t> rows) {
+  for (const int32_t row : rows) CHECK(row >= 0 && row < x.rows, "take_rows: row exists");
+  return do_take_rows(x, rows);
+}
+
+}  // namespace qwill

@@ -1,0 +1,130 @@
+// The op set: every step of the model's maths as a virtual call, and the whole contract between the model and a
+// backend. Letters in shapes: T rows, C hidden, H heads, KV kv heads, D head_dim, F intermediate, V vocabulary,
+// E experts, R logit rows. What each op must equal is written as plain loops in ops/reference.cpp.
+//
+// Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
+// with Compute::bf16, the activations that meet it are rounded to bf16 just before the product, and nowhere else.
+//
+// Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
+// the same bits whatever else is in the batch, however it was chunked, however many threads run.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ops/batch.h"
+#include "ops/paged_kv.h"
+#include "ops/rope.h"
+#include "ops/sampling.h"
+#include "tensor/tensor.h"
+
+namespace qwill {
+
+enum class Compute : uint8_t { f32, bf16 };
+
+// Rows of one stored matrix: row-major [rows, cols], any alignment, alive as long as the weight.
+struct WeightSource {
+  const void* data = nullptr;
+  DType dtype = DType::bf16;  // f32, bf16 or f16
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+// What a placed weight is for.
+enum class WeightUse : uint8_t {
+  matrix,  // operand of a product; may be gathered from as well (a tied embedding is one weight)
+  vector,  // a norm's scale, kept in f32
+};
+
+// The slice of a weight that this rank owns. One rank owns everything for now.
+struct Shard {
+  enum class Axis : uint8_t { none, rows, cols };
+  Axis axis = Axis::none;
+  int32_t rank = 0;
+  int32_t world = 1;
+};
+
+// A weight where the backend wants it. Only the backend knows how.
+struct PlacedWeight {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  virtual ~PlacedWeight() = default;
+};
+using Weight = std::shared_ptr<const PlacedWeight>;
+
+// A root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467): y = x / sqrt(mean(x^2) + eps) * weight.
+struct Norm {
+  Weight weight;
+  float eps = 1e-6f;
+};
+
+// A mixture-of-experts layer's weights.
+struct MoeWeights {
+  Weight router;   // [E, C], f32 product whatever the compute dtype
+  Weight gate_up;  // [E * 2F, C]: gate then up rows of expert 0, of expert 1, …
+  Weight down;     // [E * C, F]
+  int64_t num_experts = 0;
+  int64_t num_experts_per_tok = 0;
+  bool norm_topk_prob = false;  // divide the chosen probabilities by their sum
+};
+
+// Shapes are checked here, once, before dispatch. Results are views into a step arena that the Ops owns: valid until
+// the next begin_step.
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
+  Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
+  // Memory for a cache, every value finite (unwritten slots are read as masked entries).
+  virtual PagedKv allocate_kv(const KvGeometry& geometry) = 0;
+  virtual void free_kv(PagedKv& kv) = 0;
+
+  // Starts a step: checks the batch, drops the last step's results, prepares what all layers share.
+  void begin_step(const Batch& batch, const RopeSettings& rope);
+
+  // x[t] = table[tokens[t]]: [T, C] f32.
+  Tensor embed(const Batch& batch, const Weight& table);
+  // y = norm(x) W^T: [T, N] f32.
+  Tensor norm_linear(const Tensor& x, const Norm& norm, const Weight& weight);
+  // x += a W^T, in place.
+  void linear_add(Tensor& x, const Tensor& a, const Weight& weight);
+  // silu(g) * u with [g | u] = norm(x) W^T, W = [2F, C]: [T, F].
+  Tensor norm_gated_mlp(const Tensor& x, const Norm& norm, const Weight& gate_up);
+  // Per head: norm and rotate queries and keys, store keys and values to their slots, then causal attention over the
+  // sequence's pages, scaled by D^-0.5: qkv [T, (H + 2 KV) D] -> [T, H D].
+  //
+  // One formula for every row, prefill or decode (bits depend on it): keys in tiles of kTileKeys at absolute positions;
+  // per tile m = max of scores, p = exp(score - m), l = sum p, o = sum p v, each from a fresh start; tiles merged in
+  // order to groups of kGroupTiles, groups merged in order; merge(a, b): m = max(a.m, b.m), l = a.l e^(a.m-m) +
+  // b.l e^(b.m-m), o likewise; result o / l. Masked entries add exact zeros.
+  Tensor attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const LayerKv& kv);
+  // x += sum over the chosen experts e, ascending, of weight_e * down_e(silu(gate_e h) * up_e h), h = norm(x).
+  // Probabilities: softmax over all router logits in f32; the num_experts_per_tok largest (ties: the lower id).
+  void moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe);
+  // Row r of the result is x[rows[r]].
+  Tensor take_rows(const Tensor& x, std::span<const int32_t> rows);
+  // Draws one token per row of logits (ops/sampling.h). V columns from `num_drawable` on are padding and never drawn.
+  virtual std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) = 0;
+
+  // The tensor's values on the host, valid until the next begin_step.
+  virtual std::span<const float> to_host(const Tensor& tensor) = 0;
+  // Bytes that placed weights occupy beyond the sources they point into.
+  virtual int64_t owned_weight_bytes() const = 0;
+
+ protected:
+  virtual Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) = 0;
+  virtual void do_begin_step(const Batch& batch, const RopeSettings& rope) = 0;
+  virtual Tensor do_embed(const Batch& batch, const PlacedWeight& table) = 0;
+  virtual Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& weight) = 0;
+  virtual void do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& weight) = 0;
+  virtual Tensor do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) = 0;
+  virtual Tensor do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                           const LayerKv& kv) = 0;
+  virtual void do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) = 0;
+  virtual Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) = 0;
+};
+
+}  // namespace qwill

@@ -1,0 +1,45 @@
+// The paged key/value cache: its geometry. How a page lies in memory is the backend's affair (cpu/kv_layout.h).
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace qwill {
+
+// Keys per attention tile. Part of the attention formula (ops.h, attend): changing it changes bits.
+constexpr int64_t kTileKeys = 128;
+// Tiles merged in order to a group before groups are merged in order.
+constexpr int64_t kGroupTiles = 8;
+
+struct KvGeometry {
+  int64_t num_layers = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t page_size = 64;  // tokens; divides kTileKeys
+  int64_t num_pages = 0;
+  DType dtype = DType::f32;
+
+  // Bytes of one token's keys and values in all layers.
+  int64_t token_bytes() const { return 2 * num_layers * num_kv_heads * head_dim * dtype_bytes(dtype); }
+  int64_t total_bytes() const { return token_bytes() * page_size * num_pages; }
+};
+
+// One layer's slice of the cache.
+struct LayerKv {
+  const KvGeometry* geometry = nullptr;
+  void* data = nullptr;  // the layer's pages
+};
+
+// The cache of all layers; the memory belongs to the Ops that allocated it.
+struct PagedKv {
+  KvGeometry geometry;
+  void* data = nullptr;
+
+  LayerKv operator[](int64_t layer) const {
+    const int64_t layer_bytes = geometry.total_bytes() / geometry.num_layers;
+    return {&geometry, static_cast<char*>(data) + layer * layer_bytes};
+  }
+};
+
+}  // namespace qwill

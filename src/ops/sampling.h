@@ -1,0 +1,58 @@
+// Drawing a token from a row of logits.
+//
+// Order: repetition penalty, presence and frequency penalties, bias; temperature; top-k, top-p, min-p; draw. Log-
+// probabilities are of the raw distribution over all V columns, before any of these. Ties go to the lowest id.
+//
+// Randomness is counter-based (Philox4x32-10, Salmon et al. 2011), keyed by (seed, choice) and counted by (position,
+// token id): each token of the vocabulary has its own uniform number, and the draw is the largest of
+// logit / temperature + Gumbel noise among the tokens that survived. So a draw depends on the request alone, and is
+// the same after preemption, in another order or in another process.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace qwill {
+
+struct SamplingRow {
+  double temperature = 0;  // 0: greedy
+  int64_t top_k = 0;       // 0: off
+  double top_p = 1;
+  double min_p = 0;
+  double repetition_penalty = 1;  // prompt and output count (Keskar et al. 2019, arXiv:1909.05858)
+  double presence_penalty = 0;    // output counts
+  double frequency_penalty = 0;   // output counts
+  std::span<const std::pair<int32_t, float>> logit_bias;
+  std::span<const int32_t> banned;  // ids that must not be drawn (end tokens, where they are to be ignored)
+  std::span<const int32_t> prompt;  // ids, read only where a penalty is set
+  std::span<const int32_t> output;
+  uint64_t seed = 0;
+  uint32_t choice = 0;     // which of the n answers to one prompt
+  uint64_t position = 0;   // of the drawn token in its sequence
+  int32_t num_logprobs = -1;  // -1: none; 0: of the drawn token; k: of the k most likely as well
+};
+
+struct TokenLogprob {
+  int32_t id;
+  float logprob;  // nats
+};
+
+struct Draw {
+  int32_t id = 0;
+  float logprob = 0;              // of the drawn token, if asked for
+  std::vector<TokenLogprob> top;  // descending
+};
+
+// The plain meaning of Ops::sample for one row of V logits, of which num_drawable may be drawn. If every drawable token
+// is banned, or all logits are NaN, the draw is the lowest drawable id.
+Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable);
+
+// Uniform in (0, 1), 24 bits: Philox4x32-10 with key (seed) and counter (position, choice, token / 4), word token % 4.
+float philox_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t token);
+
+// log(sum(exp(logits))) with double sums.
+double log_sum_exp(std::span<const float> logits);
+
+}  // namespace qwill
