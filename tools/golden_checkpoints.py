@@ -115,7 +115,12 @@ def make_weights(spec: Spec) -> dict[str, np.ndarray]:
         weights["lm_head.weight"] = matrix(spec.vocab, hidden, 3.0)
     elif spec.stray_lm_head == "same":
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-    return weights
+    elif spec.stray_lm_head == "only":
+        weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
+    return {
+        spec.prefix + name.removeprefix("model.") if name.startswith("model.") else name: values
+        for name, values in weights.items()
+    }
 
 
 def _store(spec: Spec, values: np.ndarray) -> Tensor:

@@ -47,10 +47,11 @@ class Spec:
     spelling: Spelling = "v4"
     rope_scaling: dict[str, Any] | None = None
     omit: tuple[str, ...] = ()  # keys left out of config.json
-    config_extra: dict[str, Any] = field(default_factory=dict)
+    config_extra: dict[str, Any] = field(default_factory=dict)  # keys added or overwritten, last
     moe: Moe | None = None
     shards: int = 1
-    stray_lm_head: Literal["none", "same", "different"] = "none"  # a head stored in spite of tied
+    stray_lm_head: Literal["none", "same", "different", "only"] = "none"  # a head stored in spite of tied
+    prefix: str = "model."  # of every tensor but the head
     seq_lens: tuple[int, ...] = (1, 2, 7, 33, 64, 128, 129, 160)
     num_rows: int | None = None  # logit rows kept, evenly spread; None: all
     seed: int = 0
@@ -142,4 +143,26 @@ MOE = [
          seq_lens=YARN_LENS, moe=Moe(experts=8, top_k=4, intermediate=24)),
 ]
 
-SPECS = DENSE + YARN + MOE
+TINY = (1, 2, 7, 20, 33)
+
+# How a checkpoint may be written down, on the smallest model there is.
+WRITTEN = [
+    Spec("both-spellings", "old and new keys disagree: rope_parameters and dtype win over rope_theta and torch_dtype",
+         hidden=64, layers=1, heads=2, kv_heads=1, head_dim=32, intermediate=64, vocab=64, theta=5000000, spelling="v5",
+         config_extra={"rope_theta": 10000, "rope_scaling": {}, "torch_dtype": "float32"}, seq_lens=TINY),
+    Spec("both-moe", "disagreeing keys: rope_scaling hides rope_parameters, num_local_experts wins over num_experts, "
+         "original_max_position_embeddings beside rope_scaling wins over the one in it",
+         hidden=64, layers=1, heads=2, kv_heads=1, head_dim=32, intermediate=64, vocab=64, theta=100000,
+         rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192},
+         config_extra={"rope_parameters": {"rope_type": "default", "rope_theta": 777.0}, "num_local_experts": 5,
+                       "num_experts": 3, "original_max_position_embeddings": 16},
+         moe=Moe(experts=5, top_k=2, intermediate=16), seq_lens=TINY),
+    Spec("head-only", "tied, and stores the matrix as lm_head.weight instead of embed_tokens.weight",
+         hidden=64, layers=1, heads=2, kv_heads=1, head_dim=32, intermediate=64, vocab=64, tied=True,
+         stray_lm_head="only", seq_lens=TINY),
+    Spec("no-prefix", "tensor names without model., as a bare body is saved; tied, no head",
+         hidden=64, layers=1, heads=2, kv_heads=1, head_dim=32, intermediate=64, vocab=64, tied=True, prefix="",
+         seq_lens=TINY),
+]
+
+SPECS = DENSE + YARN + MOE + WRITTEN

@@ -229,6 +229,8 @@ def parse_sequences(args: argparse.Namespace, folder: Path) -> list[list[int]]:
     if args.text:
         from tokenizers import Tokenizer
 
+        if not (folder / "tokenizer.json").exists():
+            raise SystemExit(f"{folder}: --text needs a tokenizer.json; give --tokens")
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         for spec in args.text:
             text = Path(spec[1:]).read_text(encoding="utf-8") if spec.startswith("@") else spec
@@ -258,6 +260,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if not (args.model / "config.json").exists():
+        raise SystemExit(f"{args.model}: not a checkpoint folder: no config.json")
     be_exact(args.threads)
     sequences = parse_sequences(args, args.model)
     if not sequences:

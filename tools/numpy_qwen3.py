@@ -86,7 +86,17 @@ class NumpyQwen3:
         self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
         self.weights: dict[str, Array] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            self.weights |= {name: widen(t).astype(np.float64) for name, t in read(path)[0].items()}
+            for name, tensor in read(path)[0].items():
+                full_name = name if name.startswith(("model.", "lm_head.")) else "model." + name
+                self.weights[full_name] = widen(tensor).astype(np.float64)
+        # What is stored is used, tied or not: transformers 5 ties only where one is absent or both are equal.
+        self.embedding = self.weights.get("model.embed_tokens.weight")
+        self.head = self.weights.get("lm_head.weight")
+        if self.config.get("tie_word_embeddings", False):
+            self.embedding = self.head if self.embedding is None else self.embedding
+            self.head = self.embedding if self.head is None else self.head
+        if self.embedding is None or self.head is None:
+            raise ValueError(f"{folder}: no embed_tokens.weight or no lm_head.weight")
         self.moe = self.config["model_type"] == "qwen3_moe"
         self.heads = self.config["num_attention_heads"]
         self.kv_heads = self.config["num_key_value_heads"]
@@ -161,7 +171,7 @@ class NumpyQwen3:
 
     def forward(self, ids: Array) -> tuple[Array, list[Array]]:
         """Logits [T, V], and the residual stream entering each layer and the final norm."""
-        x = self.w("model.embed_tokens")[ids]
+        x = self.embedding[ids]
         hidden = [x]
         for i in range(self.config["num_hidden_layers"]):
             layer = f"model.layers.{i}."
@@ -169,9 +179,4 @@ class NumpyQwen3:
             y = self.norm(x, layer + "post_attention_layernorm")
             x = x + (self.experts if self.is_sparse(i) else self.gated_mlp)(y, layer + "mlp.")
             hidden.append(x)
-        # A head that is stored is used, tied or not: transformers 5 ties only where the head is absent or equal.
-        head = self.weights.get("lm_head.weight")
-        if head is None and self.config.get("tie_word_embeddings", False):
-            head = self.w("model.embed_tokens")
-        assert head is not None, "untied, and no lm_head.weight"
-        return self.norm(x, "model.norm") @ head.T, hidden
+        return self.norm(x, "model.norm") @ self.head.T, hidden
