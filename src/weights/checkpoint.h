@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "weights/model_config.h"
@@ -18,22 +20,36 @@ class Checkpoint {
  public:
   // Opens config.json, generation_config.json if there, model.safetensors or model.safetensors.index.json with its
   // shards. Throws Error naming file and tensor: a shard that is missing, a tensor that is in no shard, in two, or in
-  // another than the index says; and, by check_tensors, every tensor the architecture needs that is missing or has
-  // another shape or a dtype other than bf16, f16, f32.
+  // another than the index says; and every tensor the architecture needs that is missing or has another shape or a
+  // dtype other than bf16, f16, f32. Tensors that the architecture does not need are ignored, those of a shard that
+  // the index does not list included: the head of a model whose head is tied, say. Reads no tensor data.
   static Checkpoint open(const ModelFolder& folder);
 
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation_config() const { return generation_config_; }
-  // The tensor of that name with exactly that shape; throws Error otherwise.
+  // The tensor of that name with exactly that shape and a dtype of bf16, f16 or f32; throws Error otherwise.
   const StoredTensor& tensor(std::string_view name, std::span<const int64_t> shape) const;
   bool has(std::string_view name) const;
   const std::vector<SafetensorsFile>& files() const { return files_; }
   int64_t total_bytes() const;  // of all tensor data
 
  private:
+  struct Found {
+    const StoredTensor* tensor;
+    const SafetensorsFile* file;
+  };
+
+  void open_files(const ModelFolder& folder);
+  void open_shards(const ModelFolder& folder);
+  void index_tensors();
+  [[noreturn]] void fail_missing(std::string_view name) const;
+
   ModelConfig config_;
   GenerationConfig generation_config_;
+  std::string name_;
   std::vector<SafetensorsFile> files_;
+  // Keys and values point into files_, which does not change once it is filled and may be moved as a whole.
+  std::unordered_map<std::string_view, Found> tensors_;
 };
 
 // Every tensor that a model of this configuration reads, with its shape, in the order of its use.
@@ -42,5 +58,8 @@ struct ExpectedTensor {
   std::vector<int64_t> shape;
 };
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+
+// The same without building the list; what visit throws ends it.
+void for_each_expected_tensor(const ModelConfig& config, const std::function<void(const ExpectedTensor&)>& visit);
 
 }  // namespace qwill

@@ -27,7 +27,7 @@ struct MoeConfig {
   int64_t moe_intermediate_size = 0;
   bool norm_topk_prob = false;
   int64_t decoder_sparse_step = 1;
-  std::vector<int64_t> mlp_only_layers;
+  std::vector<int64_t> mlp_only_layers;  // ascending, each below num_layers
 };
 
 struct ModelConfig {
@@ -43,20 +43,35 @@ struct ModelConfig {
   double rope_theta = 10000;
   std::optional<YarnConfig> yarn;  // absent: plain rotary embedding
   bool tie_word_embeddings = false;
-  std::optional<MoeConfig> moe;  // absent: dense
+  std::optional<MoeConfig> moe;        // absent: dense
   std::vector<int32_t> eos_token_ids;  // of config.json; generation_config.json overrides
+  std::string dtype;                   // as config.json has it, may be empty: each tensor's own dtype decides
+  std::vector<std::string> warnings;   // one line each: accepted as the reference accepts it, but probably a mistake
 
   // The sequence length that the weights were trained for: below it YaRN is not needed.
   int64_t trained_len() const { return yarn ? yarn->original_max_position_embeddings : max_position_embeddings; }
+  // The longest sequence that the configuration claims to serve.
+  int64_t context_len() const;
   bool is_moe_layer(int64_t layer) const;
 
+  // Elements of the weights that a model of this configuration reads; a tied head counts once.
+  int64_t num_parameters() const;
+  // Those that one token uses: of each mixture-of-experts layer only the chosen experts.
+  int64_t num_active_parameters() const;
+  // Key and value elements that one token leaves in the cache, over all layers.
+  int64_t kv_elements_per_token() const { return 2 * num_layers * num_kv_heads * head_dim; }
+
+  // Reads both spellings of config.json: that of transformers 4 (rope_theta and rope_scaling, torch_dtype,
+  // num_experts) and of 5 (rope_parameters, dtype, num_local_experts). Absent keys other than shapes take the default
+  // of the reference's configuration class (transformers 5.17, Qwen3Config and Qwen3MoeConfig).
   // Throws Error naming the key: invalid for missing, mistyped, out of range or inconsistent values; unsupported for
-  // another architecture, sliding windows, attention bias, other activations and other rope types.
+  // another architecture, sliding windows, attention bias, other activations, other rope types and quantised weights.
+  // Values are bounded so that no product of sizes overflows int64_t: at most 2^50 parameters in all.
   static ModelConfig from_json(const Json& config);
 };
 
 // The shapes of a published size: "0.6b", "1.7b", "4b", "8b", "14b", "32b", "30b-a3b", "235b-a22b" (any case).
-// Throws Error(usage) that lists them.
+// Those of the Base models: 32768 positions, no YaRN. Throws Error(usage) that lists them.
 ModelConfig published_config(std::string_view size);
 std::vector<std::string_view> published_sizes();
 
@@ -67,6 +82,7 @@ struct GenerationConfig {
   std::optional<int64_t> top_k, max_new_tokens;
   std::vector<int32_t> eos_token_ids;
 
+  // Throws Error(invalid) naming the key for mistyped or out of range values.
   static GenerationConfig from_json(const Json& config);
 };
 

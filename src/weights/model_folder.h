@@ -21,10 +21,12 @@ class ModelFolder {
   std::optional<MappedFile> open_if_present(std::string_view file) const;
   // Throws Error(invalid) "FOLDER: no FILE" with what to do.
   MappedFile open(std::string_view file) const;
-  // A JSON file; errors say which file.
+  // A JSON file of at most 128 MiB; errors say which file.
   Json open_json(std::string_view file) const;
   // For messages: the folder's path, or "the built-in model".
   const std::string& name() const { return name_; }
+  // The same of a file in it.
+  std::string name_of(std::string_view file) const;
 
  private:
   std::string name_;

@@ -24,6 +24,7 @@ struct StoredTensor {
 
 class SafetensorsFile {
  public:
+  // Reads the header alone: the cost does not depend on the size of the data.
   // Throws Error(invalid) "NAME: what": short or oversized header, bad JSON, unknown dtype, offsets that overlap, leave
   // holes, leave the file, or do not match shape and dtype, trailing bytes.
   static SafetensorsFile parse(MappedFile file);
@@ -31,15 +32,22 @@ class SafetensorsFile {
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
   const StoredTensor* find(std::string_view name) const;
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
+  // Tensors of dtypes that the format has and qwill has not, by name: the dtype as written. They are checked like the
+  // others, and do not matter unless the model needs them.
+  const std::map<std::string, std::string, std::less<>>& unsupported() const { return unsupported_; }
   const MappedFile& file() const { return file_; }
 
  private:
   MappedFile file_;
   std::map<std::string, StoredTensor, std::less<>> tensors_;
+  std::map<std::string, std::string, std::less<>> unsupported_;
   std::map<std::string, std::string, std::less<>> metadata_;
 };
 
-// Writes a safetensors file, tensors in the given order. Throws Error(io).
+// The format's name of a dtype: "BF16".
+std::string_view safetensors_dtype_name(DType dtype);
+
+// Writes a safetensors file, tensors in the given order, the data area 8-byte aligned. Throws Error(io).
 struct TensorToStore {
   std::string name;
   DType dtype;

@@ -1,0 +1,149 @@
+#include "weights/checkpoint.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+
+namespace qwill {
+namespace {
+
+constexpr std::string_view kSingleFile = "model.safetensors";
+constexpr std::string_view kIndexFile = "model.safetensors.index.json";
+
+std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+// A name in the index must stay inside the folder, and must not garble a message.
+void check_shard_name(const std::string& name) {
+  const bool plain = !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
+                     std::none_of(name.begin(), name.end(), [](char c) {
+                       return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+                     });
+  if (!plain) fail_invalid("{} is not a plain file name", printable(name));
+}
+
+bool is_float(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16; }
+
+// What the weights hold in place of a name that is missing, where that is a known other layout.
+std::string_view hint_for_missing(std::string_view name) {
+  if (name == "lm_head.weight")
+    return ", and config.json does not tie the head to the embedding (tie_word_embeddings): an embedding model, or an "
+           "incomplete checkpoint";
+  return "";
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const ModelFolder& folder) {
+  Checkpoint out;
+  out.name_ = folder.name();
+  const Json config = folder.open_json("config.json");
+  out.config_ = with_context(folder.name_of("config.json"), [&] { return ModelConfig::from_json(config); });
+  if (folder.open_if_present("generation_config.json")) {
+    const Json generation = folder.open_json("generation_config.json");
+    out.generation_config_ =
+        with_context(folder.name_of("generation_config.json"), [&] { return GenerationConfig::from_json(generation); });
+  }
+  out.open_files(folder);
+  for_each_expected_tensor(out.config_, [&](const ExpectedTensor& e) { out.tensor(e.name, e.shape); });
+  return out;
+}
+
+void Checkpoint::open_files(const ModelFolder& folder) {
+  if (std::optional<MappedFile> single = folder.open_if_present(kSingleFile)) {
+    files_.push_back(SafetensorsFile::parse(std::move(*single)));
+    index_tensors();
+  } else if (folder.open_if_present(kIndexFile)) {
+    open_shards(folder);
+  } else {
+    fail_invalid("{}: no {} and no {}: not a model folder, an unfinished download, or weights in another format",
+                 folder.name(), kSingleFile, kIndexFile);
+  }
+}
+
+void Checkpoint::open_shards(const ModelFolder& folder) {
+  const Json index = folder.open_json(kIndexFile);
+  const std::string where = folder.name_of(kIndexFile);
+  const Json* map = index.find("weight_map");
+  if (!map) fail_invalid("{}: weight_map: missing", where);
+
+  std::set<std::string> names;
+  with_context(where, [&] {
+    with_context("weight_map", [&] {
+      for (const auto& [tensor, file] : map->as_object()) {
+        const Json& value = file;
+        with_context(printable(tensor, 200), [&] { check_shard_name(value.as_string()); });
+        names.insert(file.as_string());
+      }
+      if (names.empty()) fail_invalid("names no tensor");
+    });
+  });
+  std::map<std::string, size_t> files;
+  for (const std::string& name : names) {
+    std::optional<MappedFile> shard = folder.open_if_present(name);
+    if (!shard) fail_invalid("{}: no {}, which {} names (an unfinished download?)", folder.name(), name, kIndexFile);
+    files.emplace(name, files_.size());
+    files_.push_back(SafetensorsFile::parse(std::move(*shard)));
+  }
+  index_tensors();
+
+  for (const auto& [tensor, file] : map->as_object()) {
+    const SafetensorsFile& named = files_[files.at(file.as_string())];
+    if (named.find(tensor) || named.unsupported().contains(tensor)) continue;
+    const auto other = tensors_.find(tensor);
+    if (other != tensors_.end())
+      fail_invalid("{}: weight_map: {}: in {}, not in {}", where, printable(tensor, 200),
+                   other->second.file->file().name(), file.as_string());
+    fail_invalid("{}: weight_map: {}: not in {}", where, printable(tensor, 200), file.as_string());
+  }
+}
+
+void Checkpoint::index_tensors() {
+  size_t count = 0;
+  for (const SafetensorsFile& file : files_) count += file.tensors().size();
+  tensors_.reserve(count);
+  for (const SafetensorsFile& file : files_) {
+    for (const auto& [name, tensor] : file.tensors()) {
+      const auto [found, is_new] = tensors_.emplace(name, Found{&tensor, &file});
+      if (!is_new)
+        fail_invalid("{}: {}: also in {}", file.file().name(), printable(name, 200), found->second.file->file().name());
+    }
+  }
+}
+
+void Checkpoint::fail_missing(std::string_view name) const {
+  for (const SafetensorsFile& file : files_)
+    if (const auto found = file.unsupported().find(name); found != file.unsupported().end())
+      fail_unsupported("{}: {}: dtype {} is not supported, only BF16, F16 and F32 are", file.file().name(),
+                       printable(name, 200), found->second);
+  if (const size_t experts = name.find(".mlp.experts.");
+      experts != std::string_view::npos && has(fmt::format("{}.mlp.experts.down_proj", name.substr(0, experts))))
+    fail_unsupported("{}: {}: experts stored as one tensor are not supported: save one tensor for each expert", name_,
+                     printable(name, 200));
+  fail_invalid("{}: {}: missing{}", files_.size() == 1 ? files_[0].file().name() : name_, printable(name, 200),
+               hint_for_missing(name));
+}
+
+const StoredTensor& Checkpoint::tensor(std::string_view name, std::span<const int64_t> shape) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail_missing(name);
+  const auto& [tensor, file] = found->second;
+  if (!std::equal(shape.begin(), shape.end(), tensor->shape.begin(), tensor->shape.end()))
+    fail_invalid("{}: {}: expected {}, found {}", file->file().name(), printable(name, 200), shape_text(shape),
+                 shape_text(tensor->shape));
+  if (!is_float(tensor->dtype))
+    fail_unsupported("{}: {}: dtype {} is not supported, only BF16, F16 and F32 are", file->file().name(),
+                     printable(name, 200), safetensors_dtype_name(tensor->dtype));
+  return *tensor;
+}
+
+bool Checkpoint::has(std::string_view name) const { return tensors_.contains(name); }
+
+int64_t Checkpoint::total_bytes() const {
+  int64_t bytes = 0;
+  for (const SafetensorsFile& file : files_)
+    for (const auto& [name, tensor] : file.tensors()) bytes += static_cast<int64_t>(tensor.bytes.size());
+  return bytes;
+}
+
+}  // namespace qwill
