@@ -20,7 +20,7 @@ from numpy_qwen3 import NumpyQwen3
 from safetensors_io import read
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 2e-5  # worst row
+LIMIT_PER_LAYER = 1e-5  # worst row; rounding that enters one layer is amplified by those above it
 TELLING_MARGIN = 1e-4  # greedy steps closer than this may differ
 
 
@@ -59,7 +59,8 @@ def check(name: str, golden: Path, checkpoint: Path) -> bool:
     hidden = np.concatenate(hidden_errors)
     greedy = check_greedy(model, sequences, tensors, int(metadata["greedy_vocab"]))
     good = len(rows) == len(tensors["logits"]) == len(tensors["bf16_kl"])
-    good = good and errors.max() < LIMIT and hidden.max() < LIMIT and greedy
+    limit = LIMIT_PER_LAYER * (model.config["num_hidden_layers"] + 1)
+    good = good and errors.max() < limit and hidden.max() < limit and greedy
     margin = f"{model.router_margin:9.1e}" if model.moe else "        -"
     print(
         f"{name:14} {len(rows):6} {errors.mean():9.1e} {errors.max():9.1e} {hidden.max():9.1e} "
