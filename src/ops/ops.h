@@ -70,8 +70,8 @@ struct MoeWeights {
   bool norm_topk_prob = false;  // divide the chosen probabilities by their sum
 };
 
-// Shapes are checked here, once, before dispatch. Results are views into a step arena that the Ops owns: valid until
-// the next begin_step.
+// Shapes are checked here, once, before dispatch. Results are views into memory that the Ops owns, at stable addresses:
+// valid until the same op is called again.
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -109,7 +109,7 @@ class Ops {
   // Draws one token per row of logits (ops/sampling.h). V columns from `num_drawable` on are padding and never drawn.
   virtual std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) = 0;
 
-  // The tensor's values on the host, valid until the next begin_step.
+  // The tensor's values on the host, valid as long as the tensor.
   virtual std::span<const float> to_host(const Tensor& tensor) = 0;
   // Bytes that placed weights occupy beyond the sources they point into.
   virtual int64_t owned_weight_bytes() const = 0;

@@ -1,0 +1,80 @@
+#include "base/cpu_features.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <string>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace qwill {
+namespace {
+
+#if defined(__x86_64__)
+struct Leaf {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Leaf cpuid(unsigned leaf, unsigned subleaf) {
+  Leaf r;
+  __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);
+  return r;
+}
+
+// The register states that the operating system saves (XCR0).
+uint64_t saved_states() {
+  uint32_t low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t{high} << 32) | low;
+}
+
+bool bit(unsigned word, int index) { return (word >> index) & 1u; }
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  const Leaf one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
+  if (!bit(one.c, 27)) return f;  // OSXSAVE
+  const uint64_t states = saved_states();
+  const bool ymm = (states & 0x6) == 0x6, zmm = (states & 0xe6) == 0xe6, tiles = (states & 0x60000) == 0x60000;
+  f.avx2 = ymm && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 8);
+  f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
+  f.avx512_bf16 = f.avx512 && bit(seven_one.a, 5);
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  f.amx_bf16 = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) &&
+               ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return f;
+}
+#else
+CpuFeatures detect() { return {}; }
+#endif
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+int available_cpus() {
+  cpu_set_t set;
+  int count = 1;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) count = std::max(1, CPU_COUNT(&set));
+  // cgroup v2: "max 100000" or "200000 100000" (quota and period in microseconds).
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (file >> quota >> period && quota != "max" && period > 0) {
+    const double cpus = std::strtod(quota.c_str(), nullptr) / period;
+    if (cpus > 0) count = std::clamp(static_cast<int>(std::ceil(cpus)), 1, count);
+  }
+  return count;
+}
+
+}  // namespace qwill

@@ -1,0 +1,19 @@
+// What this processor and operating system allow.
+#pragma once
+
+namespace qwill {
+
+struct CpuFeatures {
+  bool avx2 = false;         // with FMA, F16C and BMI2
+  bool avx512 = false;       // F, BW, DQ, VL
+  bool avx512_bf16 = false;  // VDPBF16PS
+  bool amx_bf16 = false;     // TDPBF16PS, and the kernel granted the tile state to this process
+};
+
+// Detected once; asks the kernel for the tile state where the processor has it.
+const CpuFeatures& cpu_features();
+
+// Processors this process may run on, limited by its control group's quota; at least 1.
+int available_cpus();
+
+}  // namespace qwill

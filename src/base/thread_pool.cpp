@@ -1,0 +1,78 @@
+#include "base/thread_pool.h"
+
+#include <algorithm>
+
+namespace qwill {
+namespace {
+
+// Between two steps of a decode lie a few microseconds: workers spin that long before they sleep, since waking takes
+// longer than most runs. Past that, yielding keeps a crowded machine usable.
+constexpr int kSpins = 4000, kYields = 200;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads) {
+  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { work(); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::claim_tasks() {
+  for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < num_tasks_;) call_(context_, task);
+}
+
+void ThreadPool::run_erased(int64_t num_tasks, Call call, void* context) {
+  if (workers_.empty() || num_tasks <= 1) {
+    for (int64_t task = 0; task < num_tasks; ++task) call(context, task);
+    return;
+  }
+  call_ = call;
+  context_ = context;
+  num_tasks_ = num_tasks;
+  next_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();
+  claim_tasks();
+  for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
+    if (spin < kSpins)
+      pause();
+    else
+      std::this_thread::yield();
+  }
+}
+
+void ThreadPool::work() {
+  uint32_t seen = 0;
+  for (;;) {
+    uint32_t epoch = epoch_.load(std::memory_order_acquire);
+    for (int spin = 0; epoch == seen; ++spin) {
+      if (spin < kSpins)
+        pause();
+      else if (spin < kSpins + kYields)
+        std::this_thread::yield();
+      else
+        epoch_.wait(seen, std::memory_order_acquire);
+      epoch = epoch_.load(std::memory_order_acquire);
+    }
+    seen = epoch;
+    if (stop_.load()) return;
+    claim_tasks();
+    busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace qwill

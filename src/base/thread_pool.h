@@ -1,0 +1,46 @@
+// A fixed set of threads that run numbered tasks. Which thread runs a task never affects its result.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace qwill {
+
+class ThreadPool {
+ public:
+  // num_threads counts the caller of run; >= 1.
+  explicit ThreadPool(int num_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls f(task) once for each task in [0, num_tasks), on all threads; returns when all are done. f must not throw.
+  // One run at a time; f must not call run.
+  template <typename F>
+  void run(int64_t num_tasks, F&& f) {
+    run_erased(num_tasks, [](void* context, int64_t task) { (*static_cast<std::remove_reference_t<F>*>(context))(task); },
+               const_cast<void*>(static_cast<const void*>(&f)));
+  }
+
+ private:
+  using Call = void (*)(void* context, int64_t task);
+  void run_erased(int64_t num_tasks, Call call, void* context);
+  void work();
+  void claim_tasks();
+
+  std::vector<std::thread> workers_;
+  Call call_ = nullptr;
+  void* context_ = nullptr;
+  int64_t num_tasks_ = 0;
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // counts runs
+  alignas(64) std::atomic<int32_t> busy_{0};    // workers that have not finished this run
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace qwill

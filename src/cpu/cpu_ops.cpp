@@ -1,0 +1,410 @@
+#include "cpu/cpu_ops.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "cpu/cpu_weight.h"
+#include "cpu/dispatch.h"
+#include "cpu/kv_layout.h"
+#include "ops/reference.h"
+
+namespace qwill {
+namespace cpu {
+namespace {
+
+constexpr int64_t kRowsPerTask = 8;     // of row-wise work: norms, packing
+constexpr int64_t kAttendItems = 32;    // queries per attention task
+
+// Memory that only grows, aligned to a cache line.
+class Buffer {
+ public:
+  template <typename T>
+  T* get(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    if (bytes > capacity_) {
+      std::free(data_);
+      data_ = std::aligned_alloc(64, bytes);
+      if (!data_) fail(ErrorKind::io, "out of memory: {} bytes for activations", bytes);
+      capacity_ = bytes;
+    }
+    return static_cast<T*>(data_);
+  }
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+ private:
+  void* data_ = nullptr;
+  size_t capacity_ = 0;
+};
+
+// Per-thread scratch, kept between tasks.
+float* thread_scratch(int64_t floats) {
+  thread_local std::vector<float> scratch;
+  if (static_cast<int64_t>(scratch.size()) < floats) scratch.resize(static_cast<size_t>(floats));
+  return scratch.data();
+}
+
+const CpuWeight& as_cpu(const PlacedWeight& weight) { return static_cast<const CpuWeight&>(weight); }
+const CpuWeight& as_cpu(const Weight& weight) { return static_cast<const CpuWeight&>(*weight); }
+
+// Packed activations that meet rows of one segment, and where their products go.
+struct Product {
+  const CpuWeight* weight;
+  const CpuWeight::Segment* segment;
+  const void* operand;
+  int64_t num_rows;  // of the operand
+  float* y;
+  int64_t ldy;
+  bool add;
+
+  int64_t num_tasks() const { return (segment->rows + task_rows(*weight) - 1) / task_rows(*weight); }
+  // Outputs [first, first + count) of the segment.
+  void run(int64_t first, int64_t count) const {
+    weight->kernel->run({segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows,
+                         y + first, ldy, add});
+  }
+  void run_task(int64_t task) const {
+    const int64_t first = task * task_rows(*weight);
+    run(first, std::min(task_rows(*weight), segment->rows - first));
+  }
+};
+
+class CpuOps final : public Ops {
+ public:
+  explicit CpuOps(const CpuOptions& options)
+      : kernels_(select_kernels(options.path)),
+        pool_(options.num_threads > 0 ? options.num_threads : available_cpus()) {}
+
+  PagedKv allocate_kv(const KvGeometry& geometry) override {
+    CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
+    CHECK(geometry.padded_head_dim() <= kMaxHeadDim && geometry.dtype == DType::f32, "cache shape fits the kernels");
+    // Zero pages that become resident when they are first written.
+    void* data = ::mmap(nullptr, static_cast<size_t>(geometry.total_bytes()), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED)
+      fail(ErrorKind::io, "cannot reserve {} bytes for the key/value cache: lower --max-seq-len", geometry.total_bytes());
+    return {geometry, data};
+  }
+  void free_kv(PagedKv& kv) override {
+    if (kv.data) ::munmap(kv.data, static_cast<size_t>(kv.geometry.total_bytes()));
+    kv = {};
+  }
+
+  std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
+    std::vector<Draw> draws(rows.size());
+    pool_.run(logits.rows, [&](int64_t r) {
+      const std::span<const float> row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
+      draws[static_cast<size_t>(r)] = sample_row(row, rows[static_cast<size_t>(r)], num_drawable);
+    });
+    return draws;
+  }
+  std::span<const float> to_host(const Tensor& t) override {
+    return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
+  }
+  int64_t owned_weight_bytes() const override { return owned_weight_bytes_; }
+
+ protected:
+  Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
+    auto weight = place_weight(kernels_, sources, use, compute);
+    owned_weight_bytes_ += static_cast<int64_t>(weight->owned.size() + weight->vector.size() * sizeof(float));
+    return weight;
+  }
+
+  void do_begin_step(const Batch& batch, const RopeSettings& rope) override {
+    half_dim_ = static_cast<int64_t>(std::max(rope[0].inv_freq.size(), rope[1].inv_freq.size()));
+    cos_ = rope_cos_.get<float>(batch.num_rows() * half_dim_);
+    sin_ = rope_sin_.get<float>(batch.num_rows() * half_dim_);
+    for (int64_t s = 0; s < batch.num_sequences(); ++s) {
+      const RopeSetting& setting = rope[static_cast<size_t>(batch.rope[static_cast<size_t>(s)])];
+      const int64_t first = batch.row_begin[static_cast<size_t>(s)], last = batch.row_begin[static_cast<size_t>(s) + 1];
+      for_rows(last - first, [&](int64_t t) {
+        rope_row(setting, batch.positions[static_cast<size_t>(first + t)], cos_ + (first + t) * half_dim_,
+                 sin_ + (first + t) * half_dim_);
+      });
+    }
+  }
+
+  Tensor do_embed(const Batch& batch, const PlacedWeight& table) override {
+    Tensor x = result(embed_, batch.num_rows(), table.cols);
+    for_rows(x.rows, [&](int64_t t) { as_cpu(table).read_row(batch.tokens[static_cast<size_t>(t)], x.row<float>(t)); });
+    return x;
+  }
+
+  Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) override {
+    const CpuWeight& weight = as_cpu(w);
+    Tensor y = result(norm_linear_, x.rows, weight.rows);
+    linear(pack_normed(x, norm, weight), x.rows, weight, y, false);
+    return y;
+  }
+
+  void do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) override {
+    const CpuWeight& weight = as_cpu(w);
+    std::byte* operand = operand_.get<std::byte>(a.rows * a.cols * weight.kernel->operand_bytes);
+    for_rows(a.rows, [&](int64_t t) { weight.kernel->pack(a.row<float>(t), a.cols, t, a.rows, operand); });
+    linear(operand, a.rows, weight, x, true);
+  }
+
+  Tensor do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) override {
+    const CpuWeight& weight = as_cpu(gate_up);
+    CHECK(weight.segments.size() == 2, "gate and up are two segments");
+    Tensor act = result(gated_, x.rows, weight.rows / 2);
+    const void* operand = pack_normed(x, norm, weight);
+    const int64_t chunk = task_rows(weight) / 2;
+    pool_.run((act.cols + chunk - 1) / chunk, [&](int64_t task) {
+      gated_task(weight, 0, operand, x.rows, task * chunk, std::min(chunk, act.cols - task * chunk), act.row<float>(0),
+                 act.cols);
+    });
+    return act;
+  }
+
+  Tensor do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                   const LayerKv& kv) override;
+  void do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) override;
+
+  Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) override {
+    Tensor y = result(take_rows_, static_cast<int64_t>(rows.size()), x.cols);
+    for (int64_t r = 0; r < y.rows; ++r)
+      std::memcpy(y.row<float>(r), x.row<float>(rows[static_cast<size_t>(r)]), static_cast<size_t>(x.cols) * 4);
+    return y;
+  }
+
+ private:
+  static Tensor result(Buffer& buffer, int64_t rows, int64_t cols) {
+    return {buffer.get<float>(rows * cols), rows, cols, DType::f32};
+  }
+
+  // f(t) for each row, in parallel where there are many.
+  template <typename F>
+  void for_rows(int64_t rows, F&& f) {
+    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
+      const int64_t last = std::min(rows, (task + 1) * kRowsPerTask);
+      for (int64_t t = task * kRowsPerTask; t < last; ++t) f(t);
+    });
+  }
+
+  const void* pack_normed(const Tensor& x, const Norm& norm, const CpuWeight& weight) {
+    std::byte* operand = operand_.get<std::byte>(x.rows * x.cols * weight.kernel->operand_bytes);
+    for_rows(x.rows, [&](int64_t t) {
+      float* row = thread_scratch(x.cols);
+      kernels_.rms_norm(x.row<float>(t), as_cpu(norm.weight).vector.data(), x.cols, norm.eps, row);
+      weight.kernel->pack(row, x.cols, t, x.rows, operand);
+    });
+    return operand;
+  }
+
+  // y (+)= operand W^T over all segments of the weight.
+  void linear(const void* operand, int64_t rows, const CpuWeight& weight, Tensor& y, bool add) {
+    std::vector<Product> products;
+    int64_t first = 0;
+    for (const CpuWeight::Segment& segment : weight.segments) {
+      products.push_back({&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add});
+      first += segment.rows;
+    }
+    run_products(products);
+  }
+
+  void run_products(const std::vector<Product>& products) {
+    int64_t num_tasks = 0;
+    for (const Product& product : products) num_tasks += product.num_tasks();
+    pool_.run(num_tasks, [&](int64_t task) {
+      auto product = products.begin();
+      while (task >= product->num_tasks()) task -= (product++)->num_tasks();
+      product->run_task(task);
+    });
+  }
+
+  // Columns [first, first + count) of act = silu(gate) * up, with gate in segment `gate` and up in the next.
+  void gated_task(const CpuWeight& weight, size_t gate, const void* operand, int64_t rows, int64_t first, int64_t count,
+                  float* act, int64_t act_cols) {
+    float* scratch = thread_scratch(2 * rows * count);
+    for (size_t half = 0; half < 2; ++half)
+      Product{&weight, &weight.segments[gate + half], operand, rows,
+              scratch + static_cast<int64_t>(half) * rows * count - first, count, false}
+          .run(first, count);
+    for (int64_t t = 0; t < rows; ++t)
+      kernels_.silu_mul(scratch + t * count, scratch + (rows + t) * count, count, act + t * act_cols + first);
+  }
+
+  const Kernels& kernels_;
+  ThreadPool pool_;
+  int64_t owned_weight_bytes_ = 0;
+  Buffer rope_cos_, rope_sin_, embed_, norm_linear_, gated_, attend_, take_rows_, operand_, queries_, attended_;
+  Buffer moe_logits_, moe_normed_, moe_act_, moe_out_;
+  int64_t half_dim_ = 0;
+  float* cos_ = nullptr;  // [T, half_dim]
+  float* sin_ = nullptr;
+};
+
+// The queries of a step lie as [KV][T][H / KV][Dp], so that all that share a KV head's pages are neighbours.
+Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                         const LayerKv& kv) {
+  const KvLayout layout(kv);
+  const int64_t D = layout.geometry.head_dim, dp = layout.dim(), KV = layout.geometry.num_kv_heads;
+  const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV, page_size = layout.geometry.page_size;
+  float* queries = queries_.get<float>(T * H * dp);
+  float* attended = attended_.get<float>(T * H * dp);
+
+  for_rows(T, [&](int64_t t) {
+    const float* cos = cos_ + t * half_dim_;
+    const float* sin = sin_ + t * half_dim_;
+    float* head = thread_scratch(dp);
+    std::fill(head + D, head + dp, 0.0f);
+    const auto norm_rotate = [&](const float* x, const Norm& norm) {
+      kernels_.rms_norm(x, as_cpu(norm.weight).vector.data(), D, norm.eps, head);
+      for (int64_t i = 0; i < D / 2; ++i) {
+        const float a = head[i], b = head[i + D / 2];
+        head[i] = a * cos[i] - b * sin[i];
+        head[i + D / 2] = b * cos[i] + a * sin[i];
+      }
+    };
+    for (int64_t h = 0; h < H; ++h) {
+      norm_rotate(qkv.row<float>(t) + h * D, q_norm);
+      std::memcpy(queries + (((h / group) * T + t) * group + h % group) * dp, head, static_cast<size_t>(dp) * 4);
+    }
+    const int64_t slot = batch.slots[static_cast<size_t>(t)], page = slot / page_size, entry = slot % page_size;
+    for (int64_t h = 0; h < KV; ++h) {
+      norm_rotate(qkv.row<float>(t) + (H + h) * D, k_norm);
+      float* keys = layout.keys(page, h) + entry;
+      for (int64_t d = 0; d < D; ++d) keys[d * page_size] = head[d];
+      std::memcpy(layout.values(page, h) + entry * dp, qkv.row<float>(t) + (H + KV + h) * D, static_cast<size_t>(D) * 4);
+    }
+  });
+
+  // Tasks: up to kAttendItems queries of one sequence and one KV head; later rows (longer) first.
+  struct Task {
+    int64_t sequence, first_row, num_rows;
+  };
+  std::vector<Task> tasks;
+  const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
+  for (int64_t s = 0; s < batch.num_sequences(); ++s) {
+    const int64_t first = batch.row_begin[static_cast<size_t>(s)], last = batch.row_begin[static_cast<size_t>(s) + 1];
+    for (int64_t t = first; t < last; t += rows_per_task) tasks.push_back({s, t, std::min(rows_per_task, last - t)});
+  }
+  std::ranges::reverse(tasks);
+  Tensor out = result(attend_, T, H * D);
+  pool_.run(static_cast<int64_t>(tasks.size()) * KV, [&](int64_t index) {
+    const Task& task = tasks[static_cast<size_t>(index / KV)];
+    const int64_t kv_head = index % KV, num_items = task.num_rows * group;
+    const int32_t* pages = batch.pages(task.sequence);
+    const int64_t num_pages = batch.positions[static_cast<size_t>(task.first_row + task.num_rows - 1)] / page_size + 1;
+    thread_local std::vector<const float*> key_pages, value_pages;
+    thread_local std::vector<int32_t> positions;
+    key_pages.clear();
+    value_pages.clear();
+    positions.clear();
+    for (int64_t p = 0; p < num_pages; ++p) {
+      key_pages.push_back(layout.keys(pages[p], kv_head));
+      value_pages.push_back(layout.values(pages[p], kv_head));
+    }
+    for (int64_t i = 0; i < num_items; ++i)
+      positions.push_back(batch.positions[static_cast<size_t>(task.first_row + i / group)]);
+    const int64_t offset = (kv_head * T + task.first_row) * group * dp;
+    kernels_.attend({queries + offset, positions.data(), num_items, key_pages.data(), value_pages.data(), page_size, dp,
+                     1.0f / std::sqrt(static_cast<float>(D)), attended + offset,
+                     thread_scratch(attend_scratch_floats(num_items, dp))});
+    for (int64_t i = 0; i < num_items; ++i)
+      std::memcpy(out.row<float>(task.first_row + i / group) + (kv_head * group + i % group) * D,
+                  attended + offset + i * dp, static_cast<size_t>(D) * 4);
+  });
+  return out;
+}
+
+// Each (row, chosen expert) pair is a slot; slots of one expert are neighbours, experts ascending.
+void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
+  const CpuWeight &router = as_cpu(moe.router), &gate_up = as_cpu(moe.gate_up), &down = as_cpu(moe.down);
+  CHECK(static_cast<int64_t>(gate_up.segments.size()) == 2 * moe.num_experts &&
+            static_cast<int64_t>(down.segments.size()) == moe.num_experts,
+        "experts are segments");
+  const int64_t T = x.rows, C = x.cols, F = down.cols, slots = T * moe.num_experts_per_tok;
+
+  Tensor normed = result(moe_normed_, T, C), logits = result(moe_logits_, T, moe.num_experts);
+  for_rows(T, [&](int64_t t) {
+    kernels_.rms_norm(x.row<float>(t), as_cpu(norm.weight).vector.data(), C, norm.eps, normed.row<float>(t));
+  });
+  linear(normed.data, T, router, logits, false);  // an f32 operand is the rows as they are
+
+  struct Slot {
+    int64_t row;
+    float share;
+  };
+  std::vector<std::vector<Slot>> chosen(static_cast<size_t>(moe.num_experts));
+  for (int64_t t = 0; t < T; ++t)
+    for (const auto& [expert, share] :
+         reference::route({logits.row<float>(t), static_cast<size_t>(moe.num_experts)}, moe.num_experts_per_tok,
+                          moe.norm_topk_prob))
+      chosen[static_cast<size_t>(expert)].push_back({t, share});
+
+  struct Expert {
+    size_t id;
+    int64_t first_slot, num_rows;
+  };
+  std::vector<Expert> experts;
+  std::vector<std::pair<const Expert*, const Slot*>> by_slot(static_cast<size_t>(slots));
+  int64_t first_slot = 0;
+  for (size_t e = 0; e < chosen.size(); ++e) {
+    if (chosen[e].empty()) continue;
+    experts.push_back({e, first_slot, static_cast<int64_t>(chosen[e].size())});
+    first_slot += experts.back().num_rows;
+  }
+  for (const Expert& e : experts)
+    for (int64_t i = 0; i < e.num_rows; ++i)
+      by_slot[static_cast<size_t>(e.first_slot + i)] = {&e, &chosen[e.id][static_cast<size_t>(i)]};
+
+  // gate, up and their product
+  const auto pack = [&](const CpuWeight& weight, auto source) {
+    std::byte* operand = operand_.get<std::byte>(slots * weight.cols * weight.kernel->operand_bytes);
+    for_rows(slots, [&](int64_t slot) {
+      const Expert& e = *by_slot[static_cast<size_t>(slot)].first;
+      weight.kernel->pack(source(slot), weight.cols, slot - e.first_slot, e.num_rows,
+                          operand + e.first_slot * weight.cols * weight.kernel->operand_bytes);
+    });
+    return operand;
+  };
+  const std::byte* operand =
+      pack(gate_up, [&](int64_t slot) { return normed.row<float>(by_slot[static_cast<size_t>(slot)].second->row); });
+  Tensor act = result(moe_act_, slots, F);
+  const int64_t chunk = task_rows(gate_up) / 2, chunks = (F + chunk - 1) / chunk;
+  pool_.run(static_cast<int64_t>(experts.size()) * chunks, [&](int64_t task) {
+    const Expert& e = experts[static_cast<size_t>(task / chunks)];
+    const int64_t first = task % chunks * chunk;
+    gated_task(gate_up, 2 * e.id, operand + e.first_slot * C * gate_up.kernel->operand_bytes, e.num_rows, first,
+               std::min(chunk, F - first), act.row<float>(e.first_slot), F);
+  });
+
+  // down, then the sum of each row's experts, ascending
+  operand = pack(down, [&](int64_t slot) { return act.row<float>(slot); });
+  Tensor out = result(moe_out_, slots, C);
+  std::vector<Product> products;
+  for (const Expert& e : experts)
+    products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes, e.num_rows,
+                        out.row<float>(e.first_slot), C, false});
+  run_products(products);
+  std::vector<std::vector<int64_t>> slots_of_row(static_cast<size_t>(T));
+  for (int64_t slot = 0; slot < slots; ++slot)
+    slots_of_row[static_cast<size_t>(by_slot[static_cast<size_t>(slot)].second->row)].push_back(slot);
+  for_rows(T, [&](int64_t t) {
+    float* sum = thread_scratch(C);
+    std::fill(sum, sum + C, 0.0f);
+    for (const int64_t slot : slots_of_row[static_cast<size_t>(t)])
+      kernels_.add_scaled(out.row<float>(slot), by_slot[static_cast<size_t>(slot)].second->share, C, sum);
+    kernels_.add_scaled(sum, 1.0f, C, x.row<float>(t));
+  });
+}
+
+}  // namespace
+}  // namespace cpu
+
+std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options) { return std::make_unique<cpu::CpuOps>(options); }
+
+std::string cpu_path_name(const CpuOptions& options) { return cpu::select_kernels(options.path).name; }
+
+}  // namespace qwill

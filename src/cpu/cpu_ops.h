@@ -1,0 +1,22 @@
+// The CPU backend.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ops/ops.h"
+
+namespace qwill {
+
+struct CpuOptions {
+  int num_threads = 0;  // 0: as many as there are processors to run on
+  std::string path;     // of dispatch.h; empty: the best
+};
+
+// Throws Error(unsupported) if this machine lacks the path.
+std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options);
+
+// The name of the path that these options select.
+std::string cpu_path_name(const CpuOptions& options);
+
+}  // namespace qwill

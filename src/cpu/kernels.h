@@ -1,0 +1,66 @@
+// The kernels of one instruction set as a table of function pointers. Every target in targets/ exports one; dispatch.h
+// picks. Kernels see one task each: threads split outputs, never sums.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace qwill::cpu {
+
+// y[m, n] (+)= sum_k x[m, k] w[n, k] for n outputs of one row segment.
+struct LinearTask {
+  const void* w;        // row-major [n, k]
+  int64_t n;
+  int64_t k;
+  const void* operand;  // m packed rows of k
+  int64_t m;
+  float* y;             // y[i * ldy + j], i < m, j < n
+  int64_t ldy;
+  bool add;
+};
+
+struct LinearKernel {
+  // Writes row `row` of an operand of m rows: x[0 … k).
+  void (*pack)(const float* x, int64_t k, int64_t row, int64_t m, void* operand);
+  void (*run)(const LinearTask& task);
+  int64_t operand_bytes;  // per element
+  int64_t row_multiple;   // segments and tasks must be multiples of it
+  int64_t col_multiple;   // k must be a multiple of it
+};
+
+// Queries of one KV head against the pages of one sequence.
+struct AttendTask {
+  const float* q;            // [num_items, head_dim_padded], normed and rotated
+  const int32_t* positions;  // [num_items], ascending: an item sees keys 0 … its position
+  int64_t num_items;
+  const float* const* k_pages;  // per page, keys transposed: [head_dim_padded, page_size]
+  const float* const* v_pages;  // per page: [page_size, head_dim_padded]
+  int64_t page_size;
+  int64_t head_dim_padded;
+  float scale;
+  float* out;      // [num_items, head_dim_padded]
+  float* scratch;  // attend_scratch_floats(num_items, head_dim_padded)
+};
+
+struct Kernels {
+  const char* name;
+  LinearKernel f32_weights;   // f32 operands
+  LinearKernel f16_weights;   // f32 operands
+  LinearKernel bf16_weights;  // f32 operands
+  LinearKernel bf16_rounded;  // bf16 weights, operands rounded to bf16
+  LinearKernel bf16_tiles;    // the same by matrix tiles, where the shape allows; run is null where there are none
+  // y = x / sqrt(mean(x^2) + eps) * weight
+  void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* y);
+  // out = silu(gate) * up
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  // y += scale * x
+  void (*add_scaled)(const float* x, float scale, int64_t n, float* y);
+  void (*attend)(const AttendTask& task);
+};
+
+constexpr int64_t attend_scratch_floats(int64_t num_items, int64_t head_dim_padded) {
+  return num_items * 2 * (head_dim_padded + 16);
+}
+
+}  // namespace qwill::cpu

@@ -1,0 +1,93 @@
+// linear: y[m, n] (+)= sum_k x[m, k] w[n, k]
+// x [M, K] packed operand, w [N, K] row-major as stored (f32, bf16 or f16, widened in registers), y f32
+// Sums: one vector of lanes per output, k in order in steps of the vector, then one fixed tree. The register block
+// (rows x outs) only chooses which outputs advance together, so bits do not depend on M, N or the thread.
+// moves N*K weights once per call (a task's rows stay in L2 while the operand passes) + M*K operands; 2*M*N*K flops
+// reference: ops/reference.cpp linear    test: tests/ops/test_linear.cpp
+#pragma once
+
+#include <cstring>
+
+#include "cpu/kernels.h"
+
+namespace qwill::cpu {
+namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
+
+template <typename S, typename W, int kRows, int kOuts>
+inline void linear_block(const W* w, const float* x, int64_t k, float* y, int64_t ldy, bool add) {
+  typename S::F sums[kRows][kOuts];
+  for (int r = 0; r < kRows; ++r)
+    for (int o = 0; o < kOuts; ++o) sums[r][o] = S::zero();
+  const int64_t whole = k - k % S::kLanes;
+  const auto step = [&](auto load, int64_t i) {
+    typename S::F weights[kOuts];
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) weights[o] = load(w + o * k + i);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const typename S::F operand = load(x + r * k + i);
+#pragma GCC unroll 8
+      for (int o = 0; o < kOuts; ++o) sums[r][o] = S::fma(operand, weights[o], sums[r][o]);
+    }
+  };
+  for (int64_t i = 0; i < whole; i += S::kLanes) step([](const auto* p) { return S::load(p); }, i);
+  if (whole < k) step([&](const auto* p) { return S::load_first(p, k - whole); }, whole);
+  for (int r = 0; r < kRows; ++r) {
+    float total[kOuts];
+    if constexpr (kOuts == 4)
+      S::reduce_add_4(sums[r][0], sums[r][1], sums[r][2], sums[r][3], total);
+    else
+      for (int o = 0; o < kOuts; ++o) total[o] = S::reduce_add(sums[r][o]);
+    for (int o = 0; o < kOuts; ++o) y[r * ldy + o] = add ? y[r * ldy + o] + total[o] : total[o];
+  }
+}
+
+// kOuts outputs for all rows.
+template <typename S, typename W, int kOuts>
+inline void linear_outs(const W* w, const float* x, int64_t m, int64_t k, float* y, int64_t ldy, bool add) {
+  int64_t i = 0;
+  for (; i + S::kLinearRows <= m; i += S::kLinearRows)
+    linear_block<S, W, S::kLinearRows, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
+  for (; i < m; ++i) linear_block<S, W, 1, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
+}
+
+template <typename S, typename W>
+void linear(const LinearTask& t) {
+  static_assert(S::kLinearOuts == 4);
+  const W* w = static_cast<const W*>(t.w);
+  const float* x = static_cast<const float*>(t.operand);
+  // Rows in blocks whose operand stays in the second-level cache.
+  const int64_t block = t.k > 0 && (256 << 10) / (4 * t.k) > S::kLinearRows ? (256 << 10) / (4 * t.k) : S::kLinearRows;
+  for (int64_t i = 0; i < t.m; i += block) {
+    const int64_t rows = t.m - i < block ? t.m - i : block;
+    int64_t j = 0;
+    for (; j + 4 <= t.n; j += 4) linear_outs<S, W, 4>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
+    for (; j < t.n; ++j) linear_outs<S, W, 1>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
+  }
+}
+
+inline void pack_f32(const float* x, int64_t k, int64_t row, int64_t, void* operand) {
+  std::memcpy(static_cast<float*>(operand) + row * k, x, static_cast<size_t>(k) * sizeof(float));
+}
+
+// Rounded to bf16, kept as f32.
+template <typename S>
+void pack_rounded(const float* x, int64_t k, int64_t row, int64_t, void* operand) {
+  float* out = static_cast<float*>(operand) + row * k;
+  int64_t i = 0;
+  for (; i + S::kLanes <= k; i += S::kLanes) S::store(out + i, S::round_to_bf16(S::load(x + i)));
+  if (i < k) S::store_first(out + i, k - i, S::round_to_bf16(S::load_first(x + i, k - i)));
+}
+
+template <typename S, typename W>
+constexpr LinearKernel f32_linear() {
+  return {pack_f32, linear<S, W>, 4, 1, 1};
+}
+
+template <typename S>
+constexpr LinearKernel rounded_linear() {
+  return {pack_rounded<S>, linear<S, bf16>, 4, 1, 1};
+}
+
+}  // namespace
+}  // namespace qwill::cpu

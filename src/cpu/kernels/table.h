@@ -1,0 +1,26 @@
+// The table of a target whose every kernel is written over one vector type.
+#pragma once
+
+#include "cpu/kernels/attend.h"
+#include "cpu/kernels/linear.h"
+#include "cpu/kernels/vector_math.h"
+
+namespace qwill::cpu {
+namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
+
+template <typename S>
+constexpr Kernels vector_kernels(const char* name) {
+  return {name,
+          f32_linear<S, float>(),
+          f32_linear<S, f16>(),
+          f32_linear<S, bf16>(),
+          rounded_linear<S>(),
+          {},
+          rms_norm<S>,
+          silu_mul<S>,
+          add_scaled<S>,
+          attend<S>};
+}
+
+}  // namespace
+}  // namespace qwill::cpu

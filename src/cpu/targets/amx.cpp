@@ -1,0 +1,18 @@
+#include "cpu/kernels/linear_amx.h"
+#include "cpu/kernels/linear_bf16.h"
+#include "cpu/kernels/table.h"
+
+namespace qwill::cpu {
+namespace {
+
+constexpr Kernels amx_kernels() {
+  Kernels kernels = vector_kernels<Avx512>("amx");
+  kernels.bf16_rounded = kBf16Linear;
+  kernels.bf16_tiles = kTileLinear;
+  return kernels;
+}
+
+}  // namespace
+extern const Kernels kAmxKernels;
+const Kernels kAmxKernels = amx_kernels();
+}  // namespace qwill::cpu

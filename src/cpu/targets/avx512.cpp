@@ -1,0 +1,7 @@
+#include "cpu/kernels/table.h"
+#include "cpu/simd/avx512.h"
+
+namespace qwill::cpu {
+extern const Kernels kAvx512Kernels;
+const Kernels kAvx512Kernels = vector_kernels<Avx512>("avx512");
+}  // namespace qwill::cpu
