@@ -19,10 +19,10 @@ bool better(const Candidate& a, const Candidate& b) { return a.score > b.score |
 
 bool needs_adjusting(const SamplingRow& row) {
   return row.repetition_penalty != 1 || row.presence_penalty != 0 || row.frequency_penalty != 0 ||
-         !row.logit_bias.empty() || !row.banned.empty();
+         !row.logit_bias.empty();
 }
 
-// Applies penalties, bias and bans to a copy of the logits.
+// Applies penalties and bias to a copy of the logits.
 void adjust(std::vector<float>& logits, const SamplingRow& row) {
   const auto size = static_cast<int32_t>(logits.size());
   const auto at = [&](int32_t id) -> float& { return logits[static_cast<size_t>(id)]; };
@@ -44,8 +44,6 @@ void adjust(std::vector<float>& logits, const SamplingRow& row) {
   }
   for (const auto& [id, bias] : row.logit_bias)
     if (id >= 0 && id < size) at(id) += bias;
-  for (const int32_t id : row.banned)
-    if (id >= 0 && id < size) at(id) = -std::numeric_limits<float>::infinity();
 }
 
 int32_t argmax(std::span<const float> logits) {

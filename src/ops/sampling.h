@@ -25,7 +25,6 @@ struct SamplingRow {
   double presence_penalty = 0;    // output counts
   double frequency_penalty = 0;   // output counts
   std::span<const std::pair<int32_t, float>> logit_bias;
-  std::span<const int32_t> banned;  // ids that must not be drawn (end tokens, where they are to be ignored)
   std::span<const int32_t> prompt;  // ids, read only where a penalty is set
   std::span<const int32_t> output;
   uint64_t seed = 0;
@@ -45,8 +44,8 @@ struct Draw {
   std::vector<TokenLogprob> top;  // descending
 };
 
-// The plain meaning of Ops::sample for one row of V logits, of which num_drawable may be drawn. If every drawable token
-// is banned, or all logits are NaN, the draw is the lowest drawable id.
+// The plain meaning of Ops::sample for one row of V logits, of which the first num_drawable may be drawn. If none of
+// them is above -infinity, the draw is id 0.
 Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable);
 
 // Uniform in (0, 1), 24 bits: Philox4x32-10 with key (seed) and counter (position, choice, token / 4), word token % 4.

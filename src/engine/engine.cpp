@@ -1,0 +1,169 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/batch_builder.h"
+
+namespace qwill {
+namespace {
+
+int64_t pages_for(int64_t tokens, int64_t page_size) { return (tokens + page_size - 1) / page_size; }
+
+EngineConfig complete(EngineConfig config, const ModelConfig& model) {
+  CHECK(config.max_seq_len > 0 && config.chunk_size > 0, "engine limits are positive");
+  if (config.num_pages == 0) config.num_pages = pages_for(config.max_seq_len, config.page_size);
+  if (config.num_drawable == 0) config.num_drawable = model.vocab_size;
+  config.num_drawable = std::min(config.num_drawable, model.vocab_size);
+  return config;
+}
+
+}  // namespace
+
+Engine::Engine(Ops& ops, const Model& model, const EngineConfig& config)
+    : ops_(ops), model_(model), config_(complete(config, model.config())), pool_(config_.num_pages) {
+  const ModelConfig& m = model.config();
+  kv_ = ops_.allocate_kv({.num_layers = m.num_layers,
+                          .num_kv_heads = m.num_kv_heads,
+                          .head_dim = m.head_dim,
+                          .page_size = config_.page_size,
+                          .num_pages = config_.num_pages});
+}
+
+Engine::~Engine() { ops_.free_kv(kv_); }
+
+Sequence Engine::make_sequence(Request request, int64_t max_len) {
+  const int64_t vocab_size = model_.config().vocab_size;
+  if (request.prompt.empty()) fail_invalid("the prompt is empty: give at least one token");
+  for (const int32_t id : request.prompt)
+    if (id < 0 || id >= vocab_size)
+      fail_invalid("the prompt has token id {}: the model has ids 0 to {}", id, vocab_size - 1);
+  Sequence sequence;
+  sequence.id = next_id_++;
+  sequence.request = std::move(request);
+  sequence.max_len = max_len;
+  const ModelConfig& m = model_.config();
+  if (m.yarn && (config_.rope_when == RopeWhen::always || max_len > m.trained_len())) sequence.rope = RopeKind::yarn;
+  return sequence;
+}
+
+int64_t Engine::add(Request request) {
+  request.sampling.check();
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t room = std::min(config_.max_seq_len, config_.num_pages * config_.page_size) - prompt;
+  if (room < 1)
+    fail_invalid("the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise --max-seq-len",
+                 prompt, prompt + room);
+  const int64_t max_len = prompt + std::min(room, request.sampling.max_tokens);
+  running_.push_back(make_sequence(std::move(request), max_len));
+  return running_.back().id;
+}
+
+void Engine::cancel(int64_t sequence) { cancelled_.push_back(sequence); }
+
+std::vector<TokenEvent> Engine::step() {
+  const std::vector<Scheduled> scheduled = schedule();
+  const Batch batch = build(scheduled);
+  const std::vector<Draw> draws = run(batch, scheduled);
+  return commit(scheduled, draws);
+}
+
+std::vector<Engine::Scheduled> Engine::schedule() {
+  std::vector<Scheduled> scheduled;
+  int64_t budget = config_.chunk_size;  // of prompt rows
+  for (Sequence& sequence : running_) {
+    if (std::ranges::find(cancelled_, sequence.id) != cancelled_.end()) continue;
+    const int64_t missing = sequence.size() - sequence.num_cached;
+    const int64_t count = missing == 1 ? 1 : std::min(missing, budget);
+    if (count == 0 || !pool_.extend(sequence.pages, pages_for(sequence.num_cached + count, config_.page_size))) continue;
+    if (missing > 1) budget -= count;
+    scheduled.push_back({&sequence, count, count == missing});
+  }
+  return scheduled;
+}
+
+Batch Engine::build(const std::vector<Scheduled>& scheduled) const {
+  BatchBuilder builder(config_.page_size);
+  for (const auto& [sequence, count, draws] : scheduled)
+    builder.add(*sequence, count, draws ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
+  return builder.take();
+}
+
+std::vector<Draw> Engine::run(const Batch& batch, const std::vector<Scheduled>& scheduled) {
+  if (scheduled.empty()) return {};
+  const Tensor logits = model_.forward(ops_, batch, kv_);
+  std::vector<SamplingRow> rows;
+  for (const auto& [sequence, count, draws] : scheduled) {
+    if (!draws) continue;
+    const SamplingParams& p = sequence->request.sampling;
+    rows.push_back({.temperature = p.temperature,
+                    .top_k = p.top_k,
+                    .top_p = p.top_p,
+                    .min_p = p.min_p,
+                    .repetition_penalty = p.repetition_penalty,
+                    .presence_penalty = p.presence_penalty,
+                    .frequency_penalty = p.frequency_penalty,
+                    .logit_bias = p.logit_bias,
+                    .prompt = sequence->request.prompt,
+                    .output = sequence->output,
+                    .seed = p.seed,
+                    .choice = p.choice,
+                    .position = static_cast<uint64_t>(sequence->size()),
+                    .num_logprobs = p.num_logprobs});
+  }
+  return rows.empty() ? std::vector<Draw>{} : ops_.sample(logits, rows, config_.num_drawable);
+}
+
+std::vector<TokenEvent> Engine::commit(const std::vector<Scheduled>& scheduled, const std::vector<Draw>& draws) {
+  std::vector<TokenEvent> events;
+  auto draw = draws.begin();
+  for (const auto& [sequence, count, drew] : scheduled) {
+    sequence->num_cached += count;
+    if (!drew) continue;
+    TokenEvent event;
+    event.sequence = sequence->id;
+    event.draw = *draw++;
+    const auto& stop_ids = sequence->request.sampling.stop_ids;
+    if (std::ranges::find(stop_ids, event.draw->id) != stop_ids.end()) {
+      event.stop_id = event.draw->id;
+      event.draw.reset();
+      event.finish = FinishReason::stop;
+    } else {
+      sequence->output.push_back(event.draw->id);
+      if (sequence->size() >= sequence->max_len) event.finish = FinishReason::length;
+    }
+    events.push_back(std::move(event));
+  }
+  for (const int64_t id : std::exchange(cancelled_, {}))
+    if (std::ranges::any_of(running_, [&](const Sequence& s) { return s.id == id; }))
+      events.push_back({.sequence = id, .draw = {}, .finish = FinishReason::cancelled});
+  for (const TokenEvent& event : events) {
+    if (!event.finish) continue;
+    const auto ended = std::ranges::find(running_, event.sequence, &Sequence::id);
+    if (ended == running_.end()) continue;
+    pool_.release(ended->pages);
+    running_.erase(ended);
+  }
+  return events;
+}
+
+void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, const Model::Observer& observe) {
+  const auto total = static_cast<int64_t>(tokens.size());
+  if (total > config_.max_seq_len)
+    fail_invalid("the prompt has {} tokens, and a sequence may have {}: shorten it or raise --max-seq-len", total,
+                 config_.max_seq_len);
+  Sequence sequence = make_sequence({{tokens.begin(), tokens.end()}, {}}, total);
+  if (!pool_.extend(sequence.pages, pages_for(total, config_.page_size)))
+    fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(), config_.page_size);
+  while (sequence.num_cached < total) {
+    const int64_t count = std::min(config_.chunk_size, total - sequence.num_cached);
+    BatchBuilder builder(config_.page_size);
+    builder.add(sequence, count, visit ? BatchBuilder::Logits::all : BatchBuilder::Logits::none);
+    const Tensor logits = model_.forward(ops_, builder.take(), kv_, observe);
+    if (visit) visit(sequence.num_cached, logits);
+    sequence.num_cached += count;
+  }
+  pool_.release(sequence.pages);
+}
+
+}  // namespace qwill

@@ -1,0 +1,65 @@
+#include "model/tensor_source.h"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+
+namespace qwill {
+
+WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64_t cols) const {
+  const std::array<int64_t, 2> matrix{rows, cols};
+  const std::array<int64_t, 1> vector{cols};
+  const StoredTensor& tensor =
+      rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
+  return {tensor.bytes.data(), tensor.dtype, rows, cols};
+}
+
+RandomTensors::RandomTensors(const ModelConfig& config) {
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    int64_t elements = 1;
+    for (const int64_t size : tensor.shape) elements *= size;
+    bytes_ += (elements * 2 + 63) / 64 * 64;
+  }
+  void* data = ::mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) fail(ErrorKind::io, "cannot reserve {} bytes for random weights", bytes_);
+  data_ = static_cast<char*>(data);
+}
+
+RandomTensors::~RandomTensors() { ::munmap(data_, static_cast<size_t>(bytes_)); }
+
+WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t cols) const {
+  char* out = data_ + used_;
+  const int64_t count = rows * cols;
+  used_ += (count * 2 + 63) / 64 * 64;
+  CHECK(used_ <= bytes_, "random weights fit the expected tensors");
+  const bool norm = name.ends_with("norm.weight");
+  const float scale = norm ? 0.1f : std::sqrt(3.0f / static_cast<float>(cols)), centre = norm ? 1.0f : 0.0f;
+  const int num_threads = available_cpus();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < num_threads; ++i) {
+    threads.emplace_back([=, this] {
+      // Xorshift64 (Marsaglia 2003), one stream per thread and tensor.
+      uint64_t state = 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(used_ + i + 1);
+      for (int64_t k = count * i / num_threads; k < count * (i + 1) / num_threads; ++k) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        const float uniform = static_cast<float>(static_cast<int32_t>(state >> 32)) * 0x1p-31f;
+        const bf16 value = to_bf16(centre + scale * uniform);
+        std::memcpy(out + 2 * k, &value.bits, 2);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return {out, DType::bf16, rows, cols};
+}
+
+}  // namespace qwill

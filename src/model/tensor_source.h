@@ -1,0 +1,44 @@
+// Where a model's weights come from, by the hub's names.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "ops/ops.h"
+#include "weights/checkpoint.h"
+
+namespace qwill {
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  // The [rows, cols] tensor of that name (a vector is one row). Alive as long as the source.
+  virtual WeightSource get(const std::string& name, int64_t rows, int64_t cols) const = 0;
+};
+
+// The tensors of a checkpoint, where they were mapped.
+class CheckpointTensors final : public TensorSource {
+ public:
+  explicit CheckpointTensors(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
+
+ private:
+  const Checkpoint& checkpoint_;
+};
+
+// Random bf16 weights of a model's size, for measurements: matrices normal-like with variance 1 / cols, norms near 1.
+class RandomTensors final : public TensorSource {
+ public:
+  // Throws Error(io) if the memory cannot be had.
+  explicit RandomTensors(const ModelConfig& config);
+  ~RandomTensors() override;
+  WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
+
+ private:
+  int64_t bytes_ = 0;
+  mutable int64_t used_ = 0;
+  char* data_ = nullptr;
+};
+
+}  // namespace qwill
