@@ -8,6 +8,9 @@
 namespace qwill {
 namespace {
 
+constexpr std::string_view kBodyPrefix = "model.";
+constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
+constexpr std::string_view kHead = "lm_head.weight";
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
@@ -24,12 +27,8 @@ void check_shard_name(const std::string& name) {
 
 bool is_float(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16; }
 
-// What the weights hold in place of a name that is missing, where that is a known other layout.
-std::string_view hint_for_missing(std::string_view name) {
-  if (name == "lm_head.weight")
-    return ", and config.json does not tie the head to the embedding (tie_word_embeddings): an embedding model, or an "
-           "incomplete checkpoint";
-  return "";
+[[noreturn]] void fail_dtype(std::string_view where, std::string_view dtype) {
+  fail_unsupported("{}: dtype {} is not supported, only BF16, F16 and F32 are", where, dtype);
 }
 
 }  // namespace
@@ -114,30 +113,34 @@ void Checkpoint::index_tensors() {
 void Checkpoint::fail_missing(std::string_view name) const {
   for (const SafetensorsFile& file : files_)
     if (const auto found = file.unsupported().find(name); found != file.unsupported().end())
-      fail_unsupported("{}: {}: dtype {} is not supported, only BF16, F16 and F32 are", file.file().name(),
-                       printable(name, 200), found->second);
-  if (const size_t experts = name.find(".mlp.experts.");
-      experts != std::string_view::npos && has(fmt::format("{}.mlp.experts.down_proj", name.substr(0, experts))))
+      fail_dtype(fmt::format("{}: {}", file.file().name(), printable(name, 200)), found->second);
+  const size_t experts = name.find(".mlp.experts.");
+  if (experts != std::string_view::npos && has(fmt::format("{}.mlp.experts.down_proj", name.substr(0, experts))))
     fail_unsupported("{}: {}: experts stored as one tensor are not supported: save one tensor for each expert", name_,
                      printable(name, 200));
   fail_invalid("{}: {}: missing{}", files_.size() == 1 ? files_[0].file().name() : name_, printable(name, 200),
-               hint_for_missing(name));
+               name == kHead ? ", and config.json does not tie the head to the embedding (tie_word_embeddings): an "
+                               "embedding model, or an incomplete checkpoint"
+                             : "");
+}
+
+const Checkpoint::Found* Checkpoint::locate(std::string_view name) const {
+  auto found = tensors_.find(name);
+  if (found == tensors_.end() && name.starts_with(kBodyPrefix)) found = tensors_.find(name.substr(kBodyPrefix.size()));
+  if (found == tensors_.end() && name == kEmbedding && config_.tie_word_embeddings) found = tensors_.find(kHead);
+  return found == tensors_.end() ? nullptr : &found->second;
 }
 
 const StoredTensor& Checkpoint::tensor(std::string_view name, std::span<const int64_t> shape) const {
-  const auto found = tensors_.find(name);
-  if (found == tensors_.end()) fail_missing(name);
-  const auto& [tensor, file] = found->second;
+  const Found* found = locate(name);
+  if (!found) fail_missing(name);
+  const auto& [tensor, file] = *found;
+  const auto where = [&f = *file, name] { return fmt::format("{}: {}", f.file().name(), printable(name, 200)); };
   if (!std::equal(shape.begin(), shape.end(), tensor->shape.begin(), tensor->shape.end()))
-    fail_invalid("{}: {}: expected {}, found {}", file->file().name(), printable(name, 200), shape_text(shape),
-                 shape_text(tensor->shape));
-  if (!is_float(tensor->dtype))
-    fail_unsupported("{}: {}: dtype {} is not supported, only BF16, F16 and F32 are", file->file().name(),
-                     printable(name, 200), safetensors_dtype_name(tensor->dtype));
+    fail_invalid("{}: expected {}, found {}", where(), shape_text(shape), shape_text(tensor->shape));
+  if (!is_float(tensor->dtype)) fail_dtype(where(), safetensors_dtype_name(tensor->dtype));
   return *tensor;
 }
-
-bool Checkpoint::has(std::string_view name) const { return tensors_.contains(name); }
 
 int64_t Checkpoint::total_bytes() const {
   int64_t bytes = 0;

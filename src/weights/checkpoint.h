@@ -23,13 +23,15 @@ class Checkpoint {
   // another than the index says; and every tensor the architecture needs that is missing or has another shape or a
   // dtype other than bf16, f16, f32. Tensors that the architecture does not need are ignored, those of a shard that
   // the index does not list included: the head of a model whose head is tied, say. Reads no tensor data.
+  // As in the reference, names may lack "model." in front, and a tied model may store its one matrix as the head.
   static Checkpoint open(const ModelFolder& folder);
 
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation_config() const { return generation_config_; }
   // The tensor of that name with exactly that shape and a dtype of bf16, f16 or f32; throws Error otherwise.
   const StoredTensor& tensor(std::string_view name, std::span<const int64_t> shape) const;
-  bool has(std::string_view name) const;
+  // Whether tensor() would find one, of whatever shape.
+  bool has(std::string_view name) const { return locate(name) != nullptr; }
   const std::vector<SafetensorsFile>& files() const { return files_; }
   int64_t total_bytes() const;  // of all tensor data
 
@@ -42,6 +44,7 @@ class Checkpoint {
   void open_files(const ModelFolder& folder);
   void open_shards(const ModelFolder& folder);
   void index_tensors();
+  const Found* locate(std::string_view name) const;
   [[noreturn]] void fail_missing(std::string_view name) const;
 
   ModelConfig config_;
