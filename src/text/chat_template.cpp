@@ -1,6 +1,7 @@
 #include "text/chat_template.h"
 
 #include "base/error.h"
+#include "text/chat_coder.h"
 #include "text/chat_hermes.h"
 #include "text/chat_parts.h"
 
@@ -25,6 +26,7 @@ constexpr Named kTemplates[] = {
     {TemplateKind::qwen2_5,
      "qwen2.5",
      {.default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."}},
+    {TemplateKind::qwen3_coder, "qwen3-coder", {}},  // not of the Hermes style
 };
 
 // The published texts without their last newline.
@@ -42,6 +44,7 @@ constexpr KnownText kTexts[] = {
     {4049, 0xcd0d41a64dfce181, TemplateKind::qwen3_thinking_2507},
     {2426, 0x16bc91fc7006a16d, TemplateKind::qwen3_base},
     {2506, 0xe642ce246d7f2e3d, TemplateKind::qwen2_5},
+    {6210, 0x317b88632f7d850d, TemplateKind::qwen3_coder},
 };
 
 uint64_t fnv1a(std::string_view text) {
@@ -89,7 +92,10 @@ std::string_view ChatTemplate::name() const { return entry(kind_).name; }
 
 std::vector<PromptSegment> ChatTemplate::render_segments(const Json& request) const {
   Prompt prompt;
-  render_hermes(entry(kind_).style, request, prompt);
+  if (kind_ == TemplateKind::qwen3_coder)
+    render_coder(request, prompt);
+  else
+    render_hermes(entry(kind_).style, request, prompt);
   return prompt.take();
 }
 

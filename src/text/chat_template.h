@@ -5,7 +5,8 @@
 //   - `content` that is a list of parts is flattened: the texts of its {"type": "text", "text": …} parts, joined.
 //     (The published texts raise an error, print a Python repr, or silently leave the message empty.)
 //   - `content` that is null or absent is empty. (Some published texts raise an error, or print "None".)
-//   - `messages` that is no array of objects is an error. (Some texts skip what is no message.)
+//   - Qwen3-Coder: a call's `arguments` may be the text of a JSON object, as OpenAI's API has it. (The text raises.)
+//   - `messages` or `tools` of the wrong type are errors. (Some texts skip a message that is no object.)
 // Where the reference raises an error, so does qwill: Error(invalid), one line that names the place, such as
 // "messages[1].tool_calls[0].arguments: missing".
 #pragma once
@@ -27,6 +28,7 @@ enum class TemplateKind {
   qwen3_thinking_2507,       // the generation prompt opens <think>
   qwen3_base,                // the Base models' first text, which Qwen2.5's base models have too
   qwen2_5,                   // Qwen2.5 Instruct
+  qwen3_coder,               // Qwen3-Coder since 2025-08-21: tool calls as XML
 };
 
 // A piece of a prompt. Trusted: the template's own words, in which special tokens count. Untrusted: what came with the
@@ -51,7 +53,8 @@ class ChatTemplate {
   std::string_view name() const;
 
   // request: {"messages": […], "tools": […], "add_generation_prompt": (true), "enable_thinking": …}; a null member
-  // counts as absent, others are ignored: no published text reads them. Throws Error(invalid) as told above.
+  // counts as absent. Other members are variables of the template: one text reads one (Qwen3-Coder's "system_message").
+  // Throws Error(invalid) as told above.
   std::vector<PromptSegment> render_segments(const Json& request) const;
   // The same as one text.
   std::string render(const Json& request) const;

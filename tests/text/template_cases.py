@@ -59,22 +59,36 @@ def adapted(name, request):
     """The request as qwill reads it: its deliberate differences (src/text/chat_template.h) applied beforehand.
 
     Top-level nulls are absent and a generation prompt is wanted unless it is refused; lists of parts are flattened;
-    null or absent content is empty wherever the published text would not do so itself.
+    null or absent content is empty wherever the published text would not do so itself; Qwen3-Coder's arguments may be
+    JSON text.
     """
     request = {key: copy.deepcopy(value) for key, value in request.items() if value is not None}
     request.setdefault("add_generation_prompt", True)
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise Refused("messages")
+    coder = name == "qwen3-coder"
     for i, message in enumerate(messages):
-        if message.get("role") not in ("system", "user", "assistant", "tool"):
+        role = message.get("role")
+        if not coder and role not in ("system", "user", "assistant", "tool"):
             continue
+        first_system = i == 0 and role == "system"
         content = message.get("content")
         if isinstance(content, list):
             message["content"] = flatten(content)
-        elif content is None and (name not in GUARDED or (i == 0 and message["role"] == "system")):
-            message["content"] = ""
+        elif content is None and (name not in GUARDED or first_system):
+            if not (coder and first_system and "content" not in message):  # there it means: no system turn
+                message["content"] = ""
+        if coder and role == "assistant" and isinstance(message.get("tool_calls"), list):
+            parse_arguments(message["tool_calls"])
     return request
+
+
+def parse_arguments(calls):
+    for call in calls:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+            function["arguments"] = json.loads(function["arguments"])
 
 
 class Reference:
@@ -276,7 +290,7 @@ class Conversations:
         if self.chance(0.5):
             request["enable_thinking"] = self.rng.choice([True, False, False, None, 0, "false", []])
         if self.chance(0.1):
-            request[self.rng.choice(["documents_of", "custom", "eos_token"])] = self.words(1)
+            request[self.rng.choice(["documents_of", "system_message", "eos_token"])] = self.value(3)
         return request
 
     def request_text(self):

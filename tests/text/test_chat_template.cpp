@@ -155,7 +155,7 @@ TEST(ChatTemplate, FlattensListsOfParts) {
 // Nothing of the request is trusted, and everything else is the template's.
 TEST(ChatTemplate, TrustsOnlyItsOwnWords) {
   const Json request = Json::parse(R"({"messages":[{"role":"system","content":"Q1"},{"role":"user","content":"Q2"},
-      {"role":"assistant","content":"Q3","reasoning_content":"Q4","tool_calls":[{"function":{"name":"Q5","arguments":"Q6"}}]},
+      {"role":"assistant","content":"Q3","reasoning_content":"Q4","tool_calls":[{"function":{"name":"Q5","arguments":"{\"Q6\":\"Q6\"}"}}]},
       {"role":"tool","content":"Q7"}],"tools":[{"Q8":"Q9"}]})");
   for (const char* name : kNames) {
     std::string joined;
