@@ -24,10 +24,12 @@ class Builder {
   bool Null() { return add(Json()); }
   bool Bool(bool value) { return add(Json(value)); }
   bool RawNumber(const char* text, rapidjson::SizeType size, bool) { return add(Json::number_text(std::string(text, size))); }
-  bool String(const char* text, rapidjson::SizeType size, bool) { return add(Json(std::string_view(text, size))); }
+  bool String(const char* text, rapidjson::SizeType size, bool) {
+    return well_formed({text, size}) && add(Json(std::string_view(text, size)));
+  }
   bool Key(const char* text, rapidjson::SizeType size, bool) {
     open_.back().key.assign(text, size);
-    return true;
+    return well_formed({text, size});
   }
   bool StartObject() { return open(Json::object()); }
   bool StartArray() { return open(Json::array()); }
@@ -42,8 +44,15 @@ class Builder {
 
   Json result() { return std::move(root_); }
   bool too_deep() const { return too_deep_; }
+  bool lone_surrogate() const { return lone_surrogate_; }
 
  private:
+  // The input was UTF-8, so only an escape such as \udc00 on its own, which RapidJSON lets through, can be otherwise.
+  bool well_formed(std::string_view text) {
+    lone_surrogate_ = text.find('\xed') != std::string_view::npos && find_invalid_utf8(text) != std::string_view::npos;
+    return !lone_surrogate_;
+  }
+
   struct Open {
     Json value;
     std::string key;
@@ -98,6 +107,7 @@ class Builder {
   std::vector<Open> open_;
   Json root_;
   bool too_deep_ = false;
+  bool lone_surrogate_ = false;
 };
 
 bool is_integer_text(std::string_view text) {
@@ -157,6 +167,7 @@ Json Json::parse(std::string_view text) {
       rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseNanAndInfFlag;
   const auto result = reader.Parse<kFlags>(stream, builder);
   if (builder.too_deep()) fail_invalid("invalid JSON at byte {}: nested deeper than {} levels", stream.Tell(), kMaxDepth);
+  if (builder.lone_surrogate()) fail_invalid("invalid JSON at byte {}: a lone surrogate", stream.Tell());
   if (result.IsError())
     fail_invalid("invalid JSON at byte {}: {}", result.Offset(), rapidjson::GetParseError_En(result.Code()));
   return builder.result();

@@ -40,7 +40,7 @@ TEST(Json, PrintsStringsAsPythonDoes) {
 TEST(Json, RefusesBadText) {
   const std::string deep(300, '['), nul("[1\0]", 4);
   for (const std::string& text : {std::string(""), std::string("{"), std::string("[1,]"), std::string("1 2"), deep, nul,
-                                  std::string("\"\xff\""), std::string("1e400"), std::string("{\"a\" 1}"), std::string("\"\\ud800\"")})
+                                  std::string("\"\xff\""), std::string("1e400"), std::string("{\"a\" 1}"), std::string("\"\\ud800\""), std::string("\"\\udc00\""), std::string("{\"\\udfff\":1}")})
     EXPECT_THROW(Json::parse(text), Error) << text;
 }
 
