@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -404,6 +405,26 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
 }  // namespace cpu
 
 std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options) { return std::make_unique<cpu::CpuOps>(options); }
+
+double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memory, int repeats) {
+  const cpu::Kernels& kernels = cpu::select_kernels(options.path);
+  ThreadPool pool(options.num_threads > 0 ? options.num_threads : available_cpus());
+  constexpr int64_t kPiece = 8 << 20;
+  const auto pieces = static_cast<int64_t>(memory.size()) / kPiece;
+  CHECK(pieces > 0, "enough memory to read");
+  const auto* data = reinterpret_cast<const float*>(memory.data());
+  std::vector<float> seen(static_cast<size_t>(pieces));
+  double best = 0;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    pool.run(pieces, [&](int64_t p) { seen[static_cast<size_t>(p)] = kernels.read_all(data + p * (kPiece / 4), kPiece); });
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, static_cast<double>(pieces * kPiece) / seconds);
+  }
+  volatile float sink = *std::ranges::max_element(seen);
+  (void)sink;
+  return best;
+}
 
 std::string cpu_path_name(const CpuOptions& options) { return cpu::select_kernels(options.path).name; }
 

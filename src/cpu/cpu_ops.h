@@ -1,7 +1,9 @@
 // The CPU backend.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "ops/ops.h"
@@ -15,6 +17,10 @@ struct CpuOptions {
 
 // Throws Error(unsupported) if this machine lacks the path.
 std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options);
+
+// Read bandwidth in bytes per second over memory that should exceed the caches, on the path's threads: the best of
+// `repeats` passes.
+double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memory, int repeats);
 
 // The name of the path that these options select.
 std::string cpu_path_name(const CpuOptions& options);

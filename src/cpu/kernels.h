@@ -57,6 +57,8 @@ struct Kernels {
   // y += scale * x
   void (*add_scaled)(const float* x, float scale, int64_t n, float* y);
   void (*attend)(const AttendTask& task);
+  // Reads all of it (bytes: a multiple of 4096) and returns something that depends on every byte.
+  float (*read_all)(const float* data, int64_t bytes);
 };
 
 constexpr int64_t attend_scratch_floats(int64_t num_items, int64_t head_dim_padded) {

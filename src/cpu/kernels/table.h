@@ -3,6 +3,7 @@
 
 #include "cpu/kernels/attend.h"
 #include "cpu/kernels/linear.h"
+#include "cpu/kernels/read.h"
 #include "cpu/kernels/vector_math.h"
 
 namespace qwill::cpu {
@@ -19,7 +20,8 @@ constexpr Kernels vector_kernels(const char* name) {
           rms_norm<S>,
           silu_mul<S>,
           add_scaled<S>,
-          attend<S>};
+          attend<S>,
+          read_all<S>};
 }
 
 }  // namespace

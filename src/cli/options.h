@@ -1,0 +1,28 @@
+// Flags that several commands share, and what they stand for.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llm/llm.h"
+#include "weights/model_folder.h"
+
+namespace qwill::cli {
+
+// MODEL: a folder, a hub name, or nothing for the built-in model.
+void add_model(CLI::App& command, std::string& model);
+// The folder of MODEL; the hub's cache is looked up in HF_HUB_CACHE, HF_HOME and the home folder.
+ModelFolder find_model(const std::string& model);
+
+// MODEL and everything about how it runs: device, dtype, threads, lengths, rope.
+void add_llm_options(CLI::App& command, LlmOptions& options);
+
+// "1,2,3" or "@FILE" (ids separated by commas or white space). Throws Error(usage) for what is no id.
+std::vector<int32_t> parse_token_ids(const std::string& text);
+
+// --output text|json
+void add_output_format(CLI::App& command, bool& json);
+
+}  // namespace qwill::cli

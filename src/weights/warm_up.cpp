@@ -1,0 +1,91 @@
+#include "weights/warm_up.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace qwill {
+namespace {
+
+constexpr int64_t kChunk = 16 << 20, kReadAhead = 4;  // bytes; chunks
+
+struct Chunk {
+  const std::byte* data;
+  int64_t size;
+  int descriptor;
+  int64_t offset;
+};
+
+std::vector<Chunk> chunks_of(std::span<const SafetensorsFile> files) {
+  std::vector<Chunk> chunks;
+  for (const SafetensorsFile& file : files) {
+    if (file.file().descriptor() < 0) continue;  // part of the program
+    const auto bytes = file.file().bytes();
+    for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += kChunk)
+      chunks.push_back({bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at),
+                        file.file().descriptor(), at});
+  }
+  return chunks;
+}
+
+// Bytes that can be had without pushing out what is in use; 0 if unknown.
+int64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string key, unit; file >> key;) {
+    int64_t kib = 0;
+    file >> kib;
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  return 0;
+}
+
+void populate(const Chunk& chunk) {
+#ifndef MADV_POPULATE_READ
+  constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
+#endif
+  if (::madvise(const_cast<std::byte*>(chunk.data), static_cast<size_t>(chunk.size), MADV_POPULATE_READ) == 0) return;
+  const long page = ::sysconf(_SC_PAGESIZE);
+  for (int64_t at = 0; at < chunk.size; at += page) *static_cast<const volatile std::byte*>(chunk.data + at);
+}
+
+}  // namespace
+
+void warm_up(std::span<const SafetensorsFile> files, int num_threads,
+             const std::function<void(int64_t done, int64_t total)>& progress, const std::atomic<bool>* cancel) {
+  const std::vector<Chunk> chunks = chunks_of(files);
+  int64_t total = 0;
+  for (const Chunk& chunk : chunks) total += chunk.size;
+  if (total == 0 || total > available_memory()) return;
+  std::atomic<size_t> next{0};
+  std::atomic<int64_t> done{0};
+  const auto cancelled = [&] { return cancel && cancel->load(); };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < std::max(1, num_threads); ++i) {
+    threads.emplace_back([&] {
+      for (size_t c; (c = next.fetch_add(1)) < chunks.size() && !cancelled();) {
+        if (c + kReadAhead < chunks.size()) {
+          const Chunk& ahead = chunks[c + kReadAhead];
+          ::posix_fadvise(ahead.descriptor, ahead.offset, ahead.size, POSIX_FADV_WILLNEED);
+        }
+        populate(chunks[c]);
+        done += chunks[c].size;
+      }
+    });
+  }
+  while (progress && done.load() < total && !cancelled()) {
+    progress(done.load(), total);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (progress) progress(done.load(), total);
+}
+
+}  // namespace qwill
