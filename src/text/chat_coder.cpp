@@ -186,8 +186,7 @@ class Renderer {
   // Responses that follow one another share one user turn; the published text opens none for a response without a
   // message before it.
   void tool_response(size_t i) {
-    if (i > first_ && !messages_.has_role(i - 1, "tool") && !messages_[i - 1].as_object().empty())
-      prompt_.own("<|im_start|>user\n");
+    if (i > first_ && !messages_.has_role(i - 1, "tool")) prompt_.own("<|im_start|>user\n");
     prompt_.own("<tool_response>\n");
     prompt_.foreign(messages_.printed_content(i));
     prompt_.own("\n</tool_response>\n");
