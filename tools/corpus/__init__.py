@@ -1,0 +1,1 @@
+"""Text generators behind tools/builtin_corpus.py: word lists, fact tables and document templates."""
