@@ -1,9 +1,9 @@
 #include "weights/checkpoint.h"
 
 #include <algorithm>
-#include <set>
 
 #include "base/error.h"
+#include "weights/shard_index.h"
 
 namespace qwill {
 namespace {
@@ -15,15 +15,6 @@ constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
 std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
-// A name in the index must stay inside the folder, and must not garble a message.
-void check_shard_name(const std::string& name) {
-  const bool plain = !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
-                     std::none_of(name.begin(), name.end(), [](char c) {
-                       return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-                     });
-  if (!plain) fail_invalid("{} is not a plain file name", printable(name));
-}
 
 bool is_float(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16; }
 
@@ -61,39 +52,22 @@ void Checkpoint::open_files(const ModelFolder& folder) {
 }
 
 void Checkpoint::open_shards(const ModelFolder& folder) {
-  const Json index = folder.open_json(kIndexFile);
+  const Json json = folder.open_json(kIndexFile);
   const std::string where = folder.name_of(kIndexFile);
-  const Json* map = index.find("weight_map");
-  if (!map) fail_invalid("{}: weight_map: missing", where);
-
-  std::set<std::string> names;
-  with_context(where, [&] {
-    with_context("weight_map", [&] {
-      for (const auto& [tensor, file] : map->as_object()) {
-        const Json& value = file;
-        with_context(printable(tensor, 200), [&] { check_shard_name(value.as_string()); });
-        names.insert(file.as_string());
-      }
-      if (names.empty()) fail_invalid("names no tensor");
-    });
-  });
-  std::map<std::string, size_t> files;
-  for (const std::string& name : names) {
+  const ShardIndex index = with_context(where, [&] { return ShardIndex::from_json(json); });
+  for (const std::string& name : index.files) {
     std::optional<MappedFile> shard = folder.open_if_present(name);
     if (!shard) fail_invalid("{}: no {}, which {} names (an unfinished download?)", folder.name(), name, kIndexFile);
-    files.emplace(name, files_.size());
     files_.push_back(SafetensorsFile::parse(std::move(*shard)));
   }
   index_tensors();
 
-  for (const auto& [tensor, file] : map->as_object()) {
-    const SafetensorsFile& named = files_[files.at(file.as_string())];
+  for (const auto& [tensor, file_idx] : index.tensors) {
+    const SafetensorsFile& named = files_[file_idx];
     if (named.find(tensor) || named.unsupported().contains(tensor)) continue;
     const auto other = tensors_.find(tensor);
-    if (other != tensors_.end())
-      fail_invalid("{}: weight_map: {}: in {}, not in {}", where, printable(tensor, 200),
-                   other->second.file->file().name(), file.as_string());
-    fail_invalid("{}: weight_map: {}: not in {}", where, printable(tensor, 200), file.as_string());
+    const std::string found = other == tensors_.end() ? "" : fmt::format("in {}, ", other->second.file->file().name());
+    fail_invalid("{}: weight_map: {}: {}not in {}", where, printable(tensor, 200), found, index.files[file_idx]);
   }
 }
 
