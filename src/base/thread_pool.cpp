@@ -19,8 +19,8 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { work(); });
+ThreadPool::ThreadPool(int num_threads) : shares_(static_cast<size_t>(num_threads)) {
+  for (size_t i = 1; i < shares_.size(); ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -30,8 +30,11 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::claim_tasks() {
-  for (int64_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < num_tasks_;) call_(context_, task);
+void ThreadPool::claim_tasks(size_t thread) {
+  for (size_t i = 0; i < shares_.size(); ++i) {
+    Share& share = shares_[(thread + i) % shares_.size()];
+    for (int64_t task; (task = share.next.fetch_add(1, std::memory_order_relaxed)) < share.last;) call_(context_, task);
+  }
 }
 
 void ThreadPool::run_erased(int64_t num_tasks, Call call, void* context) {
@@ -41,12 +44,15 @@ void ThreadPool::run_erased(int64_t num_tasks, Call call, void* context) {
   }
   call_ = call;
   context_ = context;
-  num_tasks_ = num_tasks;
-  next_.store(0, std::memory_order_relaxed);
+  const auto threads = static_cast<int64_t>(shares_.size());
+  for (int64_t i = 0; i < threads; ++i) {
+    shares_[static_cast<size_t>(i)].next.store(num_tasks * i / threads, std::memory_order_relaxed);
+    shares_[static_cast<size_t>(i)].last = num_tasks * (i + 1) / threads;
+  }
   busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
-  claim_tasks();
+  claim_tasks(0);
   for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
     if (spin < kSpins)
       pause();
@@ -55,7 +61,7 @@ void ThreadPool::run_erased(int64_t num_tasks, Call call, void* context) {
   }
 }
 
-void ThreadPool::work() {
+void ThreadPool::work(size_t thread) {
   uint32_t seen = 0;
   for (;;) {
     uint32_t epoch = epoch_.load(std::memory_order_acquire);
@@ -70,7 +76,7 @@ void ThreadPool::work() {
     }
     seen = epoch;
     if (stop_.load()) return;
-    claim_tasks();
+    claim_tasks(thread);
     busy_.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -20,7 +20,8 @@ class ThreadPool {
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls f(task) once for each task in [0, num_tasks), on all threads; returns when all are done. f must not throw.
-  // One run at a time; f must not call run.
+  // One run at a time; f must not call run. Each thread begins with its own contiguous share, in order (neighbouring
+  // tasks read neighbouring memory), and then takes what is left of the others'.
   template <typename F>
   void run(int64_t num_tasks, F&& f) {
     run_erased(num_tasks, [](void* context, int64_t task) { (*static_cast<std::remove_reference_t<F>*>(context))(task); },
@@ -30,14 +31,18 @@ class ThreadPool {
  private:
   using Call = void (*)(void* context, int64_t task);
   void run_erased(int64_t num_tasks, Call call, void* context);
-  void work();
-  void claim_tasks();
+  void work(size_t thread);
+  void claim_tasks(size_t thread);
+
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t last = 0;
+  };
 
   std::vector<std::thread> workers_;
   Call call_ = nullptr;
   void* context_ = nullptr;
-  int64_t num_tasks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
+  std::vector<Share> shares_;  // one per thread
   alignas(64) std::atomic<uint32_t> epoch_{0};  // counts runs
   alignas(64) std::atomic<int32_t> busy_{0};    // workers that have not finished this run
   std::atomic<bool> stop_{false};

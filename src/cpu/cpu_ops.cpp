@@ -20,8 +20,8 @@ namespace qwill {
 namespace cpu {
 namespace {
 
-constexpr int64_t kRowsPerTask = 8;     // of row-wise work: norms, packing
-constexpr int64_t kAttendItems = 32;    // queries per attention task
+constexpr int64_t kRowsPerTask = kPackRows;  // of row-wise work: norms, packing
+constexpr int64_t kAttendItems = 32;        // queries per attention task
 
 // Memory that only grows, aligned to a cache line.
 class Buffer {
@@ -150,7 +150,9 @@ class CpuOps final : public Ops {
   void do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) override {
     const CpuWeight& weight = as_cpu(w);
     std::byte* operand = operand_.get<std::byte>(a.rows * a.cols * weight.kernel->operand_bytes);
-    for_rows(a.rows, [&](int64_t t) { weight.kernel->pack(a.row<float>(t), a.cols, t, a.rows, operand); });
+    for_row_blocks(a.rows, [&](int64_t first, int64_t count) {
+      weight.kernel->pack(a.row<float>(first), a.cols, first, count, a.rows, operand);
+    });
     linear(operand, a.rows, weight, x, true);
   }
 
@@ -183,21 +185,28 @@ class CpuOps final : public Ops {
     return {buffer.get<float>(rows * cols), rows, cols, DType::f32};
   }
 
-  // f(t) for each row, in parallel where there are many.
+  // f(first, count) for blocks of rows, in parallel where there are many.
+  template <typename F>
+  void for_row_blocks(int64_t rows, F&& f) {
+    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
+      f(task * kRowsPerTask, std::min(kRowsPerTask, rows - task * kRowsPerTask));
+    });
+  }
+  // f(t) for each row.
   template <typename F>
   void for_rows(int64_t rows, F&& f) {
-    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
-      const int64_t last = std::min(rows, (task + 1) * kRowsPerTask);
-      for (int64_t t = task * kRowsPerTask; t < last; ++t) f(t);
+    for_row_blocks(rows, [&](int64_t first, int64_t count) {
+      for (int64_t t = first; t < first + count; ++t) f(t);
     });
   }
 
   const void* pack_normed(const Tensor& x, const Norm& norm, const CpuWeight& weight) {
     std::byte* operand = operand_.get<std::byte>(x.rows * x.cols * weight.kernel->operand_bytes);
-    for_rows(x.rows, [&](int64_t t) {
-      float* row = thread_scratch(x.cols);
-      kernels_.rms_norm(x.row<float>(t), as_cpu(norm.weight).vector.data(), x.cols, norm.eps, row);
-      weight.kernel->pack(row, x.cols, t, x.rows, operand);
+    for_row_blocks(x.rows, [&](int64_t first, int64_t count) {
+      float* normed = thread_scratch(count * x.cols);
+      for (int64_t i = 0; i < count; ++i)
+        kernels_.rms_norm(x.row<float>(first + i), as_cpu(norm.weight).vector.data(), x.cols, norm.eps, normed + i * x.cols);
+      weight.kernel->pack(normed, x.cols, first, count, x.rows, operand);
     });
     return operand;
   }
@@ -361,12 +370,20 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
       by_slot[static_cast<size_t>(e.first_slot + i)] = {&e, &chosen[e.id][static_cast<size_t>(i)]};
 
   // gate, up and their product
+  std::vector<std::pair<const Expert*, int64_t>> blocks;  // an expert and the first of up to kPackRows of its slots
+  for (const Expert& e : experts)
+    for (int64_t first = 0; first < e.num_rows; first += kPackRows) blocks.push_back({&e, first});
+  // Packs each expert's rows as an operand of its own; source(slot) is a row of weight.cols.
   const auto pack = [&](const CpuWeight& weight, auto source) {
-    std::byte* operand = operand_.get<std::byte>(slots * weight.cols * weight.kernel->operand_bytes);
-    for_rows(slots, [&](int64_t slot) {
-      const Expert& e = *by_slot[static_cast<size_t>(slot)].first;
-      weight.kernel->pack(source(slot), weight.cols, slot - e.first_slot, e.num_rows,
-                          operand + e.first_slot * weight.cols * weight.kernel->operand_bytes);
+    const int64_t row_bytes = weight.cols * weight.kernel->operand_bytes;
+    std::byte* operand = operand_.get<std::byte>(slots * row_bytes);
+    pool_.run(static_cast<int64_t>(blocks.size()), [&](int64_t b) {
+      const auto& [e, first] = blocks[static_cast<size_t>(b)];
+      const int64_t count = std::min(kPackRows, e->num_rows - first);
+      float* rows = thread_scratch(count * weight.cols);
+      for (int64_t i = 0; i < count; ++i)
+        std::memcpy(rows + i * weight.cols, source(e->first_slot + first + i), static_cast<size_t>(weight.cols) * 4);
+      weight.kernel->pack(rows, weight.cols, first, count, e->num_rows, operand + e->first_slot * row_bytes);
     });
     return operand;
   };

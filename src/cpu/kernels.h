@@ -20,9 +20,11 @@ struct LinearTask {
   bool add;
 };
 
+constexpr int64_t kPackRows = 16;
+
 struct LinearKernel {
-  // Writes row `row` of an operand of m rows: x[0 … k).
-  void (*pack)(const float* x, int64_t k, int64_t row, int64_t m, void* operand);
+  // Writes rows first … first + count - 1 of an operand of m rows from x [count, k]. first is a multiple of kPackRows.
+  void (*pack)(const float* x, int64_t k, int64_t first, int64_t count, int64_t m, void* operand);
   void (*run)(const LinearTask& task);
   int64_t operand_bytes;  // per element
   int64_t row_multiple;   // segments and tasks must be multiples of it

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "cpu/kernels.h"
+#include "cpu/kernels/vector_math.h"
 
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
@@ -66,17 +67,15 @@ void linear(const LinearTask& t) {
   }
 }
 
-inline void pack_f32(const float* x, int64_t k, int64_t row, int64_t, void* operand) {
-  std::memcpy(static_cast<float*>(operand) + row * k, x, static_cast<size_t>(k) * sizeof(float));
+inline void pack_f32(const float* x, int64_t k, int64_t first, int64_t count, int64_t, void* operand) {
+  std::memcpy(static_cast<float*>(operand) + first * k, x, static_cast<size_t>(count * k) * sizeof(float));
 }
 
 // Rounded to bf16, kept as f32.
 template <typename S>
-void pack_rounded(const float* x, int64_t k, int64_t row, int64_t, void* operand) {
-  float* out = static_cast<float*>(operand) + row * k;
-  int64_t i = 0;
-  for (; i + S::kLanes <= k; i += S::kLanes) S::store(out + i, S::round_to_bf16(S::load(x + i)));
-  if (i < k) S::store_first(out + i, k - i, S::round_to_bf16(S::load_first(x + i, k - i)));
+void pack_rounded(const float* x, int64_t k, int64_t first, int64_t count, int64_t, void* operand) {
+  float* out = static_cast<float*>(operand) + first * k;
+  for_lanes<S>(count * k, [&](int64_t i, auto load, auto store) { store(out + i, S::round_to_bf16(load(x + i))); });
 }
 
 template <typename S, typename W>

@@ -38,16 +38,8 @@ inline void configure_tiles(int64_t num_rows) {
   _tile_loadconfig(&config);
 }
 
-// y[i * ldy + j] (+)= c[j][i]: a 16 x 16 block of sums, transposed; num_rows of its columns count.
-inline void store_transposed(const float (&c)[16][16], int64_t num_rows, float* y, int64_t ldy, bool add) {
-  if (num_rows == 1) {
-    const __m512i column = _mm512_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240);
-    const __m512 sums = _mm512_i32gather_ps(column, &c[0][0], 4);
-    _mm512_storeu_ps(y, add ? _mm512_add_ps(_mm512_loadu_ps(y), sums) : sums);
-    return;
-  }
-  __m512 r[16], s[16];
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_load_ps(c[i]);
+inline void transpose(__m512 (&r)[16]) {
+  __m512 s[16];
   for (int i = 0; i < 16; i += 2) {
     s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
@@ -68,6 +60,19 @@ inline void store_transposed(const float (&c)[16][16], int64_t num_rows, float* 
     r[i] = _mm512_shuffle_f32x4(s[i], s[i + 8], 0x88);
     r[i + 8] = _mm512_shuffle_f32x4(s[i], s[i + 8], 0xdd);
   }
+}
+
+// y[i * ldy + j] (+)= c[j][i]: a 16 x 16 block of sums, transposed; num_rows of its columns count.
+inline void store_transposed(const float (&c)[16][16], int64_t num_rows, float* y, int64_t ldy, bool add) {
+  if (num_rows == 1) {
+    const __m512i column = _mm512_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240);
+    const __m512 sums = _mm512_i32gather_ps(column, &c[0][0], 4);
+    _mm512_storeu_ps(y, add ? _mm512_add_ps(_mm512_loadu_ps(y), sums) : sums);
+    return;
+  }
+  __m512 r[16];
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_load_ps(c[i]);
+  transpose(r);
   for (int64_t i = 0; i < num_rows; ++i)
     _mm512_storeu_ps(y + i * ldy, add ? _mm512_add_ps(_mm512_loadu_ps(y + i * ldy), r[i]) : r[i]);
 }
@@ -159,13 +164,22 @@ inline void linear_amx(const LinearTask& t) {
   _tile_release();
 }
 
-inline void pack_tiles(const float* x, int64_t k, int64_t row, int64_t m, void* operand) {
-  const int64_t block = row / 16, rows = m - block * 16 < 16 ? m - block * 16 : 16;
-  char* out = static_cast<char*>(operand) + (block * 16 * k * 2) + (row % 16) * 4;
-  for (int64_t i = 0; i < k; i += 16) {
-    alignas(32) uint32_t pairs[8];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(pairs), Avx512::to_bf16_bits(Avx512::load(x + i)));
-    for (int64_t p = 0; p < 8; ++p) __builtin_memcpy(out + (i / 2 + p) * rows * 4, &pairs[p], 4);
+inline void pack_tiles(const float* x, int64_t k, int64_t first, int64_t count, int64_t m, void* operand) {
+  for (int64_t block = first; block < first + count; block += 16) {
+    const int64_t rows = m - block < 16 ? m - block : 16;
+    bf16* out = static_cast<bf16*>(operand) + block * k;
+    for (int64_t i = 0; i < k; i += 32) {
+      __m512 pairs[16];  // per row, 16 pairs of k
+      for (int64_t r = 0; r < 16; ++r) {
+        pairs[r] = _mm512_setzero_ps();
+        if (r >= rows) continue;
+        const float* row = x + (block - first + r) * k + i;
+        const __m256i low = Avx512::to_bf16_bits(Avx512::load(row)), high = Avx512::to_bf16_bits(Avx512::load(row + 16));
+        pairs[r] = _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+      }
+      transpose(pairs);
+      for (int64_t p = 0; p < 16; ++p) _mm512_mask_storeu_ps(reinterpret_cast<float*>(out + (i + 2 * p) * rows), Avx512::first(rows), pairs[p]);
+    }
   }
 }
 

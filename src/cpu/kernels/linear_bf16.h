@@ -67,13 +67,14 @@ inline void linear_bf16(const LinearTask& t) {
   }
 }
 
-inline void pack_bf16(const float* x, int64_t k, int64_t row, int64_t, void* operand) {
-  bf16* out = static_cast<bf16*>(operand) + row * k;
+inline void pack_bf16(const float* x, int64_t k, int64_t first, int64_t count, int64_t, void* operand) {
+  bf16* out = static_cast<bf16*>(operand) + first * k;
+  const int64_t n = count * k;
   int64_t i = 0;
-  for (; i + 16 <= k; i += 16)
+  for (; i + 16 <= n; i += 16)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), Avx512::to_bf16_bits(Avx512::load(x + i)));
-  if (i < k)
-    _mm256_mask_storeu_epi16(out + i, Avx512::first(k - i), Avx512::to_bf16_bits(Avx512::load_first(x + i, k - i)));
+  if (i < n)
+    _mm256_mask_storeu_epi16(out + i, Avx512::first(n - i), Avx512::to_bf16_bits(Avx512::load_first(x + i, n - i)));
 }
 
 inline constexpr LinearKernel kBf16Linear = {pack_bf16, linear_bf16, 2, 1, 1};
