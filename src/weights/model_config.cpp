@@ -20,6 +20,7 @@ constexpr int64_t kMaxPositions = int64_t{1} << 30;
 constexpr int64_t kMaxExperts = int64_t{1} << 16;
 constexpr int64_t kMaxExpertsOfAllLayers = int64_t{1} << 18;
 constexpr int64_t kMaxParameters = int64_t{1} << 50;
+constexpr int64_t kMaxKvElements = int64_t{1} << 28;  // of one token: times kMaxPositions it still has a size in bytes
 constexpr double kMaxRopeFactor = 1e6;
 
 constexpr std::string_view kDenseType = "qwen3", kMoeType = "qwen3_moe";
@@ -288,6 +289,9 @@ ModelConfig ModelConfig::from_json(const Json& config) {
   if (const double total = count_parameters(out, out.moe ? static_cast<double>(out.moe->num_experts) : 0);
       total > static_cast<double>(kMaxParameters))
     fail_invalid("hidden_size, num_hidden_layers and the other sizes make {:.3g} parameters, more than 2^50", total);
+  if (out.kv_elements_per_token() > kMaxKvElements)
+    fail_invalid("num_hidden_layers, num_key_value_heads and head_dim make {} cache elements a token, more than 2^28",
+                 out.kv_elements_per_token());
   return out;
 }
 

@@ -66,7 +66,8 @@ struct ModelConfig {
   // of the reference's configuration class (transformers 5.17, Qwen3Config and Qwen3MoeConfig).
   // Throws Error naming the key: invalid for missing, mistyped, out of range or inconsistent values; unsupported for
   // another architecture, sliding windows, attention bias, other activations, other rope types and quantised weights.
-  // Values are bounded so that no product of sizes overflows int64_t: at most 2^50 parameters in all.
+  // Values are bounded so that no product of sizes overflows int64_t: at most 2^50 parameters in all, 2^28
+  // cache elements a token and 2^30 positions.
   static ModelConfig from_json(const Json& config);
 };
 

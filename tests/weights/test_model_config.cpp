@@ -219,6 +219,7 @@ TEST(ModelConfig, RefusesInconsistentValues) {
       {R"({"hidden_size": 1048576, "num_hidden_layers": 10000, "intermediate_size": 16777216, "head_dim": 65536,
            "num_attention_heads": 65536, "num_key_value_heads": 65536, "vocab_size": 16777216})",
        "more than 2^50"},
+      {R"({"num_hidden_layers": 10000, "head_dim": 65536, "hidden_size": 2})", "more than 2^28"},
   };
   for (const auto& [changes, message] : cases) EXPECT_THAT(dense_error(changes), HasSubstr(message)) << changes;
   const std::pair<const char*, const char*> moe_cases[] = {
