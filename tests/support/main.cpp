@@ -12,6 +12,10 @@ std::string g_root = QWILL_SOURCE_DIR;
 
 std::string source_path(const std::string& relative) { return g_root + "/" + relative; }
 
+std::string beside_program(const std::string& relative) {
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / relative).string();
+}
+
 std::string program_path() {
   const auto self = std::filesystem::read_symlink("/proc/self/exe");
   const auto beside = self.parent_path() / "qwill";

@@ -9,6 +9,9 @@ namespace qwill::test {
 // or the folder named by --root (a copy of tests/data and models on another machine).
 std::string source_path(const std::string& relative);
 
+// A path in the folder of the test program.
+std::string beside_program(const std::string& relative);
+
 // The qwill program beside the test program.
 std::string program_path();
 

@@ -1,0 +1,247 @@
+#include "text/bpe.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <functional>
+
+#include "base/error.h"
+#include "text/byte_alphabet.h"
+
+namespace qwill {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the first byte of a key is its lowest");
+
+// Whether merging makes the token from its own bytes. Most do, a hand-made vocabulary may hold others. Found out when a
+// token is first met, since trying all of them would double the loading time.
+constexpr uint32_t kIsWhole = 1u << 31, kIsNotWhole = 1u << 30, kLengthMask = kIsNotWhole - 1;
+
+constexpr size_t kKeyBytes = 8;
+constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15;
+
+// Longer pieces are merged by a heap: the simple way costs the square of the length, and is faster up to about here.
+constexpr size_t kShortPiece = 48;
+
+uint64_t load8(const char* p) {
+  uint64_t value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+
+uint64_t short_key(std::string_view token, const char* readable) {
+  if (readable - token.data() >= static_cast<ptrdiff_t>(kKeyBytes))
+    return load8(token.data()) & (~uint64_t{0} >> (64 - 8 * token.size()));
+  uint64_t key = 0;
+  std::memcpy(&key, token.data(), token.size());
+  return key;
+}
+
+uint64_t long_key(std::string_view token) {
+  uint64_t hash = token.size();
+  const auto mix = [&](uint64_t word) {
+    hash = (hash ^ word) * kMultiplier;
+    hash ^= hash >> 32;
+  };
+  for (size_t i = 0; i + kKeyBytes < token.size(); i += kKeyBytes) mix(load8(token.data() + i));
+  mix(load8(token.data() + token.size() - kKeyBytes));
+  return hash;
+}
+
+uint64_t token_key(std::string_view token, const char* readable) {
+  return token.size() <= kKeyBytes ? short_key(token, readable) : long_key(token);
+}
+
+size_t token_index(uint64_t key, int shift) { return key * kMultiplier >> shift; }
+size_t pair_index(uint64_t pair, int shift) { return pair * kMultiplier >> shift; }
+size_t next_slot(size_t i, int shift) { return (i + 1) & (~uint64_t{0} >> shift); }
+
+int shift_for(size_t count) { return 64 - std::countr_zero(std::bit_ceil(std::max<size_t>(2 * count, 16))); }
+
+}  // namespace
+
+Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges) {
+  const size_t num_tokens = vocabulary.tokens.size(), num_merges = vocabulary.merges.size();
+  slot_shift_ = shift_for(num_tokens);
+  pair_shift_ = shift_for(num_merges);
+  slots_ = std::make_unique<Slot[]>(size_t{1} << (64 - slot_shift_));
+  pairs_ = std::make_unique_for_overwrite<PairSlot[]>(size_t{1} << (64 - pair_shift_));
+  std::memset(pairs_.get(), 0xff, sizeof(PairSlot) << (64 - pair_shift_));
+
+  size_t total = 0;
+  for (const std::string_view token : vocabulary.tokens) total += token.size();
+  // Neither the views that are hashed nor the offsets may move or overflow.
+  if (total >= kLengthMask) fail_invalid("vocab: tokens of {} bytes in all are too many", total);
+  bytes_.reserve(total + kKeyBytes);
+  starts_.reserve(num_tokens + 1);
+  starts_.push_back(0);
+  for (size_t id = 0; id < num_tokens; ++id) add_token(vocabulary.tokens[id], static_cast<uint32_t>(id));
+
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const char text = static_cast<char>(byte);
+    const Slot* slot = find({&text, 1}, &text + 1);
+    if (!slot) fail_invalid("vocab: no token for byte 0x{:02x}", byte);
+    byte_token_[byte] = slot->id;
+  }
+  for (size_t rank = 0; rank < num_merges; ++rank)
+    add_merge(vocabulary.merges[rank].first, vocabulary.merges[rank].second, static_cast<uint32_t>(rank));
+}
+
+void Bpe::add_token(std::string_view text, uint32_t id) {
+  const size_t start = bytes_.size();
+  bool twice = false;
+  if (text.empty() || !append_token_bytes(bytes_, text)) {
+    twice = !foreign_.emplace(text, id).second;
+    bytes_ += text;
+  } else {
+    const std::string_view token(bytes_.data() + start, bytes_.size() - start);
+    twice = find(token, token.data() + token.size()) != nullptr;
+    const uint64_t key = token_key(token, token.data() + token.size());
+    size_t i = token_index(key, slot_shift_);
+    while (slots_[i].length != 0) i = next_slot(i, slot_shift_);
+    slots_[i] = {key, static_cast<uint32_t>(token.size()), id};
+  }
+  if (twice) fail_invalid("vocab[\"{}\"]: given twice", printable(text));
+  starts_.push_back(static_cast<uint32_t>(bytes_.size()));
+}
+
+void Bpe::add_merge(std::string_view left, std::string_view right, uint32_t rank) {
+  std::string bytes;  // too short to need the heap, nearly always
+  const bool of_alphabet = append_token_bytes(bytes, left);
+  const size_t length = bytes.size();
+  if (of_alphabet && length != 0 && append_token_bytes(bytes, right) && bytes.size() != length) {
+    const std::string_view both = bytes;
+    const char* const readable = both.data() + both.size();
+    const Slot* const first = find(both.substr(0, length), readable);
+    const Slot* const second = find(both.substr(length), readable);
+    const Slot* const joined = find(both, readable);
+    if (first && second && joined) {
+      const uint64_t pair = uint64_t{first->id} << 32 | second->id;
+      size_t i = pair_index(pair, pair_shift_);
+      while (pairs_[i].merged != kNoMerge && pairs_[i].pair != pair) i = next_slot(i, pair_shift_);
+      pairs_[i] = {pair, uint64_t{rank} << 32 | joined->id};  // of a merge given twice the last counts
+      return;
+    }
+  }
+  for (const std::string& token : {std::string(left), std::string(right), std::string(left).append(right)})
+    if (!token_id(token)) fail_invalid("merges[{}]: \"{}\" is not in the vocabulary", rank, printable(token));
+  // A token that is not of the byte alphabet takes part, so no text ever asks for this merge.
+}
+
+std::optional<int32_t> Bpe::token_id(std::string_view token) const {
+  std::string bytes;
+  if (!token.empty() && append_token_bytes(bytes, token)) {
+    if (const Slot* slot = find(bytes, bytes.data() + bytes.size())) return static_cast<int32_t>(slot->id);
+  } else if (const auto found = foreign_.find(std::string(token)); found != foreign_.end()) {
+    return static_cast<int32_t>(found->second);
+  }
+  return std::nullopt;
+}
+
+Bpe::Slot* Bpe::find(std::string_view token, const char* readable) const {
+  const uint64_t key = token_key(token, readable);
+  for (size_t i = token_index(key, slot_shift_);; i = next_slot(i, slot_shift_)) {
+    Slot& slot = slots_[i];
+    const uint32_t length = std::atomic_ref(slot.length).load(std::memory_order_relaxed) & kLengthMask;
+    if (length == 0) return nullptr;
+    if (slot.key == key && length == token.size() &&
+        (length <= kKeyBytes || std::memcmp(bytes_.data() + starts_[slot.id], token.data(), length) == 0))
+      return &slot;
+  }
+}
+
+uint64_t Bpe::merged(uint32_t left, uint32_t right) const {
+  const uint64_t pair = uint64_t{left} << 32 | right;
+  for (size_t i = pair_index(pair, pair_shift_);; i = next_slot(i, pair_shift_)) {
+    const PairSlot& slot = pairs_[i];
+    if (slot.pair == pair || slot.merged == kNoMerge) return slot.merged;
+  }
+}
+
+void Bpe::encode(std::vector<int32_t>& ids, std::string_view piece, const char* readable) const {
+  if (piece.size() == 1) {
+    ids.push_back(static_cast<int32_t>(byte_token_[static_cast<unsigned char>(piece[0])]));
+  } else if (Slot* slot = find(piece, readable); slot && is_whole(*slot, piece)) {
+    ids.push_back(static_cast<int32_t>(slot->id));
+  } else {
+    merge(ids, piece);
+  }
+}
+
+bool Bpe::is_whole(Slot& slot, std::string_view piece) const {
+  const std::atomic_ref state(slot.length);
+  const uint32_t known = state.load(std::memory_order_relaxed);
+  if (known & (kIsWhole | kIsNotWhole)) return known & kIsWhole;
+  std::vector<int32_t> merged_ids;
+  merge(merged_ids, piece);
+  const bool whole = ignore_merges_ || merged_ids.size() == 1;
+  state.store(known | (whole ? kIsWhole : kIsNotWhole), std::memory_order_relaxed);
+  return whole;
+}
+
+void Bpe::merge(std::vector<int32_t>& ids, std::string_view piece) const {
+  piece.size() <= kShortPiece ? merge_short(ids, piece) : merge_long(ids, piece);
+}
+
+void Bpe::merge_short(std::vector<int32_t>& ids, std::string_view piece) const {
+  uint32_t tokens[kShortPiece];
+  uint64_t pairs[kShortPiece];  // what merging tokens[i] and tokens[i + 1] gives
+  size_t n = piece.size();
+  for (size_t i = 0; i < n; ++i) tokens[i] = byte_token_[static_cast<unsigned char>(piece[i])];
+  for (size_t i = 0; i + 1 < n; ++i) pairs[i] = merged(tokens[i], tokens[i + 1]);
+  while (n > 1) {
+    size_t best = 0;
+    for (size_t i = 1; i + 1 < n; ++i)
+      if (pairs[i] < pairs[best]) best = i;
+    if (pairs[best] == kNoMerge) break;
+    tokens[best] = static_cast<uint32_t>(pairs[best]);
+    --n;
+    for (size_t i = best + 1; i < n; ++i) {
+      tokens[i] = tokens[i + 1];
+      pairs[i - 1] = pairs[i];
+    }
+    if (best > 0) pairs[best - 1] = merged(tokens[best - 1], tokens[best]);
+    if (best + 1 < n) pairs[best] = merged(tokens[best], tokens[best + 1]);
+  }
+  for (size_t i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(tokens[i]));
+}
+
+void Bpe::merge_long(std::vector<int32_t>& ids, std::string_view piece) const {
+  struct Symbol {
+    uint64_t pair;  // what merging it and the next gives
+    uint32_t token, previous, next;
+  };
+  constexpr uint32_t kNone = ~uint32_t{0};
+  const uint32_t n = static_cast<uint32_t>(piece.size());
+  std::vector<Symbol> symbols(n);
+  std::vector<uint64_t> heap;  // rank and place of possible merges; outdated ones are skipped when they come up
+  const auto enter = [&](uint32_t i) {
+    Symbol& s = symbols[i];
+    s.pair = s.next == kNone ? kNoMerge : merged(s.token, symbols[s.next].token);
+    if (s.pair != kNoMerge) heap.push_back((s.pair >> 32) << 32 | i);
+    return s.pair != kNoMerge;
+  };
+  for (uint32_t i = 0; i < n; ++i)
+    symbols[i] = {kNoMerge, byte_token_[static_cast<unsigned char>(piece[i])], i - 1, i + 1 < n ? i + 1 : kNone};
+  for (uint32_t i = 0; i < n; ++i) enter(i);
+  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    const uint32_t i = static_cast<uint32_t>(heap.back());
+    const uint32_t rank = static_cast<uint32_t>(heap.back() >> 32);
+    heap.pop_back();
+    Symbol& left = symbols[i];
+    if (left.pair == kNoMerge || left.pair >> 32 != rank) continue;
+    Symbol& right = symbols[left.next];
+    left.token = static_cast<uint32_t>(left.pair);
+    left.next = right.next;
+    right.pair = kNoMerge;
+    if (left.next != kNone) symbols[left.next].previous = i;
+    if (enter(i)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
+    if (left.previous != kNone && enter(left.previous)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  }
+  for (uint32_t i = 0; i != kNone; i = symbols[i].next) ids.push_back(static_cast<int32_t>(symbols[i].token));
+}
+
+}  // namespace qwill

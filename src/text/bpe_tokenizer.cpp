@@ -1,0 +1,128 @@
+#include "text/bpe_tokenizer.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/utf8.h"
+#include "text/byte_alphabet.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer_json.h"
+#include "text/unicode.h"
+
+namespace qwill {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{1} << 31;  // places in a piece fit 32 bits
+
+}  // namespace
+
+Tokenizer::Tokenizer(const Vocabulary& vocabulary) : bpe_(vocabulary), nfc_(vocabulary.nfc), added_(vocabulary.added) {
+  std::vector<AddedToken> before, after;
+  std::unordered_set<std::string> contents;
+  for (size_t i = 0; i < added_.size(); ++i) {
+    const AddedToken& token = added_[i];
+    with_context(fmt::format("added_tokens[{}]", i), [&] {
+      if (token.content.empty()) fail_invalid("content: empty");
+      // The reference numbers added tokens itself, whatever the file says; a file that says otherwise is damaged.
+      const int32_t expected = bpe_.token_id(token.content).value_or(size());
+      if (token.id != expected)
+        fail_invalid("id: expected {} for \"{}\", found {}", expected, printable(token.content), token.id);
+      AddedToken sought = token;
+      if (nfc_ && token.normalized) sought.content = nfc(token.content);
+      if (!contents.insert(token.content).second ||
+          (sought.content != token.content && !contents.insert(sought.content).second))
+        fail_invalid("content: \"{}\" is given twice", printable(token.content));
+      added_by_id_.emplace_back(token.id, i);
+      if (token.id == size()) {
+        std::string& bytes = added_bytes_.emplace_back();
+        if (!append_token_bytes(bytes, token.content)) bytes = token.content;
+      }
+      (token.normalized ? after : before).push_back(std::move(sought));
+    });
+  }
+  std::sort(added_by_id_.begin(), added_by_id_.end());
+  before_normalization_ = AddedTokenMatcher(std::move(before));
+  after_normalization_ = AddedTokenMatcher(std::move(after));
+}
+
+Tokenizer Tokenizer::from_json(std::string_view tokenizer_json) {
+  const TokenizerFile file = parse_tokenizer_json(tokenizer_json);
+  try {
+    return Tokenizer(file.vocabulary);
+  } catch (const Error& e) {
+    const std::string_view message = e.what();
+    if (message.starts_with("vocab") || message.starts_with("merges"))
+      throw Error(e.kind(), "model." + std::string(message));
+    throw;
+  }
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, Special special) const {
+  std::vector<int32_t> ids;
+  encode_to(ids, text, special);
+  return ids;
+}
+
+void Tokenizer::encode_to(std::vector<int32_t>& ids, std::string_view text, Special special) const {
+  if (text.size() > kMaxTextBytes) fail_invalid("a text of {} bytes: expected at most {}", text.size(), kMaxTextBytes);
+  if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos)
+    fail_invalid("invalid UTF-8 at byte {}", bad);
+  ids.reserve(ids.size() + text.size() / 4 + 8);
+  const auto push = [&](int32_t id) { ids.push_back(id); };
+  const auto encode_normalized = [&](std::string_view part) {
+    if (special == Special::as_text) return encode_pieces(ids, part);
+    after_normalization_.split(
+        part, [&](std::string_view plain) { encode_pieces(ids, plain); }, push);
+  };
+  const auto encode_segment = [&](std::string_view part) {
+    if (nfc_ && nfc_quick_check(part) != std::string_view::npos)
+      encode_normalized(nfc(part));
+    else
+      encode_normalized(part);
+  };
+  if (special == Special::as_text)
+    encode_segment(text);
+  else
+    before_normalization_.split(text, encode_segment, push);
+}
+
+void Tokenizer::encode_pieces(std::vector<int32_t>& ids, std::string_view text) const {
+  const char* const end = text.data() + text.size();
+  for (const char* p = text.data(); p < end;) {
+    const char* const stop = piece_end(p, end);
+    bpe_.encode(ids, {p, static_cast<size_t>(stop - p)}, end);
+    p = stop;
+  }
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t id : ids)
+    if (!skip_special || !is_special(id)) bytes += token_bytes(id);
+  if (find_invalid_utf8(bytes) != std::string_view::npos) bytes = replace_invalid_utf8(bytes);
+  return bytes;
+}
+
+std::string_view Tokenizer::token_bytes(int32_t id) const {
+  if (id < 0 || id >= size()) return {};
+  return id < bpe_.size() ? bpe_.token_bytes(id) : added_bytes_[id - bpe_.size()];
+}
+
+std::optional<int32_t> Tokenizer::token_id(std::string_view added_token_content) const {
+  for (const AddedToken& token : added_)
+    if (token.content == added_token_content) return token.id;
+  return std::nullopt;
+}
+
+const AddedToken* Tokenizer::find_added(int32_t id) const {
+  const auto found = std::lower_bound(added_by_id_.begin(), added_by_id_.end(), std::pair(id, size_t{0}));
+  return found != added_by_id_.end() && found->first == id ? &added_[found->second] : nullptr;
+}
+
+bool Tokenizer::is_special(int32_t id) const {
+  const AddedToken* token = find_added(id);
+  return token && token->special;
+}
+
+}  // namespace qwill
