@@ -39,7 +39,7 @@ void CpuWeight::read_row(int64_t row, float* out) const {
 }
 
 int64_t task_rows(const CpuWeight& weight) {
-  constexpr int64_t kTaskBytes = 256 << 10;
+  constexpr int64_t kTaskBytes = 512 << 10;
   return std::clamp<int64_t>(kTaskBytes / weight.row_bytes() / 32 * 32, 32, 256);
 }
 

@@ -20,6 +20,8 @@ struct LinearTask {
   bool add;
 };
 
+// Weights are prefetched so far ahead where one row of activations waits for them.
+constexpr int64_t kPrefetchBytes = 2048;
 constexpr int64_t kPackRows = 16;
 
 struct LinearKernel {

@@ -30,7 +30,7 @@ std::string checkpoint_path(const std::string& name) {
 
 VerifyReport report_of(const std::string& name, const std::string& path, DTypeChoice dtype, int64_t chunk_size) {
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(checkpoint_path(name), ""));
-  const auto ops = make_cpu_ops({.num_threads = 2, .path = path});
+  const auto ops = make_cpu_ops({.num_threads = 1, .path = path});
   const auto model = load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()),
                                 CheckpointTensors(checkpoint), dtype);
   const SafetensorsFile reference =

@@ -14,8 +14,10 @@
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
 
+// kOuts outputs, out_stride apart: that many streams of weights run side by side through the task's memory, which the
+// hardware follows better than short rows one after another.
 template <typename S, typename W, int kRows, int kOuts>
-inline void linear_block(const W* w, const float* x, int64_t k, float* y, int64_t ldy, bool add) {
+inline void linear_block(const W* w, int64_t out_stride, const float* x, int64_t k, float* y, int64_t ldy, bool add) {
   typename S::F sums[kRows][kOuts];
   for (int r = 0; r < kRows; ++r)
     for (int o = 0; o < kOuts; ++o) sums[r][o] = S::zero();
@@ -23,7 +25,11 @@ inline void linear_block(const W* w, const float* x, int64_t k, float* y, int64_
   const auto step = [&](auto load, int64_t i) {
     typename S::F weights[kOuts];
 #pragma GCC unroll 8
-    for (int o = 0; o < kOuts; ++o) weights[o] = load(w + o * k + i);
+    for (int o = 0; o < kOuts; ++o) {
+      const W* p = w + o * out_stride * k + i;
+      if constexpr (kRows == 1) __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+      weights[o] = load(p);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const typename S::F operand = load(x + r * k + i);
@@ -39,31 +45,37 @@ inline void linear_block(const W* w, const float* x, int64_t k, float* y, int64_
       S::reduce_add_4(sums[r][0], sums[r][1], sums[r][2], sums[r][3], total);
     else
       for (int o = 0; o < kOuts; ++o) total[o] = S::reduce_add(sums[r][o]);
-    for (int o = 0; o < kOuts; ++o) y[r * ldy + o] = add ? y[r * ldy + o] + total[o] : total[o];
+    for (int o = 0; o < kOuts; ++o) {
+      float& out = y[r * ldy + o * out_stride];
+      out = add ? out + total[o] : total[o];
+    }
   }
 }
 
 // kOuts outputs for all rows.
 template <typename S, typename W, int kOuts>
-inline void linear_outs(const W* w, const float* x, int64_t m, int64_t k, float* y, int64_t ldy, bool add) {
+inline void linear_outs(const W* w, int64_t out_stride, const float* x, int64_t m, int64_t k, float* y, int64_t ldy,
+                        bool add) {
   int64_t i = 0;
   for (; i + S::kLinearRows <= m; i += S::kLinearRows)
-    linear_block<S, W, S::kLinearRows, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
-  for (; i < m; ++i) linear_block<S, W, 1, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
+    linear_block<S, W, S::kLinearRows, kOuts>(w, out_stride, x + i * k, k, y + i * ldy, ldy, add);
+  for (; i < m; ++i) linear_block<S, W, 1, kOuts>(w, out_stride, x + i * k, k, y + i * ldy, ldy, add);
 }
 
 template <typename S, typename W>
 void linear(const LinearTask& t) {
-  static_assert(S::kLinearOuts == 4);
   const W* w = static_cast<const W*>(t.w);
   const float* x = static_cast<const float*>(t.operand);
   // Rows in blocks whose operand stays in the second-level cache.
   const int64_t block = t.k > 0 && (256 << 10) / (4 * t.k) > S::kLinearRows ? (256 << 10) / (4 * t.k) : S::kLinearRows;
+  const int64_t quarter = t.n / 4;
   for (int64_t i = 0; i < t.m; i += block) {
     const int64_t rows = t.m - i < block ? t.m - i : block;
-    int64_t j = 0;
-    for (; j + 4 <= t.n; j += 4) linear_outs<S, W, 4>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
-    for (; j < t.n; ++j) linear_outs<S, W, 1>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
+    float* y = t.y + i * t.ldy;
+    for (int64_t j = 0; j < quarter; ++j)
+      linear_outs<S, W, 4>(w + j * t.k, quarter, x + i * t.k, rows, t.k, y + j, t.ldy, t.add);
+    for (int64_t j = 4 * quarter; j < t.n; ++j)
+      linear_outs<S, W, 1>(w + j * t.k, 1, x + i * t.k, rows, t.k, y + j, t.ldy, t.add);
   }
 }
 

@@ -4,8 +4,7 @@
 // the order of k to one f32 sum, rounding to nearest even and flushing denormals (Intel SDM, TDPBF16PS), whatever the
 // tile's shape: the same bits for one row as for 8,192.
 // needs N a multiple of 16 and K a multiple of 32
-// moves 2*N*K bytes of weights once per call + operands; 2*M*N*K flops; one row is bound by memory, hence the
-// prefetch of the rows to come
+// moves 2*N*K bytes of weights once per call + operands; 2*M*N*K flops
 // reference: ops/reference.cpp linear    test: tests/ops/test_linear.cpp
 #pragma once
 
@@ -77,20 +76,14 @@ inline void store_transposed(const float (&c)[16][16], int64_t num_rows, float* 
     _mm512_storeu_ps(y + i * ldy, add ? _mm512_add_ps(_mm512_loadu_ps(y + i * ldy), r[i]) : r[i]);
 }
 
-// 32 (kPair) or 16 outputs times one block of num_rows <= 16 rows. The weights that follow w are prefetched at the
-// pace at which these are used: the next outputs of this task, or of the next one.
+// 32 (kPair) or 16 outputs times one block of num_rows <= 16 rows.
 template <bool kPair>
-inline void tile_block(const LinearTask& t, const bf16* w, const bf16* x, int64_t num_rows, float* y, bool prefetch) {
+inline void tile_block(const LinearTask& t, const bf16* w, const bf16* x, int64_t num_rows, float* y) {
   constexpr int64_t kOuts = kPair ? 32 : 16;
   const int64_t k = t.k;
   _tile_zero(0);
   if (kPair) _tile_zero(1);
-  const char* ahead = reinterpret_cast<const char*>(w + kOuts * k);
   for (int64_t i = 0; i < k; i += 32) {
-    if (prefetch) {
-      for (int64_t line = 0; line < kOuts; ++line) _mm_prefetch(ahead + line * 64, _MM_HINT_T1);
-      ahead += kOuts * 64;
-    }
     _tile_loadd(6, x + i * num_rows, 4 * num_rows);
     _tile_loadd(4, w + i, 2 * k);
     _tile_dpbf16ps(0, 4, 6);
@@ -103,6 +96,26 @@ inline void tile_block(const LinearTask& t, const bf16* w, const bf16* x, int64_
   _tile_stored(0, c[0], 64);
   if (kPair) _tile_stored(1, c[1], 64);
   for (int o = 0; o < kOuts / 16; ++o) store_transposed(c[o], num_rows, y + 16 * o, t.ldy, t.add);
+}
+
+// One row of activations waits for memory: output j of a tile is j * (n / 16), so that 16 streams run side by side
+// through the task's weights.
+inline void tile_row(const LinearTask& t, const bf16* w, const bf16* x, int64_t out_stride, float* y) {
+  const int64_t k = t.k;
+  _tile_zero(0);
+  for (int64_t i = 0; i < k; i += 32) {
+    for (int64_t o = 0; o < 16; ++o)
+      __builtin_prefetch(reinterpret_cast<const char*>(w + o * out_stride * k + i) + kPrefetchBytes / 2);
+    _tile_loadd(6, x + i, 4);
+    _tile_loadd(4, w + i, 2 * k * out_stride);
+    _tile_dpbf16ps(0, 4, 6);
+  }
+  alignas(64) float c[16][16];
+  _tile_stored(0, c, 64);
+  for (int64_t o = 0; o < 16; ++o) {
+    float& out = y[o * out_stride];
+    out = t.add ? out + c[o][0] : c[o][0];
+  }
 }
 
 // 32 outputs times 32 rows.
@@ -131,34 +144,46 @@ inline void tile_block_2x2(const LinearTask& t, const bf16* w, const bf16* x, fl
     store_transposed(c[b], 16, y + (b % 2) * 16 * t.ldy + (b / 2) * 16, t.ldy, t.add);
 }
 
+// All outputs of the task times a run of full blocks of 16 rows.
+inline void tile_rows(const LinearTask& t, int64_t first, int64_t count) {
+  const bf16* w = static_cast<const bf16*>(t.w);
+  const bf16* x = static_cast<const bf16*>(t.operand);
+  for (int64_t j = 0; j < t.n; j += 32) {
+    const bool pair = j + 32 <= t.n;
+    int64_t i = first;
+    if (pair)
+      for (; i + 32 <= first + count; i += 32) tile_block_2x2(t, w + j * t.k, x + i * t.k, t.y + i * t.ldy + j);
+    for (; i < first + count; i += 16) {
+      float* y = t.y + i * t.ldy + j;
+      if (pair)
+        tile_block<true>(t, w + j * t.k, x + i * t.k, 16, y);
+      else
+        tile_block<false>(t, w + j * t.k, x + i * t.k, 16, y);
+    }
+  }
+}
+
 inline void linear_amx(const LinearTask& t) {
   const bf16* w = static_cast<const bf16*>(t.w);
   const bf16* x = static_cast<const bf16*>(t.operand);
-  const int64_t whole = t.m - t.m % 16;  // rows in full blocks
+  const int64_t whole = t.m - t.m % 16, rest = t.m - whole;
   if (whole > 0) {
     configure_tiles(16);
-    for (int64_t j = 0; j < t.n; j += 32) {
-      const bool pair = j + 32 <= t.n;
-      int64_t i = 0;
-      if (pair)
-        for (; i + 32 <= whole; i += 32) tile_block_2x2(t, w + j * t.k, x + i * t.k, t.y + i * t.ldy + j);
-      for (; i < whole; i += 16) {
-        float* y = t.y + i * t.ldy + j;
-        if (pair)
-          tile_block<true>(t, w + j * t.k, x + i * t.k, 16, y, i == 0);
-        else
-          tile_block<false>(t, w + j * t.k, x + i * t.k, 16, y, i == 0);
-      }
-    }
+    // Rows in runs whose operand stays in the second-level cache beside the task's weights.
+    const int64_t fitting = (768 << 10) / (2 * t.k) / 32 * 32, run = fitting > 32 ? fitting : 32;
+    for (int64_t i = 0; i < whole; i += run) tile_rows(t, i, whole - i < run ? whole - i : run);
   }
-  if (whole < t.m) {
-    configure_tiles(t.m - whole);
+  if (t.m == 1) {
+    configure_tiles(1);
+    for (int64_t j = 0; j < t.n / 16; ++j) tile_row(t, w + j * t.k, x, t.n / 16, t.y + j);
+  } else if (rest > 0) {
+    configure_tiles(rest);
     for (int64_t j = 0; j < t.n; j += 32) {
       float* y = t.y + whole * t.ldy + j;
       if (j + 32 <= t.n)
-        tile_block<true>(t, w + j * t.k, x + whole * t.k, t.m - whole, y, whole == 0);
+        tile_block<true>(t, w + j * t.k, x + whole * t.k, rest, y);
       else
-        tile_block<false>(t, w + j * t.k, x + whole * t.k, t.m - whole, y, whole == 0);
+        tile_block<false>(t, w + j * t.k, x + whole * t.k, rest, y);
     }
   }
   _tile_release();

@@ -18,8 +18,9 @@ inline __m512bh load_pairs_first(const bf16* p, int64_t n) {
   return reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p));
 }
 
+// kOuts outputs, out_stride apart (see linear.h).
 template <int kRows, int kOuts>
-inline void dot_block(const bf16* w, const bf16* x, int64_t k, float* y, int64_t ldy, bool add) {
+inline void dot_block(const bf16* w, int64_t out_stride, const bf16* x, int64_t k, float* y, int64_t ldy, bool add) {
   __m512 sums[kRows][kOuts];
   for (int r = 0; r < kRows; ++r)
     for (int o = 0; o < kOuts; ++o) sums[r][o] = _mm512_setzero_ps();
@@ -27,7 +28,11 @@ inline void dot_block(const bf16* w, const bf16* x, int64_t k, float* y, int64_t
   const auto step = [&](auto load, int64_t i) {
     __m512bh weights[kOuts];
 #pragma GCC unroll 8
-    for (int o = 0; o < kOuts; ++o) weights[o] = load(w + o * k + i);
+    for (int o = 0; o < kOuts; ++o) {
+      const bf16* p = w + o * out_stride * k + i;
+      if constexpr (kRows == 1) __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+      weights[o] = load(p);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const __m512bh operand = load(x + r * k + i);
@@ -43,15 +48,19 @@ inline void dot_block(const bf16* w, const bf16* x, int64_t k, float* y, int64_t
       Avx512::reduce_add_4(sums[r][0], sums[r][1], sums[r][2], sums[r][3], total);
     else
       for (int o = 0; o < kOuts; ++o) total[o] = Avx512::reduce_add(sums[r][o]);
-    for (int o = 0; o < kOuts; ++o) y[r * ldy + o] = add ? y[r * ldy + o] + total[o] : total[o];
+    for (int o = 0; o < kOuts; ++o) {
+      float& out = y[r * ldy + o * out_stride];
+      out = add ? out + total[o] : total[o];
+    }
   }
 }
 
 template <int kOuts>
-inline void dot_outs(const bf16* w, const bf16* x, int64_t m, int64_t k, float* y, int64_t ldy, bool add) {
+inline void dot_outs(const bf16* w, int64_t out_stride, const bf16* x, int64_t m, int64_t k, float* y, int64_t ldy,
+                     bool add) {
   int64_t i = 0;
-  for (; i + 6 <= m; i += 6) dot_block<6, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
-  for (; i < m; ++i) dot_block<1, kOuts>(w, x + i * k, k, y + i * ldy, ldy, add);
+  for (; i + 6 <= m; i += 6) dot_block<6, kOuts>(w, out_stride, x + i * k, k, y + i * ldy, ldy, add);
+  for (; i < m; ++i) dot_block<1, kOuts>(w, out_stride, x + i * k, k, y + i * ldy, ldy, add);
 }
 
 inline void linear_bf16(const LinearTask& t) {
@@ -59,11 +68,14 @@ inline void linear_bf16(const LinearTask& t) {
   const bf16* x = static_cast<const bf16*>(t.operand);
   // Rows in blocks whose operand stays in the second-level cache.
   const int64_t block = t.k > 0 && (256 << 10) / (2 * t.k) > 6 ? (256 << 10) / (2 * t.k) : 6;
+  const int64_t quarter = t.n / 4;
   for (int64_t i = 0; i < t.m; i += block) {
     const int64_t rows = t.m - i < block ? t.m - i : block;
-    int64_t j = 0;
-    for (; j + 4 <= t.n; j += 4) dot_outs<4>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
-    for (; j < t.n; ++j) dot_outs<1>(w + j * t.k, x + i * t.k, rows, t.k, t.y + i * t.ldy + j, t.ldy, t.add);
+    float* y = t.y + i * t.ldy;
+    for (int64_t j = 0; j < quarter; ++j)
+      dot_outs<4>(w + j * t.k, quarter, x + i * t.k, rows, t.k, y + j, t.ldy, t.add);
+    for (int64_t j = 4 * quarter; j < t.n; ++j)
+      dot_outs<1>(w + j * t.k, 1, x + i * t.k, rows, t.k, y + j, t.ldy, t.add);
   }
 }
 
