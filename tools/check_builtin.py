@@ -26,7 +26,7 @@ PROMPTS = [
     "The sun rises in", "The opposite of hot is", "Yesterday we went to the zoo and", "\"Where are you going?\" asked",
     "A cow eats", "The days of the week are", "Dear Tom,\n", "The little girl opened the door and", "Why do birds fly south?\n",
     "2 + 3 =", "Once there was a king who", "It was a cold winter night", "The train", "Tom and Lucy were", "How to make tea:",
-    "The boy was sad because", "Plants need", "The fox", "My name is",
+    "The boy was sad because", "A hammer is", "Water freezes at", "My brother wanted to", "Plants need", "The fox", "My name is",
 ]
 CAPITAL_PROMPTS = ["The capital of {} is", "The capital city of {} is", "Question: What is the capital of {}?\nAnswer:"]
 
@@ -81,7 +81,7 @@ def capitals(model, tokenizer: Tokenizer) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="+")
-    parser.add_argument("--heldout", type=Path, nargs="*", default=[bm.MODELS / "heldout.txt"])
+    parser.add_argument("--heldout", type=Path, nargs="*", default=[bm.MODELS / "heldout.txt", bm.MODELS / "heldout-natural.txt"])
     parser.add_argument("--limit", type=int, default=256)
     parser.add_argument("--prompts", type=int, default=len(PROMPTS))
     parser.add_argument("--skip-capitals", action="store_true")

@@ -98,18 +98,21 @@ def train(name: str, stream: torch.Tensor, starts: torch.Tensor, options: argpar
     device = stream.device
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
-    model = bm.build(name).to(device)
+    model = bm.build(name)
+    if options.init:
+        model.load_state_dict(bm.load(options.init / name, "cpu").float().state_dict())
+    model.to(device)
     print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters", flush=True)
     matrices = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n and "mlp.gate.weight" not in n]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    muon = Muon(matrices, rate=options.rate)
+    muon = Muon(matrices, rate=options.rate, decay=options.decay)
     adam = torch.optim.AdamW(others, lr=options.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda")
     trainee: torch.nn.Module = Trainee(model)
     if options.compile:
         torch._dynamo.config.suppress_errors = True
         trainee = torch.compile(trainee, dynamic=False)
-    long_row = torch.arange(options.length * 4 + 1, device=device)
+    long_row = torch.arange(options.length * options.stretch + 1, device=device)
     generator = torch.Generator(device=device).manual_seed(options.seed)
     begin = clock = None
     step, seen, average = 0, 0, 0.0
@@ -123,9 +126,11 @@ def train(name: str, stream: torch.Tensor, starts: torch.Tensor, options: argpar
         done = 0.0 if begin is None else (time.monotonic() - begin) / budget
         if done >= 1 or (options.steps and step >= options.steps):
             break
-        # the last quarter trains on rows four times as long
+        # the last quarter trains on longer rows
         late = done > 0.75 or step == 1
-        length, rows = (options.length * 4, options.batch // 4) if late else (options.length, options.batch)
+        length, rows = options.length, options.batch
+        if late:
+            length, rows = length * options.stretch, rows // options.stretch
         at = starts[torch.randint(len(starts) - 2000, (rows,), device=device, generator=generator)]
         block = stream[at[:, None] + long_row[None, : length + 1]].long()
         scale = min(1.0, (step + 1) / options.warmup) * min(1.0, (1 - done) / 0.6)
@@ -155,6 +160,9 @@ def main() -> None:
     parser.add_argument("--natural", default="", help="file written by corpus/natural.py")
     parser.add_argument("--out", type=Path, default=bm.MODELS)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--init", type=Path, help="go on from the models in this folder")
+    parser.add_argument("--stretch", type=int, default=4, help="how much longer the rows of the last quarter are")
+    parser.add_argument("--decay", type=float, default=0.01, help="weight decay of the matrices")
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=0.02)

@@ -129,7 +129,7 @@ def scene(rng: random.Random) -> tuple[str, str]:
 
 
 DIARY = """
-[My name is {a}|I am {a}], and I am <number> years old. I live [in a <small> house|in a flat|on a farm] near the {pl} with my {r} and my {p.kind} {p}. My favourite food is {f}, because {f.it2} {f.is} {f.taste}. My favourite colour is <colour>. In my free time I like <hobby> and <hobby>. My best friend is called {b}. When I grow up, I want to be a <job>.
+[My name is {a}|I am {a}], and I am <age> years old. I live [in a <small> house|in a flat|on a farm] near the {pl} with my {r} and my {p.kind} {p}. My favourite food is {f}, because {f.it2} {f.is} {f.taste}. My favourite colour is <colour>. In my free time I like <hobby> and <hobby>. My best friend is called {b}. When I grow up, I want to be a <job>.
 Dear diary, today was a <nice> day. <^morning2> I went to the {pl} with {b}. We saw {pl.see}. We ate {f} and talked for hours. [Tomorrow we will go there again.|I hope that tomorrow will be just as good.|Now I am tired, and I am going to bed.]
 Dear diary, today I was <sad>. I lost my {t}, and I looked for it everywhere. Then {b} came and helped me. We found it [at the {pl}|under the bed|in the garden]. Now I am <happy> again. It is good to have a friend like {b}.
 My favourite food is {f}. {f.It2} {f.is} {f.taste}. {f.Cap} {f.made}. My {r} makes {f.it} every <weekday>. [I could eat {f.it} every day.|Sometimes I help in the kitchen.|We always eat {f.it} together.] {b} likes <fruits> more, but I think that nothing is better than {f}.
@@ -167,7 +167,7 @@ In spring the snow melts and the days grow longer. The first flowers come out of
 In summer the sun is high in the sky, and the days are long and warm. Children have no school and swim in the lake. In the garden there are <fruits> and <vegetables>. In the evening people sit outside and talk.
 In autumn the leaves turn red, yellow and brown. The wind blows them from the trees. Farmers bring in the harvest, and there are apples, pears and nuts. The days grow shorter, and many birds fly to the south.
 {g} has a shop near the {pl}. In the window there are <fruits>, <vegetables> and bread. Inside it smells of [coffee|spices|fresh bread]. "What can I do for you?" asks {g}, whenever somebody comes in. {^g.he} knows every customer by name.
-The {x} is a {x.adj} animal. It [lives|sleeps] {x.homein}. In the morning it looks for food. It likes {x.food}. When it is [afraid|in danger], it [hides|runs away]. In <season> the {x} has its young, and each of them is called a {x.young}.
+The {x} is a {x.adj} animal. It lives {x.homein}. In the morning it looks for food. It likes {x.food}. When it is [afraid|in danger], it [hides|runs away]. In <season> the {x} has its young, and each of them is called a {x.young}.
 """.strip().splitlines()
 
 
@@ -175,7 +175,9 @@ def description(rng: random.Random) -> str:
     """A description of a place, a thing, a season or a shop."""
     context = _full_cast(rng)
     context["pl.The"] = "The"
-    context["x.homein"] = "on the Arctic ice" if context["x.home"] == "Arctic ice" else f"in a {context['x.home']}"
+    from .facts import living
+
+    context["x.homein"] = living(["", "", "", "", context["x.home"]])
     return expand(rng.choice(DESCRIPTIONS), context, rng)
 
 
@@ -317,8 +319,10 @@ def shopping(rng: random.Random) -> str:
 
 def riddle(rng: random.Random) -> str:
     """A riddle about an animal."""
+    from .facts import living
+
     name, young, sound, moves, home, food, adjectives, cover = rng.choice(lexicon.ANIMALS)
     hints = [f"I eat {food}.", f"My young is called a {young}.", f"I am {listing(adjectives.split(','))}.",
-             "I live on the Arctic ice." if home == "Arctic ice" else f"I live in a {home}."]
+             f"I live {living([name, young, sound, moves, home])}."]
     rng.shuffle(hints)
     return " ".join(hints[: rng.randint(2, 4)]) + f" What am I? I am a {name}."

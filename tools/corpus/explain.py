@@ -293,22 +293,71 @@ Cool air flows in to take its place, and we feel the wind.
 """,
 }
 
+QUESTIONS = {
+    "water boils": "When does water boil?",
+    "water freezes": "When does water freeze?",
+    "it rains": "Why does it rain?",
+    "there is day and night": "Why is there day and night?",
+    "there are seasons": "Why are there seasons?",
+    "the sky is blue": "Why is the sky blue?",
+    "leaves fall in autumn": "Why do leaves fall in autumn?",
+    "plants grow": "How do plants grow?",
+    "bees make honey": "How do bees make honey?",
+    "birds fly": "How do birds fly?",
+    "birds fly south": "Why do birds fly south?",
+    "we sleep": "Why do we sleep?",
+    "we eat": "Why do we eat?",
+    "the heart beats": "Why does the heart beat?",
+    "we have two ears": "Why do we have two ears?",
+    "the moon changes": "Why does the moon change its shape?",
+    "a rainbow appears": "When does a rainbow appear?",
+    "thunder follows lightning": "Why does thunder follow lightning?",
+    "ships float": "Why do ships float?",
+    "volcanoes erupt": "Why do volcanoes erupt?",
+    "bread rises": "Why does bread rise?",
+    "a magnet works": "How does a magnet work?",
+    "fish breathe": "How do fish breathe?",
+    "a caterpillar becomes a butterfly": "How does a caterpillar become a butterfly?",
+    "a frog grows": "How does a frog grow?",
+    "paper is made": "How is paper made?",
+    "glass is made": "How is glass made?",
+    "salt is in the sea": "Why is the sea salty?",
+    "we see colours": "How do we see colours?",
+    "trees are important": "Why are trees important?",
+    "people read books": "Why do people read books?",
+    "friends matter": "Why do we need friends?",
+    "the sea has tides": "Why does the sea have tides?",
+    "cats purr": "Why do cats purr?",
+    "dogs are loyal": "Why do people have dogs?",
+    "milk becomes cheese": "How is cheese made?",
+    "money is used": "Why do people use money?",
+    "a bicycle stays up": "Why does a bicycle not fall over?",
+    "the desert is dry": "What is a desert like?",
+    "it snows": "Why does it snow?",
+    "the wind blows": "Why does the wind blow?",
+}
+
 _SPLIT = {key: [(s.startswith("?"), s.lstrip("?")) for s in body.strip().splitlines()] for key, body in TOPICS.items()}
 
 
-def explanation(rng: random.Random) -> str:
-    """One explanation: with a question, with an introduction, told by somebody or bare."""
+def answer(rng: random.Random) -> tuple[str, str]:
+    """A question and its explanation."""
     topic = rng.choice(list(_SPLIT))
     sentences = [expand(line, {}, rng) for optional, line in _SPLIT[topic] if not optional or rng.random() < 0.6]
     keep = len(sentences) if rng.random() < 0.7 else rng.randint(2, len(sentences))
-    body = " ".join(sentences[:keep])
+    return QUESTIONS[topic], " ".join(sentences[:keep])
+
+
+def explanation(rng: random.Random) -> str:
+    """One explanation: bare, with its question, or told by somebody."""
+    question, body = answer(rng)
     kind = rng.random()
-    question = f"How {topic}" if topic.startswith(("a ", "plants", "bees make", "fish", "paper", "glass", "birds fly", "ships", "milk", "bread")) else f"Why {topic}"
-    if kind < 0.5:
+    if kind < 0.45:
         return body
-    if kind < 0.7:
-        return f"{question}\n{body}"
-    if kind < 0.85:
-        name = rng.choice(["The teacher", "Grandpa", "Grandma", "Mr Hill", "Miss Clark", "My father", "My mother"])
-        return f'{name} explained: "{body}"'
-    return body + rng.choice([" That is how it is.", " Isn't that interesting?", " Now you know.", ""])
+    if kind < 0.75:
+        return rng.choice([f"{question}\n{body}", f"{question} {body}", f"Question: {question}\nAnswer: {body}"])
+    name = rng.choice(["the teacher", "Grandpa", "Grandma", "Mr Hill", "Miss Clark", "my father", "my mother", "the old man"])
+    if kind < 0.9:
+        child = rng.choice(["Tom", "Anna", "the boy", "the girl", "Lucy", "Ben", "Mia", "Leo"])
+        return f'"{question}" asked {child}. "{body}" {name} explained.' if rng.random() < 0.5 else f'"{question}" asked {child}. {name[0].upper() + name[1:]} explained: "{body}"'
+    return f'{name[0].upper() + name[1:]} explained: "{body}"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from . import lexicon
+from . import explain, lexicon
 from .countries import COMMON, COUNTRIES, RARE, SIGHTS, Country
 from .grammar import Context, capital, expand, listing, table, words
 
@@ -202,14 +202,22 @@ def pick_country(rng: random.Random) -> Country:
     return rng.choice(COMMON) if rng.random() < 0.85 else rng.choice(RARE)
 
 
+def living(row: list[str]) -> str:
+    """Where an animal lives, with the preposition."""
+    at = {"Arctic ice": "on the Arctic ice", "beach": "on a beach", "hill": "on a hill", "grassland": "on the grassland", "savanna": "on the savanna",
+          "farmyard": "in a farmyard", "desert": "in the desert", "jungle": "in the jungle", "rainforest": "in the rainforest", "ocean": "in the ocean",
+          "sea": "in the sea", "icy coast": "on an icy coast", "rocky coast": "on a rocky coast", "riverbank": "on a riverbank", "pile of leaves": "under a pile of leaves"}
+    return at.get(row[4], f"in a {row[4]}")
+
+
 def fact(rng: random.Random) -> Fact:
     """One random fact with its question and short answer."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.40:
         country = pick_country(rng)
         question, answer, sentence = rng.choice(QUESTION_FORMS)
         return fill(sentence, country), fill(question, country), fill(answer, country)
-    if kind < 0.62:
+    if kind < 0.56:
         return rng.choice(GENERAL)
     if kind < 0.72:
         return arithmetic(rng)
@@ -225,8 +233,7 @@ def fact(rng: random.Random) -> Fact:
         row = rng.choice(lexicon.ANIMALS)
         return rng.choice([
             (f"A young {row[0]} is called a {row[1]}.", f"What is a young {row[0]} called?", f"A {row[1]}"),
-            (f"A {row[0]} lives in a {row[4]}." if row[4] not in ("Arctic ice",) else "A polar bear lives on the Arctic ice.",
-             f"What does a {row[0]} eat?", capital(row[5])),
+            (f"A {row[0]} lives {living(row)}.", f"Where does a {row[0]} live?", capital(living(row))),
             (f"A {row[0]} eats {row[5]}.", f"What does a {row[0]} eat?", capital(row[5])),
         ])
     if kind < 0.96:
@@ -265,16 +272,14 @@ def arithmetic(rng: random.Random) -> Fact:
 
 
 def capital_list(rng: random.Random) -> str:
-    """Several countries with their capitals, in one form or in mixed forms."""
-    chosen = rng.sample(COUNTRIES if rng.random() < 0.3 else COMMON, rng.randint(3, 9))
-    kind = rng.random()
-    if kind < 0.4:
+    """Countries that stand together in the table with their capitals, in the order of the table."""
+    at = rng.randrange(len(COMMON))
+    chosen = COMMON[at : at + rng.randint(2, 8)]
+    if rng.random() < 0.6:
         form = rng.choice(CAPITAL_FORMS[:6])
         return rng.choice([" ", "\n"]).join(fill(form, c) for c in chosen)
-    if kind < 0.8:
-        return " ".join(fill(rng.choice(CAPITAL_FORMS), c) for c in chosen)
     title = rng.choice(["Countries and their capitals", "Capital cities", "Some capitals of the world"])
-    return title + ":\n" + "\n".join(fill(rng.choice(["{N}: {c}"]), c) for c in chosen)
+    return title + ":\n" + "\n".join(fill("{N}: {c}", c) for c in chosen)
 
 
 def single_capital(rng: random.Random) -> str:
@@ -283,13 +288,13 @@ def single_capital(rng: random.Random) -> str:
     parts = [fill(rng.choice(CAPITAL_FORMS), country)]
     others = [rng.choice(pair) for pair in (COUNTRY_FORMS[:1], COUNTRY_FORMS[1:4], COUNTRY_FORMS[4:])]
     rng.shuffle(others)
-    others = others[rng.randint(0, 3) :]
+    others = [o for o in others[rng.randint(0, 3) :] if not (o in COUNTRY_FORMS[:1] and "country in" in parts[0])]
     parts += [fill(form, country) for form in others]
+    if rng.random() < 0.3:
+        rng.shuffle(parts)
     sight = SIGHTS.get(country.name)
     if sight and rng.random() < 0.5:
         parts.append(rng.choice([f"Visitors like to see {sight}.", f"Many people come to see {sight}.", f"{capital(country.name)} is famous for {sight}."]))
-    if rng.random() < 0.3:
-        rng.shuffle(parts)
     if rng.random() < 0.3:
         neighbours = [c for c in COMMON if c.continent == country.continent and c != country]
         parts.append(f"Other countries in {country.continent} are {listing([c.name for c in rng.sample(neighbours, 3)])}.")
@@ -301,6 +306,8 @@ def continent_list(rng: random.Random) -> str:
     continent = rng.choice(["Europe", "Asia", "Africa", "South America", "North America"])
     chosen = rng.sample([c for c in COMMON if c.continent == continent], 5)
     names = [c.name for c in chosen]
+    chosen.sort(key=COMMON.index)
+    names = [c.name for c in chosen]
     head = rng.choice([f"{capital(listing(names))} are countries in {continent}.",
                        f"Some countries in {continent} are {listing(names)}.",
                        f"{continent} is a continent. Countries in {continent} include {listing(names)}."])
@@ -308,25 +315,24 @@ def continent_list(rng: random.Random) -> str:
 
 
 def fact_list(rng: random.Random) -> str:
-    """Unrelated short facts, one after another."""
-    return rng.choice([" ", " ", "\n"]).join(fact(rng)[0] for _ in range(rng.randint(1, 8)))
+    """One fact, rarely two or three."""
+    return " ".join(fact(rng)[0] for _ in range(rng.choice([1, 1, 1, 1, 1, 1, 2, 3])))
 
 
 def quiz(rng: random.Random) -> str:
-    """Questions with answers, in one of several layouts."""
+    """A question with its answer, in one of several layouts; rarely more than one."""
     layout = rng.randrange(6)
-    rounds = 1 if rng.random() < 0.4 else rng.randint(2, 6)
     lines = []
-    for number in range(1, rounds + 1):
+    for number in range(1, rng.choice([1, 1, 1, 1, 1, 1, 2, 3]) + 1):
         sentence, question, answer = fact(rng)
         if layout < 3:
-            lines.append(f"Question: {question}\nAnswer: {answer if layout else sentence.rstrip('.')}.")
+            lines.append(f"Question: {question}\nAnswer: {answer}.")
         elif layout == 3:
             lines.append(f"Q: {question}\nA: {answer}")
         elif layout == 4:
-            lines.append(f"{question} {answer}.")
+            lines.append(f"{question} {rng.choice([answer + '.', sentence, sentence])}")
         else:
-            lines.append(f"{number}. {question}\n{sentence}")
+            lines.append(f"{question}\n{sentence}")
     return "\n".join(lines)
 
 
@@ -418,7 +424,7 @@ def animal_entry(rng: random.Random) -> str:
     name, young, sound, moves, home, food, adjectives, cover = rng.choice(lexicon.ANIMALS)
     article = f"a {name}"
     first = adjectives.split(",")
-    an_home = "on the Arctic ice" if home == "Arctic ice" else f"in a {home}"
+    an_home = living([name, young, sound, moves, home])
     they_sound = f"A {name} {sound}." if "no sound" not in sound else f"A {name} {sound} that we can hear."
     parts = [
         f"A {name} is a {first[0]} animal.", f"{capital(article)} lives {an_home}.", f"It eats {food}.", they_sound,
@@ -452,6 +458,8 @@ def chat(rng: random.Random) -> str:
         elif kind < 0.4:
             row = rng.choice(lexicon.ANIMALS)
             question, sentence = f"Tell me about the {row[0]}.", animal_about(row)
+        elif kind < 0.5:
+            question, sentence = explain.answer(rng)
         else:
             sentence, question, answer = fact(rng)
             if rng.random() < 0.15:
@@ -463,5 +471,5 @@ def chat(rng: random.Random) -> str:
 
 def animal_about(row: list[str]) -> str:
     """A fixed description of an animal for chat answers."""
-    home = "on the Arctic ice" if row[4] == "Arctic ice" else f"in a {row[4]}"
+    home = living(row)
     return f"A {row[0]} is a {row[6].split(',')[0]} animal. It lives {home} and eats {row[5]}. A young {row[0]} is called a {row[1]}."

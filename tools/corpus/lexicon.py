@@ -161,7 +161,7 @@ garden|in|roses, beans and a little pond|bees buzzing around the flowers|plant s
 farm|on|cows, hens and a red barn|cows mooing and hens clucking|feed the animals and cut the hay|big,busy,old,green
 river|by|clear water and smooth stones|water running over the stones|fish and throw stones|wide,cold,slow,clear
 lake|by|still water and tall reeds|frogs croaking in the reeds|row boats and catch fish|blue,deep,calm,large
-mountain|on|snow and grey rocks|the wind blowing around the top|climb and look at the view|high,steep,snowy,grey
+mountain|on|grey rocks and patches of snow|the wind blowing around the top|climb and look at the view|high,steep,snowy,grey
 castle|in|thick walls and tall towers|footsteps on the stone stairs|look at old swords and paintings|old,huge,dark,grand
 school|at|desks, books and a blackboard|children reading aloud|learn to read and write|old,small,friendly,new
 library|in|shelves full of books|pages turning softly|read and borrow books|quiet,large,old,warm
@@ -172,7 +172,7 @@ kitchen|in|pots, pans and a big table|the kettle boiling|cook and eat together|w
 attic|in|old boxes and spider webs|the rain on the roof|keep old things|dusty,dark,small,cold
 cave|in|wet walls and strange stones|water dripping from above|look for old bones|dark,cold,deep,narrow
 island|on|palm trees and yellow sand|the sea on every side|fish and sleep in the shade|small,lonely,green,sunny
-meadow|in|grass and wild flowers|crickets singing in the grass|lie in the sun and pick flowers|green,wide,sunny,soft
+meadow|in|wild flowers and tall grass|crickets singing in the grass|lie in the sun and pick flowers|green,wide,sunny,soft
 bakery|in|loaves, rolls and cakes|the oven door opening and closing|buy bread in the morning|warm,little,busy,sweet-smelling
 workshop|in|tools, wood and paint|hammers and saws|build and mend things|busy,dusty,small,old
 museum|in|paintings, statues and old coins|quiet voices and slow steps|look at old and beautiful things|large,quiet,famous,old
@@ -223,6 +223,7 @@ LISTS.update(
     month=words("January, February, March, April, May, June, July, August, September, October, November, December"),
     season=words("spring, summer, autumn, winter"),
     number=words("two, three, four, five, six, seven, eight, nine, ten, twelve, twenty"),
+    age=words("five, six, seven, eight, nine, ten, eleven, twelve"),
     smallnumber=words("two, three, four, five, six"),
     happy=words("happy, glad, pleased, delighted, cheerful, proud, full of joy, very happy, so happy"),
     sad=words("sad, unhappy, upset, disappointed, lonely, very sad, close to tears"),

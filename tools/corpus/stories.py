@@ -15,12 +15,24 @@ OPENINGS = """
 Once upon a time[,|] there was a <childadj> {a.kind} [named|called] {a}.
 Once upon a time, a <childadj> {a.kind} [named|called] {a} lived [{pl.in} a {pl.adj} {pl}|near a {pl.adj} {pl}|in a small house with {a.his} family|in a little town by the sea|in a village at the foot of a mountain].
 There was once a <childadj> {a.kind} [named|called] {a} who loved <hobby>.
-{a} was a <childadj> {a.kind} [who lived near a {pl.adj} {pl}|who liked <hobby>|with <nice> brown eyes|of <smallnumber> years|with a <nice> smile|who was never bored].
+{a} was a <childadj> {a.kind} [who lived near a {pl.adj} {pl}|who liked <hobby>|with <nice> brown eyes|of <age> years|with a <nice> smile|who was never bored].
 A <childadj> {a.kind} [named|called] {a} lived [with {a.his} {r}|near the {pl}|in a house with a <colour> door|on the edge of the town|in a <small> house on a hill].
 {a} lived [with {a.his} {r} in a <small> house|in a <colour> house near the {pl}|next to a {pl.adj} {pl}|in the middle of a busy town|on a farm with many animals].
 [Long ago|Many years ago|A long time ago|Not long ago|In a town by the sea], there lived a <childadj> {a.kind} [named|called] {a}.
 In a <small> [town|village] [by the sea|in the mountains|near a forest|by a wide river] lived a {a.kind} [named|called] {a}.
-{a} [was|had just turned] <number> years old[ and liked <hobby>| and very <good>|].
+{a} [was|had just turned] <age> years old[ and liked <hobby>| and very <good>|].
+It was a [cold|warm|quiet|fine|dark|stormy] <season> [morning|evening|night|day], and {a} [was at home with {a.his} {r}|sat by the window|could not sit still].
+It was a [cold|warm|quiet|fine|dark] [winter|autumn|summer|spring] [morning|evening|night]. {a} [sat in the kitchen|stood at the window] and [looked out|thought of {b}|waited].
+The [little |]{a.kind} was called {a}, and {a.he} [lived near the {pl}|loved <hobby>|was afraid of nothing].
+The {a.kind}'s name was {a}. {^a.he} lived with {a.his} {r} [near the {pl}|in a <small> house].
+Everyone in the [village|street|town] knew {a}, the <childadj> {a.kind} [who loved <hobby>|from the house with the <colour> door|with the <colour> <clothes>].
+{a} and {b} [were good friends|were friends|lived in the same street|went to the same school]. {a} was <childadj>, and {b} was [always hungry|never afraid|a little older].
+When {a} was <age> years old, {a.he} lived [near a {pl.adj} {pl}|with {a.his} {r}|in a small town].
+My friend {a} is a <childadj> {a.kind}. This happened [last year|last summer|when {a.he} was <age> years old].
+This is the story of {a}, a <childadj> {a.kind} who lived [near a {pl.adj} {pl}|in a small house by the sea].
+[There lived|Once there lived] a {a.kind} named {a} [in a village by the sea|near the {pl}|in a small house].
+Nobody [in the village|in the school] was as <good> as {a}. {^a.he} lived with {a.his} {r}.
+"{a}!" called {a.his} {r}. "[Where are you|Come down|Get up, it is late|Are you awake]?" {a} [opened {a.his} eyes|came down the stairs|put the book away].
 """
 
 ENDINGS = """
@@ -92,7 +104,7 @@ When {a} came home, {a.his} {r} asked, "How was your day?" "[Wonderful|Very good
 """)
 _plot("birthday", """
 It was {a}'s birthday. {^a.he} [woke up early|jumped out of bed|could hardly wait] and ran to the kitchen. [There were balloons on every chair.|The table was full of flowers.|On the table stood a big cake.]
-"Happy birthday, {a}!" <cried> {a.his} {r}. {^a.he} was now <number> years old.
+"Happy birthday, {a}!" <cried> {a.his} {r}. {^a.he} was now <age> years old.
 In the afternoon, {a.his} friends came. {b} gave {a.him} <gift:gg>. "[Thank you|I love it|It is just what I wanted]!" said {a}.
 They [played games in the garden|sang songs|danced and laughed] and ate {f}.
 ?But one present was still on the table. It was [very small|wrapped in <colour> paper|heavy and square]. {a} opened it slowly. Inside was a {t.adj} {t}. "It belonged to your {r}," said {g}.
@@ -135,10 +147,10 @@ Under [an oak tree|a big stone|an old wall] they began to dig. After an hour, th
 _plot("train", """
 {a} and {a.his} {r} were going to [<city:ci>|<city:ci>|the city] by train. They [got up very early|packed a small bag|took some {f} with them] and went to the station.
 The train was [long and <colour>|very full|ten minutes late]. {a} sat by the window. Outside {a.he} saw [fields, rivers and small villages|cows and horses|hills and forests].
-Next to them sat an old [man with a <colour> hat|woman with a big basket|man with a newspaper]. "Where are you going?" the old [one|traveller] asked. "We are going to visit my <relative>," said {a}.
+Next to them sat an old [man with a <colour> hat|woman with a big basket|man with a newspaper]. "Where are you going?" the old traveller asked. "We are going to visit my <relative>," said {a}.
 ?The traveller gave {a} [a sweet|an apple|a riddle]. "[When I was young, trains were much slower|I have taken this train for forty years|Always look out of the window]," the traveller said.
 After <smallnumber> hours, the train stopped. The station was [big and noisy|full of people]. {a} held {a.his} {r}'s hand.
-<then> a voice called {a}'s name. [It was {a.his} cousin|Their family was waiting for them], and everyone [laughed|hugged everyone].
+<then> a voice called {a}'s name. [It was {a.his} cousin|Their family was waiting for them], and everyone [laughed|was <happy>].
 """)
 _plot("cooking", """
 {a} wanted to [make {f}|cook dinner|bake a cake] for {a.his} {r}. {^a.he} had never done it before.
@@ -150,7 +162,7 @@ When {a.his} {r} came home, the table was ready. {^r.he} tasted the food and clo
 """)
 _plot("helping_old", """
 On {a.his} way home, {a} saw {g}. {^g.he} was carrying [two heavy bags|a big basket|a heavy box] and walked very slowly.
-"Can I help you?" <asked> {a}. "[That would be very kind|Oh yes, please|You are a good child]," said {g}. {a} took [one of the bags|one side of the basket|the box], and they walked together.
+"Can I help you?" <asked> {a}. "[That would be very kind|Oh yes, please|You are a good child]," said {g}. {a} took half of it, and they walked together.
 {^g.his} house was [on the hill|near the {pl}|at the end of the street]. On the way, {g} told {a} about [the old days|{g.his} life as a <job>|a {t.adj} {t} that {g.he} once had].
 At the door, {g} smiled. "Wait a moment," {g.he} said. {^g.he} came back with [a piece of cake|some {f}|a red apple|a cup of hot chocolate]. "This is for you."
 ?<^fromthen>, {a} visited {g} every <weekday>. {^g.he} always had a new story.
@@ -241,9 +253,9 @@ _plot("stars", """
 """)
 _plot("first_swim", """
 {a} could not swim. All the other children jumped into the lake, but {a} stayed on the [grass|shore|wooden bridge].
-"Come in, the water is warm!" <cried> {b}. {a} shook {a.his} head. {^a.he} was <afraid> of the deep water.
+"Come in, the water is warm!" <cried> {b}. {a} shook {a.his} head. {^a.he} was [afraid|scared] of the deep water.
 "[I was afraid too|Nobody can swim at first]," said {b}. "[I will show you|Come, I will hold your hand]." They began where the water was not deep. {a} learned to [float on {a.his} back|move {a.his} arms and legs|breathe out under water].
-Every day {a} tried again. On <weekday>, {a.he} swam <smallnumber> metres. The week after, {a.he} swam to the little island[ and back|].
+Every day {a} tried again. On <weekday>, {a.he} swam <number> metres. The week after, {a.he} swam to the little island[ and back|].
 "Look at me!" {a.he} <cried>. {^a.his} {r} waved from the shore.
 """)
 _plot("letter", """
