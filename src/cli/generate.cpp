@@ -1,0 +1,164 @@
+// qwill generate: continues a text.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/sampling_flags.h"
+
+namespace qwill::cli {
+namespace {
+
+struct Generate {
+  LlmOptions llm;
+  SamplingFlags sampling;
+  std::optional<std::string> prompt, prompt_file, token_ids;
+  bool plain = false, echo = false, json = false;
+
+  void run();
+
+ private:
+  std::string read_prompt() const;
+  Json to_json(const Llm& llm, const GenerateRequest& request, const GenerateResult& result, double total_s) const;
+};
+
+std::string Generate::read_prompt() const {
+  if (prompt) {
+    require_utf8(*prompt, "--prompt");
+    return *prompt;
+  }
+  if (prompt_file) {
+    std::string text = read_file(*prompt_file);
+    require_utf8(text, *prompt_file);
+    return text;
+  }
+  if (stdin_is_terminal()) warn("reading the prompt from the terminal; end it with Ctrl-D");
+  std::string text = read_stdin();
+  require_utf8(text, "stdin");
+  return text;
+}
+
+std::string_view finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop: return "stop";
+    case FinishReason::length: return "length";
+    case FinishReason::cancelled: return "cancelled";
+  }
+  return "";
+}
+
+// {"token", "token_id", "logprob", "top": [{"token", "token_id", "logprob"}]}
+Json logprobs_json(const Llm& llm, const std::vector<Draw>& draws) {
+  const auto entry = [&](int32_t id, float logprob) {
+    Json json = Json::object();
+    json.set("token", llm.tokenizer() ? Json(replace_invalid_utf8(llm.tokenizer()->token_bytes(id))) : Json());
+    return json.set("token_id", id).set("logprob", static_cast<double>(logprob));
+  };
+  Json list = Json::array();
+  for (const Draw& draw : draws) {
+    Json json = entry(draw.id, draw.logprob);
+    Json top = Json::array();
+    for (const TokenLogprob& token : draw.top) top.push_back(entry(token.id, token.logprob));
+    list.push_back(json.set("top", std::move(top)));
+  }
+  return list;
+}
+
+Json Generate::to_json(const Llm& opened, const GenerateRequest& request, const GenerateResult& result,
+                       double total_s) const {
+  const auto tokens = static_cast<double>(result.token_ids.size());
+  Json ids = Json::array();
+  for (const int32_t id : result.token_ids) ids.push_back(id);
+  Json usage = Json::object();
+  usage.set("prompt_tokens", static_cast<int64_t>(request.prompt.size()))
+      .set("completion_tokens", static_cast<int64_t>(result.token_ids.size()));
+  Json timing = Json::object();
+  timing.set("load_s", opened.load_s())
+      .set("ttft_s", result.token_ids.empty() ? Json() : Json(result.ttft_s))
+      .set("prefill_tok_s", result.prefill_s > 0 ? Json(static_cast<double>(request.prompt.size()) / result.prefill_s) : Json())
+      .set("decode_tok_s", tokens > 1 && result.decode_s > 0 ? Json((tokens - 1) / result.decode_s) : Json())
+      .set("total_s", total_s);
+  std::string text = result.text;
+  if (echo && opened.tokenizer()) text = opened.tokenizer()->decode(request.prompt) + text;
+  Json json = Json::object();
+  json.set("text", opened.tokenizer() ? Json(text) : Json())
+      .set("token_ids", std::move(ids))
+      .set("finish_reason", finish_name(result.finish))
+      .set("stop", result.stop_string ? Json(*result.stop_string) : result.stop_id ? Json(*result.stop_id) : Json())
+      .set("seed", request.sampling.seed)
+      .set("logprobs", request.sampling.num_logprobs >= 0 ? logprobs_json(opened, result.draws) : Json())
+      .set("usage", std::move(usage))
+      .set("timing", std::move(timing));
+  return json;
+}
+
+void Generate::run() {
+  const auto start = std::chrono::steady_clock::now();
+  const int sources = prompt.has_value() + prompt_file.has_value() + token_ids.has_value();
+  if (sources > 1) fail(ErrorKind::usage, "give one of --prompt, --prompt-file and --token-ids");
+  (void)sampling.apply({});  // flags out of range are told before anything is loaded
+  GenerateRequest request;
+  std::string text;
+  if (token_ids)
+    request.prompt = parse_token_ids(*token_ids);
+  else
+    text = read_prompt();
+  const auto opened = Llm::open(llm);
+  for (const std::string& warning : opened->warnings()) warn(warning);
+  if (!token_ids)
+    request.prompt = opened->require_tokenizer().encode(text, plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse);
+  request.sampling = sampling.apply(opened->default_sampling());
+  request.stop = sampling.stop;
+  request.ignore_eos = sampling.ignore_eos;
+
+  const bool stream = !json && opened->tokenizer();
+  if (stream && echo) write_stdout(opened->tokenizer()->decode(request.prompt));
+  const auto print = [&](std::string_view piece) {
+    if (stream) write_stdout(piece);
+  };
+  const GenerateResult result = opened->generate(request, print, &interrupted());
+  if (json) {
+    const double total_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    write_stdout(to_json(*opened, request, result, total_s).dump() + "\n");
+    return;
+  }
+  if (!stream) {
+    std::string ids;
+    for (const int32_t id : echo ? request.prompt : std::vector<int32_t>{}) ids += fmt::format("{} ", id);
+    for (const int32_t id : result.token_ids) ids += fmt::format("{} ", id);
+    if (!ids.empty()) ids.pop_back();
+    write_stdout(ids);
+  }
+  write_stdout("\n");
+  if (request.sampling.temperature > 0 && !sampling.seed) warn(fmt::format("seed {}", request.sampling.seed));
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("generate", "Continue a text.");
+  const auto generate = std::make_shared<Generate>();
+  add_llm_options(*command, generate->llm);
+  command->add_option("-p,--prompt", generate->prompt, "the text to continue (default: stdin)");
+  command->add_option("--prompt-file", generate->prompt_file, "a file with the text to continue");
+  command->add_option("--token-ids", generate->token_ids, "the prompt as ids: 1,2,3 or @FILE");
+  generate->sampling.add_to(*command);
+  command->add_flag("--plain", generate->plain, "take special tokens in the prompt as text");
+  command->add_flag("--echo", generate->echo, "print the prompt before the answer");
+  add_output_format(*command, generate->json);
+  command->footer(
+      "Examples:\n"
+      "  qwill generate -p 'The capital of France is'\n"
+      "  qwill generate ./Qwen3-8B-Base -p 'Once upon a time' --max-tokens 100 --output json\n"
+      "  qwill render ./Qwen3-8B < chat.json | qwill generate ./Qwen3-8B --seed 1");
+  command->callback([generate] { generate->run(); });
+}
+
+}  // namespace qwill::cli

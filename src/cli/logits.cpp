@@ -1,0 +1,51 @@
+// qwill logits: the raw logits of a prompt's positions, as a NumPy file.
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/npy.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+namespace qwill::cli {
+namespace {
+
+struct Logits {
+  LlmOptions llm;
+  std::string token_ids, out;
+  std::optional<int64_t> last;
+
+  void run() {
+    const std::vector<int32_t> ids = parse_token_ids(token_ids);
+    if (llm.max_seq_len == 0) llm.max_seq_len = static_cast<int64_t>(ids.size()) + 1;
+    const auto opened = Llm::open(llm);
+    for (const std::string& warning : opened->warnings()) warn(warning);
+    const auto total = static_cast<int64_t>(ids.size());
+    const int64_t rows = std::min(total, last.value_or(total)), first_row = total - rows;
+    std::optional<NpyWriter> file;
+    opened->engine().score(ids, [&](int64_t first, const Tensor& logits) {
+      if (!file) file.emplace(out, rows, logits.cols);
+      const int64_t skip = std::clamp<int64_t>(first_row - first, 0, logits.rows);
+      file->write({logits.row<const float>(skip), static_cast<size_t>((logits.rows - skip) * logits.cols)});
+      if (interrupted()) fail(ErrorKind::io, "interrupted: {} is incomplete", out);
+    });
+    file->close();
+  }
+};
+
+}  // namespace
+
+void add_logits(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("logits", "Write the raw logits of a prompt's positions.");
+  const auto logits = std::make_shared<Logits>();
+  add_llm_options(*command, logits->llm);
+  command->add_option("--token-ids", logits->token_ids, "the prompt: 1,2,3 or @FILE")->required();
+  command->add_option("--last", logits->last, "only the last K positions")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command->add_option("--out", logits->out, "NumPy file: float32 [K, vocab_size]")->required();
+  command->footer("Example:\n  qwill logits ./Qwen3-8B-Base --token-ids 785,6722,315 --last 1 --out logits.npy");
+  command->callback([logits] { logits->run(); });
+}
+
+}  // namespace qwill::cli

@@ -1,0 +1,62 @@
+#include "cli/sampling_flags.h"
+
+#include <charconv>
+#include <random>
+
+#include "base/error.h"
+
+namespace qwill::cli {
+namespace {
+
+// "ID=B"
+std::pair<int32_t, float> parse_bias(const std::string& text) {
+  int32_t id = -1;
+  float bias = 0;
+  const size_t equals = text.find('=');
+  const char* end = text.data() + text.size();
+  if (equals != std::string::npos) {
+    const auto id_end = std::from_chars(text.data(), text.data() + equals, id);
+    const auto bias_end = std::from_chars(text.data() + equals + 1, end, bias);
+    if (id_end.ptr == text.data() + equals && id >= 0 && bias_end.ec == std::errc() && bias_end.ptr == end) return {id, bias};
+  }
+  fail(ErrorKind::usage, "--logit-bias: \"{}\" is not ID=BIAS, such as 271=-100", printable(text));
+}
+
+}  // namespace
+
+void SamplingFlags::add_to(CLI::App& command) {
+  command.add_option("--max-tokens", max_tokens, "tokens to generate at most (256)");
+  command.add_option("--temperature", temperature, "0 is greedy");
+  command.add_option("--top-p", top_p, "keep the likeliest tokens that reach this probability together");
+  command.add_option("--top-k", top_k, "keep the K likeliest tokens; 0: all");
+  command.add_option("--min-p", min_p, "drop tokens below this share of the likeliest one's probability");
+  command.add_option("--repetition-penalty", repetition_penalty, "divides the logits of tokens seen; 1: off");
+  command.add_option("--presence-penalty", presence_penalty, "subtracted once from tokens already generated");
+  command.add_option("--frequency-penalty", frequency_penalty, "subtracted for each time a token was generated");
+  command.add_option("--logit-bias", logit_bias, "ID=B, repeatable: added to a token's logit");
+  command.add_option("--seed", seed, "of the random numbers (default: a random one, reported)");
+  command.add_option("--stop", stop, "text that ends the answer, repeatable");
+  command.add_flag("--ignore-eos", ignore_eos, "go on after end tokens");
+  command.add_option("--logprobs", logprobs, "log-probabilities of each token and of the K likeliest");
+}
+
+SamplingParams SamplingFlags::apply(SamplingParams p) const {
+  p.temperature = temperature.value_or(p.temperature);
+  p.top_p = top_p.value_or(p.top_p);
+  p.top_k = top_k.value_or(p.top_k);
+  p.min_p = min_p.value_or(p.min_p);
+  p.repetition_penalty = repetition_penalty.value_or(p.repetition_penalty);
+  p.presence_penalty = presence_penalty.value_or(p.presence_penalty);
+  p.frequency_penalty = frequency_penalty.value_or(p.frequency_penalty);
+  p.max_tokens = max_tokens.value_or(p.max_tokens);
+  for (const std::string& bias : logit_bias) p.logit_bias.push_back(parse_bias(bias));
+  if (logprobs) {
+    if (*logprobs < 0 || *logprobs > 1000) fail(ErrorKind::usage, "logprobs is {}: it must be between 0 and 1000", *logprobs);
+    p.num_logprobs = static_cast<int32_t>(*logprobs);
+  }
+  p.seed = seed ? *seed : std::random_device{}();
+  p.check();
+  return p;
+}
+
+}  // namespace qwill::cli
