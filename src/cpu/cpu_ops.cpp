@@ -66,16 +66,17 @@ struct Product {
   float* y;
   int64_t ldy;
   bool add;
+  int64_t rows_per_task = 0;  // of the segment
 
-  int64_t num_tasks() const { return (segment->rows + task_rows(*weight) - 1) / task_rows(*weight); }
+  int64_t num_tasks() const { return (segment->rows + rows_per_task - 1) / rows_per_task; }
   // Outputs [first, first + count) of the segment.
   void run(int64_t first, int64_t count) const {
     weight->kernel->run({segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows,
                          y + first, ldy, add});
   }
   void run_task(int64_t task) const {
-    const int64_t first = task * task_rows(*weight);
-    run(first, std::min(task_rows(*weight), segment->rows - first));
+    const int64_t first = task * rows_per_task;
+    run(first, std::min(rows_per_task, segment->rows - first));
   }
 };
 
@@ -161,7 +162,7 @@ class CpuOps final : public Ops {
     CHECK(weight.segments.size() == 2, "gate and up are two segments");
     Tensor act = result(gated_, x.rows, weight.rows / 2);
     const void* operand = pack_normed(x, norm, weight);
-    const int64_t chunk = task_rows(weight) / 2;
+    const int64_t chunk = rows_per_task(weight, act.cols);
     pool_.run((act.cols + chunk - 1) / chunk, [&](int64_t task) {
       gated_task(weight, 0, operand, x.rows, task * chunk, std::min(chunk, act.cols - task * chunk), act.row<float>(0),
                  act.cols);
@@ -183,6 +184,10 @@ class CpuOps final : public Ops {
  private:
   static Tensor result(Buffer& buffer, int64_t rows, int64_t cols) {
     return {buffer.get<float>(rows * cols), rows, cols, DType::f32};
+  }
+
+  int64_t rows_per_task(const CpuWeight& weight, int64_t segment_rows) const {
+    return task_rows(weight, segment_rows, pool_.num_threads());
   }
 
   // f(first, count) for blocks of rows, in parallel where there are many.
@@ -216,7 +221,7 @@ class CpuOps final : public Ops {
     std::vector<Product> products;
     int64_t first = 0;
     for (const CpuWeight::Segment& segment : weight.segments) {
-      products.push_back({&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add});
+      products.push_back({&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add, rows_per_task(weight, segment.rows)});
       first += segment.rows;
     }
     run_products(products);
@@ -238,7 +243,7 @@ class CpuOps final : public Ops {
     float* scratch = thread_scratch(2 * rows * count);
     for (size_t half = 0; half < 2; ++half)
       Product{&weight, &weight.segments[gate + half], operand, rows,
-              scratch + static_cast<int64_t>(half) * rows * count - first, count, false}
+              scratch + static_cast<int64_t>(half) * rows * count - first, count, false, count}
           .run(first, count);
     for (int64_t t = 0; t < rows; ++t)
       kernels_.silu_mul(scratch + t * count, scratch + (rows + t) * count, count, act + t * act_cols + first);
@@ -390,7 +395,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   const std::byte* operand =
       pack(gate_up, [&](int64_t slot) { return normed.row<float>(by_slot[static_cast<size_t>(slot)].second->row); });
   Tensor act = result(moe_act_, slots, F);
-  const int64_t chunk = task_rows(gate_up) / 2, chunks = (F + chunk - 1) / chunk;
+  const int64_t chunk = rows_per_task(gate_up, F), chunks = (F + chunk - 1) / chunk;
   pool_.run(static_cast<int64_t>(experts.size()) * chunks, [&](int64_t task) {
     const Expert& e = experts[static_cast<size_t>(task / chunks)];
     const int64_t first = task % chunks * chunk;
@@ -404,7 +409,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   std::vector<Product> products;
   for (const Expert& e : experts)
     products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes, e.num_rows,
-                        out.row<float>(e.first_slot), C, false});
+                        out.row<float>(e.first_slot), C, false, rows_per_task(down, C)});
   run_products(products);
   std::vector<std::vector<int64_t>> slots_of_row(static_cast<size_t>(T));
   for (int64_t slot = 0; slot < slots; ++slot)

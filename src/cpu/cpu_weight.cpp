@@ -38,9 +38,11 @@ void CpuWeight::read_row(int64_t row, float* out) const {
   }
 }
 
-int64_t task_rows(const CpuWeight& weight) {
-  constexpr int64_t kTaskBytes = 512 << 10;
-  return std::clamp<int64_t>(kTaskBytes / weight.row_bytes() / 32 * 32, 32, 256);
+int64_t task_rows(const CpuWeight& weight, int64_t segment_rows, int num_threads) {
+  constexpr int64_t kMaxBytes = 512 << 10, kMinBytes = 64 << 10, kTasksPerThread = 3;
+  const int64_t fair = segment_rows / (kTasksPerThread * num_threads);
+  const int64_t least = kMinBytes / weight.row_bytes(), most = kMaxBytes / weight.row_bytes();
+  return std::max<int64_t>(32, std::min(std::max(fair, least), most) / 32 * 32);
 }
 
 std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<const WeightSource> sources,

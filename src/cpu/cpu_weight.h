@@ -28,8 +28,9 @@ struct CpuWeight final : PlacedWeight {
   void read_row(int64_t row, float* out) const;
 };
 
-// Rows of outputs that one task computes: their weights stay in the second-level cache.
-int64_t task_rows(const CpuWeight& weight);
+// Rows of outputs that one task computes, of a segment of so many: few enough that their weights stay in the
+// second-level cache and that every thread gets some, many enough to be worth a task. A multiple of 32.
+int64_t task_rows(const CpuWeight& weight, int64_t segment_rows, int num_threads);
 
 std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<const WeightSource> sources,
                                               WeightUse use, Compute compute);
