@@ -90,7 +90,7 @@ DENSE = [
          hidden=64, layers=2, heads=2, kv_heads=1, head_dim=64, intermediate=128, dtype="f16"),
     Spec("f32", "float32 weights that bfloat16 cannot hold; as many key heads as query heads",
          hidden=64, layers=2, heads=2, kv_heads=2, head_dim=32, intermediate=96, dtype="f32", spelling="v5"),
-    Spec("tied-head", "tied, yet stores another head: transformers 5 uses that one, 4 ignored it; sharded",
+    Spec("tied-head", "tied, yet stores another head, which is ignored; sharded",
          hidden=64, layers=2, heads=2, kv_heads=1, head_dim=32, intermediate=96, vocab=96, tied=True,
          stray_lm_head="different", shards=2),
     Spec("bare", "every key that has a default is absent: head_dim 128, untied, rope_theta 10000, rms_norm_eps 1e-6",

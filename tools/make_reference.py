@@ -74,6 +74,10 @@ def load_model(folder: Path, dtype: torch.dtype, device: str) -> transformers.Pr
     )
     if model.config.model_type not in ("qwen3", "qwen3_moe"):
         raise SystemExit(f"{folder}: model_type is {model.config.model_type}, expected qwen3 or qwen3_moe")
+    if model.config.tie_word_embeddings:
+        # A tied checkpoint may store a head all the same. transformers 4 ignored it, 5 uses it if it differs; here
+        # the configuration's word holds, as it does in qwill.
+        model.lm_head.weight = model.get_input_embeddings().weight
     return model.eval().to(device)
 
 

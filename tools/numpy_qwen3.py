@@ -89,12 +89,12 @@ class NumpyQwen3:
             for name, tensor in read(path)[0].items():
                 full_name = name if name.startswith(("model.", "lm_head.")) else "model." + name
                 self.weights[full_name] = widen(tensor).astype(np.float64)
-        # What is stored is used, tied or not: transformers 5 ties only where one is absent or both are equal.
+        # A tied head is the embedding, whatever else is stored; where only a head is stored, it is both.
         self.embedding = self.weights.get("model.embed_tokens.weight")
         self.head = self.weights.get("lm_head.weight")
         if self.config.get("tie_word_embeddings", False):
             self.embedding = self.head if self.embedding is None else self.embedding
-            self.head = self.embedding if self.head is None else self.head
+            self.head = self.embedding
         if self.embedding is None or self.head is None:
             raise ValueError(f"{folder}: no embed_tokens.weight or no lm_head.weight")
         self.moe = self.config["model_type"] == "qwen3_moe"
