@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <cstring>
+
 namespace qwill {
 namespace {
 
@@ -38,6 +40,16 @@ size_t valid_prefix(std::string_view text, const Lead& lead) {
 
 }  // namespace
 
+size_t skip_ascii(std::string_view text, size_t pos) {
+  constexpr uint64_t kHighBits = 0x8080808080808080;
+  for (uint64_t words[2]; pos + sizeof words <= text.size(); pos += sizeof words) {
+    std::memcpy(words, text.data() + pos, sizeof words);
+    if ((words[0] | words[1]) & kHighBits) break;
+  }
+  while (pos < text.size() && byte_at(text, pos) < 0x80) ++pos;
+  return pos;
+}
+
 size_t utf8_sequence_length(std::string_view text) {
   if (text.empty()) return 0;
   const Lead lead = lead_of(byte_at(text, 0));
@@ -46,10 +58,8 @@ size_t utf8_sequence_length(std::string_view text) {
 
 size_t find_invalid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    if (byte_at(text, i) < 0x80) {
-      ++i;
-      continue;
-    }
+    i = skip_ascii(text, i);
+    if (i == text.size()) break;
     const size_t n = utf8_sequence_length(text.substr(i));
     if (n == 0) return i;
     i += n;

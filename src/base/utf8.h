@@ -7,6 +7,9 @@
 
 namespace qwill {
 
+// Offset of the first byte at or behind pos that is not ASCII; text.size() if there is none.
+size_t skip_ascii(std::string_view text, size_t pos);
+
 // Bytes of the well-formed sequence at the start of text; 0 if there is none (empty, ill-formed or cut short).
 size_t utf8_sequence_length(std::string_view text);
 

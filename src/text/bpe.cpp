@@ -55,11 +55,37 @@ uint64_t token_key(std::string_view token, const char* readable) {
 
 size_t token_index(uint64_t key, int shift) { return key * kMultiplier >> shift; }
 size_t pair_index(uint64_t pair, int shift) { return pair * kMultiplier >> shift; }
+size_t byte_pair(const char* p) { return static_cast<unsigned char>(p[0]) << 8 | static_cast<unsigned char>(p[1]); }
 size_t next_slot(size_t i, int shift) { return (i + 1) & (~uint64_t{0} >> shift); }
 
 int shift_for(size_t count) { return 64 - std::countr_zero(std::bit_ceil(std::max<size_t>(2 * count, 16))); }
 
 }  // namespace
+
+inline bool Bpe::holds(Slot& slot, uint64_t key, std::string_view token) const {
+  const uint32_t length = std::atomic_ref(slot.length).load(std::memory_order_relaxed) & kLengthMask;
+  return slot.key == key && length == token.size() &&
+         (length <= kKeyBytes || std::memcmp(bytes_.data() + starts_[slot.id], token.data(), length) == 0);
+}
+
+inline Bpe::Slot* Bpe::find(std::string_view token, uint64_t key) const {
+  for (size_t i = token_index(key, slot_shift_);; i = next_slot(i, slot_shift_)) {
+    if (holds(slots_[i], key, token)) return &slots_[i];
+    if (std::atomic_ref(slots_[i].length).load(std::memory_order_relaxed) == 0) return nullptr;
+  }
+}
+
+Bpe::Slot* Bpe::find(std::string_view token) const {
+  return find(token, token_key(token, token.data() + token.size()));
+}
+
+inline uint64_t Bpe::merged(uint32_t left, uint32_t right) const {
+  const uint64_t pair = uint64_t{left} << 32 | right;
+  for (size_t i = pair_index(pair, pair_shift_);; i = next_slot(i, pair_shift_)) {
+    const PairSlot& slot = pairs_[i];
+    if (slot.pair == pair || slot.merged == kNoMerge) return slot.merged;
+  }
+}
 
 Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges) {
   const size_t num_tokens = vocabulary.tokens.size(), num_merges = vocabulary.merges.size();
@@ -69,6 +95,7 @@ Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges
   pairs_ = std::make_unique_for_overwrite<PairSlot[]>(size_t{1} << (64 - pair_shift_));
   std::memset(pairs_.get(), 0xff, sizeof(PairSlot) << (64 - pair_shift_));
 
+  byte_pairs_.assign(size_t{1} << 16, kNoMerge);
   size_t total = 0;
   for (const std::string_view token : vocabulary.tokens) total += token.size();
   // Neither the views that are hashed nor the offsets may move or overflow.
@@ -80,12 +107,11 @@ Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges
 
   for (unsigned byte = 0; byte < 256; ++byte) {
     const char text = static_cast<char>(byte);
-    const Slot* slot = find({&text, 1}, &text + 1);
+    const Slot* slot = find({&text, 1});
     if (!slot) fail_invalid("vocab: no token for byte 0x{:02x}", byte);
     byte_token_[byte] = slot->id;
   }
-  for (size_t rank = 0; rank < num_merges; ++rank)
-    add_merge(vocabulary.merges[rank].first, vocabulary.merges[rank].second, static_cast<uint32_t>(rank));
+  add_merges(vocabulary);
 }
 
 void Bpe::add_token(std::string_view text, uint32_t id) {
@@ -96,76 +122,123 @@ void Bpe::add_token(std::string_view text, uint32_t id) {
     bytes_ += text;
   } else {
     const std::string_view token(bytes_.data() + start, bytes_.size() - start);
-    twice = find(token, token.data() + token.size()) != nullptr;
     const uint64_t key = token_key(token, token.data() + token.size());
     size_t i = token_index(key, slot_shift_);
-    while (slots_[i].length != 0) i = next_slot(i, slot_shift_);
+    for (; slots_[i].length != 0; i = next_slot(i, slot_shift_)) twice |= holds(slots_[i], key, token);
     slots_[i] = {key, static_cast<uint32_t>(token.size()), id};
   }
   if (twice) fail_invalid("vocab[\"{}\"]: given twice", printable(text));
   starts_.push_back(static_cast<uint32_t>(bytes_.size()));
 }
 
-void Bpe::add_merge(std::string_view left, std::string_view right, uint32_t rank) {
-  std::string bytes;  // too short to need the heap, nearly always
-  const bool of_alphabet = append_token_bytes(bytes, left);
-  const size_t length = bytes.size();
-  if (of_alphabet && length != 0 && append_token_bytes(bytes, right) && bytes.size() != length) {
-    const std::string_view both = bytes;
-    const char* const readable = both.data() + both.size();
-    const Slot* const first = find(both.substr(0, length), readable);
-    const Slot* const second = find(both.substr(length), readable);
-    const Slot* const joined = find(both, readable);
-    if (first && second && joined) {
-      const uint64_t pair = uint64_t{first->id} << 32 | second->id;
-      size_t i = pair_index(pair, pair_shift_);
-      while (pairs_[i].merged != kNoMerge && pairs_[i].pair != pair) i = next_slot(i, pair_shift_);
-      pairs_[i] = {pair, uint64_t{rank} << 32 | joined->id};  // of a merge given twice the last counts
-      return;
+// A look-up in these tables is a cache miss, and there are half a million: they are made to overlap.
+void Bpe::add_merges(const Vocabulary& vocabulary) {
+  struct Lookup {
+    size_t begin = 0, middle = 0, end = 0;  // of both tokens in bytes
+    bool possible = false;                  // both are of the byte alphabet
+    uint64_t pair = 0, merged = kNoMerge;
+  };
+  constexpr size_t kTogether = 32;
+  Lookup lookups[kTogether];
+  std::string bytes;
+  const auto prefetch = [&](std::string_view token) {
+    const uint64_t key = token_key(token, token.data() + token.size());
+    __builtin_prefetch(&slots_[token_index(key, slot_shift_)]);
+  };
+  uint32_t next_id = 0;
+  for (size_t first = 0; first < vocabulary.merges.size(); first += kTogether) {
+    const size_t count = std::min(kTogether, vocabulary.merges.size() - first);
+    bytes.clear();
+    for (size_t i = 0; i < count; ++i) {
+      const auto& [left, right] = vocabulary.merges[first + i];
+      Lookup& l = lookups[i] = {};
+      l.begin = bytes.size();
+      l.possible = append_token_bytes(bytes, left);
+      l.middle = bytes.size();
+      l.possible = l.possible && append_token_bytes(bytes, right) && l.begin < l.middle && l.middle < bytes.size();
+      l.end = bytes.size();
+      if (!l.possible) continue;
+      prefetch(std::string_view(bytes).substr(l.begin, l.middle - l.begin));
+      prefetch(std::string_view(bytes).substr(l.middle, l.end - l.middle));
+    }
+    for (size_t i = 0; i < count; ++i) {
+      Lookup& l = lookups[i];
+      if (!l.possible) continue;
+      const std::string_view both = std::string_view(bytes).substr(l.begin, l.end - l.begin);
+      const Slot* const left = find(both.substr(0, l.middle - l.begin));
+      const Slot* const right = find(both.substr(l.middle - l.begin));
+      if (!left || !right) continue;
+      // Trained vocabularies number their tokens in the order of the merges that make them.
+      if (!foreign_.empty() || next_id >= starts_.size() - 1 || token_bytes(static_cast<int32_t>(next_id)) != both) {
+        const Slot* const joined = find(both);
+        if (!joined) continue;
+        next_id = joined->id;
+      }
+      l.pair = uint64_t{left->id} << 32 | right->id;
+      l.merged = uint64_t{first + i} << 32 | next_id++;
+      __builtin_prefetch(&pairs_[pair_index(l.pair, pair_shift_)]);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      const Lookup& l = lookups[i];
+      if (l.merged != kNoMerge)
+        add_pair(l.pair, l.merged);
+      else
+        check_foreign_merge(vocabulary.merges[first + i], first + i);
+      if (l.possible && l.end - l.begin == 2) byte_pairs_[byte_pair(bytes.data() + l.begin)] = l.merged;
     }
   }
-  for (const std::string& token : {std::string(left), std::string(right), std::string(left).append(right)})
+}
+
+void Bpe::add_pair(uint64_t pair, uint64_t merged) {
+  size_t i = pair_index(pair, pair_shift_);
+  while (pairs_[i].merged != kNoMerge && pairs_[i].pair != pair) i = next_slot(i, pair_shift_);
+  pairs_[i] = {pair, merged};  // of a merge given twice the last counts
+}
+
+// A token that is not of the byte alphabet takes part, so that no text ever asks for this merge; or the file is wrong.
+void Bpe::check_foreign_merge(const std::pair<std::string_view, std::string_view>& merge, size_t rank) const {
+  const std::string left(merge.first), right(merge.second);
+  for (const std::string& token : {left, right, left + right})
     if (!token_id(token)) fail_invalid("merges[{}]: \"{}\" is not in the vocabulary", rank, printable(token));
-  // A token that is not of the byte alphabet takes part, so no text ever asks for this merge.
 }
 
 std::optional<int32_t> Bpe::token_id(std::string_view token) const {
   std::string bytes;
   if (!token.empty() && append_token_bytes(bytes, token)) {
-    if (const Slot* slot = find(bytes, bytes.data() + bytes.size())) return static_cast<int32_t>(slot->id);
+    if (const Slot* slot = find(bytes)) return static_cast<int32_t>(slot->id);
   } else if (const auto found = foreign_.find(std::string(token)); found != foreign_.end()) {
     return static_cast<int32_t>(found->second);
   }
   return std::nullopt;
 }
 
-Bpe::Slot* Bpe::find(std::string_view token, const char* readable) const {
-  const uint64_t key = token_key(token, readable);
-  for (size_t i = token_index(key, slot_shift_);; i = next_slot(i, slot_shift_)) {
-    Slot& slot = slots_[i];
-    const uint32_t length = std::atomic_ref(slot.length).load(std::memory_order_relaxed) & kLengthMask;
-    if (length == 0) return nullptr;
-    if (slot.key == key && length == token.size() &&
-        (length <= kKeyBytes || std::memcmp(bytes_.data() + starts_[slot.id], token.data(), length) == 0))
-      return &slot;
-  }
+bool RecentPieces::repeat(std::vector<int32_t>& ids, std::string_view piece, uint64_t key) const {
+  if (slots_.empty()) return false;
+  const Slot& slot = slots_[index(key)];
+  if (slot.key != key || slot.piece != piece) return false;
+  const size_t old_size = ids.size();
+  ids.resize(old_size + slot.count);
+  std::copy_n(ids.begin() + slot.begin, slot.count, ids.begin() + static_cast<ptrdiff_t>(old_size));
+  return true;
 }
 
-uint64_t Bpe::merged(uint32_t left, uint32_t right) const {
-  const uint64_t pair = uint64_t{left} << 32 | right;
-  for (size_t i = pair_index(pair, pair_shift_);; i = next_slot(i, pair_shift_)) {
-    const PairSlot& slot = pairs_[i];
-    if (slot.pair == pair || slot.merged == kNoMerge) return slot.merged;
-  }
+void RecentPieces::remember(const std::vector<int32_t>& ids, size_t begin, std::string_view piece, uint64_t key) {
+  if (slots_.empty() || ids.size() > UINT32_MAX) return;
+  slots_[index(key)] = {key, piece, static_cast<uint32_t>(begin), static_cast<uint32_t>(ids.size() - begin)};
 }
 
-void Bpe::encode(std::vector<int32_t>& ids, std::string_view piece, const char* readable) const {
+void Bpe::encode(std::vector<int32_t>& ids, std::string_view piece, const char* readable, RecentPieces& recent) const {
   if (piece.size() == 1) {
     ids.push_back(static_cast<int32_t>(byte_token_[static_cast<unsigned char>(piece[0])]));
-  } else if (Slot* slot = find(piece, readable); slot && is_whole(*slot, piece)) {
+    return;
+  }
+  const uint64_t key = token_key(piece, readable);
+  if (Slot* slot = find(piece, key); slot && is_whole(*slot, piece)) {
     ids.push_back(static_cast<int32_t>(slot->id));
-  } else {
+  } else if (!recent.repeat(ids, piece, key)) {
+    const size_t begin = ids.size();
     merge(ids, piece);
+    recent.remember(ids, begin, piece, key);
   }
 }
 
@@ -189,7 +262,7 @@ void Bpe::merge_short(std::vector<int32_t>& ids, std::string_view piece) const {
   uint64_t pairs[kShortPiece];  // what merging tokens[i] and tokens[i + 1] gives
   size_t n = piece.size();
   for (size_t i = 0; i < n; ++i) tokens[i] = byte_token_[static_cast<unsigned char>(piece[i])];
-  for (size_t i = 0; i + 1 < n; ++i) pairs[i] = merged(tokens[i], tokens[i + 1]);
+  for (size_t i = 0; i + 1 < n; ++i) pairs[i] = byte_pairs_[byte_pair(piece.data() + i)];
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; ++i)

@@ -89,9 +89,10 @@ void Tokenizer::encode_to(std::vector<int32_t>& ids, std::string_view text, Spec
 
 void Tokenizer::encode_pieces(std::vector<int32_t>& ids, std::string_view text) const {
   const char* const end = text.data() + text.size();
+  RecentPieces recent(text);
   for (const char* p = text.data(); p < end;) {
     const char* const stop = piece_end(p, end);
-    bpe_.encode(ids, {p, static_cast<size_t>(stop - p)}, end);
+    bpe_.encode(ids, {p, static_cast<size_t>(stop - p)}, end, recent);
     p = stop;
   }
 }

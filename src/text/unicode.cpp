@@ -132,12 +132,10 @@ const uint8_t* const stage2 = kStage2;
 size_t nfc_quick_check(std::string_view text) {
   int last_rank = 0;
   for (size_t pos = 0; pos < text.size();) {
-    if (static_cast<unsigned char>(text[pos]) < 0x80) {
-      last_rank = 0;
-      ++pos;
-      continue;
-    }
-    const size_t start = pos;
+    const size_t start = skip_ascii(text, pos);
+    if (start == text.size()) break;
+    if (start > pos) last_rank = 0;
+    pos = start;
     const char32_t code = next_code_point(text, pos);
     const uint8_t flags = properties(code);
     if (flags & kNotQuick) return start;
