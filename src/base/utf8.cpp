@@ -1,5 +1,6 @@
 #include "base/utf8.h"
 
+#include <bit>
 #include <cstring>
 
 namespace qwill {
@@ -41,10 +42,12 @@ size_t valid_prefix(std::string_view text, const Lead& lead) {
 }  // namespace
 
 size_t skip_ascii(std::string_view text, size_t pos) {
-  constexpr uint64_t kHighBits = 0x8080808080808080;
-  for (uint64_t words[2]; pos + sizeof words <= text.size(); pos += sizeof words) {
-    std::memcpy(words, text.data() + pos, sizeof words);
-    if ((words[0] | words[1]) & kHighBits) break;
+  for (uint64_t word; pos + sizeof word <= text.size(); pos += sizeof word) {
+    std::memcpy(&word, text.data() + pos, sizeof word);
+    word &= 0x8080808080808080;
+    if (word == 0) continue;
+    if constexpr (std::endian::native == std::endian::little) return pos + std::countr_zero(word) / 8;
+    break;
   }
   while (pos < text.size() && byte_at(text, pos) < 0x80) ++pos;
   return pos;

@@ -70,8 +70,8 @@ std::optional<AddedTokenMatcher::Match> AddedTokenMatcher::find(std::string_view
     const AddedToken* token = longest_at(text.substr(i));
     if (!token) continue;
     from = i + token->content.size();
-    // White space that a token takes along may hold another token, which then begins before done: as in the reference,
-    // matches go on from behind the content, and the white space is cut where the last match ended.
+    // As in the reference, the search goes on behind the content, not behind the white space taken along; where the
+    // last match took white space this one cannot take it again.
     return Match{token->id, token->lstrip ? space_before(text, i, std::min(done, i)) : i,
                  token->rstrip ? space_after(text, from) : from};
   }

@@ -1,6 +1,7 @@
 // Finds added tokens in text, as the reference does: from left to right, at each place the longest.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -29,7 +30,7 @@ class AddedTokenMatcher {
     while (const auto match = find(text, from, done)) {
       if (match->begin > done) plain(text.substr(done, match->begin - done));
       added(match->id);
-      done = match->end;
+      done = std::max(done, match->end);
     }
     if (done < text.size()) plain(text.substr(done));
   }

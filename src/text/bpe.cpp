@@ -58,7 +58,7 @@ size_t pair_index(uint64_t pair, int shift) { return pair * kMultiplier >> shift
 size_t byte_pair(const char* p) { return static_cast<unsigned char>(p[0]) << 8 | static_cast<unsigned char>(p[1]); }
 size_t next_slot(size_t i, int shift) { return (i + 1) & (~uint64_t{0} >> shift); }
 
-int shift_for(size_t count) { return 64 - std::countr_zero(std::bit_ceil(std::max<size_t>(2 * count, 16))); }
+int shift_for(size_t count) { return 64 - std::countr_zero(std::bit_ceil(std::max<size_t>(count + count / 2, 16))); }
 
 }  // namespace
 
@@ -103,7 +103,7 @@ Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges
   bytes_.reserve(total + kKeyBytes);
   starts_.reserve(num_tokens + 1);
   starts_.push_back(0);
-  for (size_t id = 0; id < num_tokens; ++id) add_token(vocabulary.tokens[id], static_cast<uint32_t>(id));
+  add_tokens(vocabulary.tokens);
 
   for (unsigned byte = 0; byte < 256; ++byte) {
     const char text = static_cast<char>(byte);
@@ -114,24 +114,39 @@ Bpe::Bpe(const Vocabulary& vocabulary) : ignore_merges_(vocabulary.ignore_merges
   add_merges(vocabulary);
 }
 
-void Bpe::add_token(std::string_view text, uint32_t id) {
-  const size_t start = bytes_.size();
-  bool twice = false;
-  if (text.empty() || !append_token_bytes(bytes_, text)) {
-    twice = !foreign_.emplace(text, id).second;
-    bytes_ += text;
-  } else {
-    const std::string_view token(bytes_.data() + start, bytes_.size() - start);
-    const uint64_t key = token_key(token, token.data() + token.size());
-    size_t i = token_index(key, slot_shift_);
-    for (; slots_[i].length != 0; i = next_slot(i, slot_shift_)) twice |= holds(slots_[i], key, token);
-    slots_[i] = {key, static_cast<uint32_t>(token.size()), id};
+// An access to these tables is a cache miss, and loading makes half a million: they are made to overlap.
+void Bpe::add_tokens(const std::vector<std::string_view>& tokens) {
+  struct Entry {
+    uint64_t key;
+    uint32_t length;  // 0: not of the byte alphabet
+  };
+  std::vector<Entry> entries;
+  entries.reserve(tokens.size());
+  const auto given_twice = [](std::string_view text) { fail_invalid("vocab[\"{}\"]: given twice", printable(text)); };
+  for (const std::string_view text : tokens) {
+    const size_t start = bytes_.size();
+    if (!text.empty() && append_token_bytes(bytes_, text)) {
+      const std::string_view token = std::string_view(bytes_).substr(start);
+      entries.push_back({token_key(token, token.data() + token.size()), static_cast<uint32_t>(token.size())});
+    } else {
+      if (!foreign_.emplace(text, entries.size()).second) given_twice(text);
+      entries.push_back({0, 0});
+      bytes_ += text;
+    }
+    starts_.push_back(static_cast<uint32_t>(bytes_.size()));
   }
-  if (twice) fail_invalid("vocab[\"{}\"]: given twice", printable(text));
-  starts_.push_back(static_cast<uint32_t>(bytes_.size()));
+  constexpr size_t kAhead = 16;
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (id + kAhead < tokens.size()) __builtin_prefetch(&slots_[token_index(entries[id + kAhead].key, slot_shift_)]);
+    const auto [key, length] = entries[id];
+    if (length == 0) continue;
+    size_t i = token_index(key, slot_shift_);
+    for (; slots_[i].length != 0; i = next_slot(i, slot_shift_))
+      if (holds(slots_[i], key, token_bytes(static_cast<int32_t>(id)))) given_twice(tokens[id]);
+    slots_[i] = {key, length, static_cast<uint32_t>(id)};
+  }
 }
 
-// A look-up in these tables is a cache miss, and there are half a million: they are made to overlap.
 void Bpe::add_merges(const Vocabulary& vocabulary) {
   struct Lookup {
     size_t begin = 0, middle = 0, end = 0;  // of both tokens in bytes

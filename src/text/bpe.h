@@ -69,7 +69,7 @@ class Bpe {
 
   Slot* find(std::string_view token, uint64_t key) const;
   Slot* find(std::string_view token) const;
-  void add_token(std::string_view text, uint32_t id);
+  void add_tokens(const std::vector<std::string_view>& tokens);
   void add_merges(const Vocabulary& vocabulary);
   void add_pair(uint64_t pair, uint64_t merged);
   void check_foreign_merge(const std::pair<std::string_view, std::string_view>& merge, size_t rank) const;
@@ -86,7 +86,7 @@ class Bpe {
   std::vector<uint64_t> byte_pairs_;  // what two bytes merge to, as in PairSlot: every merging begins with these
   std::unique_ptr<Slot[]> slots_;
   std::unique_ptr<PairSlot[]> pairs_;
-  int slot_shift_ = 0, pair_shift_ = 0;  // 64 - log2 of the table's size, which is at least twice what it holds
+  int slot_shift_ = 0, pair_shift_ = 0;  // 64 - log2 of the table's size, at least one and a half times what it holds
   std::unordered_map<std::string, uint32_t> foreign_;  // tokens that are not of the byte alphabet: text has none
   bool ignore_merges_ = false;
 };

@@ -34,9 +34,12 @@ Tokenizer::Tokenizer(const Vocabulary& vocabulary) : bpe_(vocabulary), nfc_(voca
           (sought.content != token.content && !contents.insert(sought.content).second))
         fail_invalid("content: \"{}\" is given twice", printable(token.content));
       added_by_id_.emplace_back(token.id, i);
+      // The reference keeps the normalised content of a normalised token, and decodes to that.
       if (token.id == size()) {
         std::string& bytes = added_bytes_.emplace_back();
-        if (!append_token_bytes(bytes, token.content)) bytes = token.content;
+        if (!append_token_bytes(bytes, sought.content)) bytes = sought.content;
+      } else if (sought.content != token.content) {
+        fail_unsupported("content: \"{}\" is in the vocabulary and changes when normalised", printable(token.content));
       }
       (token.normalized ? after : before).push_back(std::move(sought));
     });
