@@ -32,9 +32,9 @@ Then the {y} came along. "[Can you help me|Please get me out]," cried the {x}. T
 A {x.adj} {x} was sleeping in the sun. A little mouse ran over {x.his} back and woke {x.him} up. The {x} was angry and caught the mouse.
 "Please let me go," said the mouse. "[One day I will help you|I did not mean to wake you]." The {x} laughed. "How could a little mouse help me?" But {x.he} let the mouse go.
 [A few days later|Not long after that|A week later], hunters came and caught the {x} in a net. The {x} pulled and pulled, but the ropes were too strong.
-The mouse heard {x.his} cries and came at once. With {m0} sharp teeth the mouse bit through the ropes, one after another, until the {x} was free.
+The mouse heard {x.his} cries and came at once. With its sharp teeth the mouse bit through the ropes, one after another, until the {x} was free.
 "You were right," said the {x}. "[Even a small friend can be a great help|It is good to have small friends]."
-""".replace("{m0}", "its"),
+""",
     "winter_store": """
 All summer long, the {x} worked. {^x.he} gathered {x.food} and carried everything to {x.his} home. [The sun was hot, but {x.he} did not stop.|Every day {x.he} got up early.]
 The {y} lay in the grass and sang. "Why do you work so hard?" {y.he} asked. "[Come and sing with me|The winter is far away|There is plenty of food]."
@@ -58,11 +58,11 @@ They went [along the river|through the tall grass|over the hill], and there stoo
 "Thank you," said the mother to the {y}. "[You will always have a friend|You may always share our food]." And the {x.young} never went too far from home again[, at least not without asking|].
 """,
     "trick": """
-A hungry fox saw a {x} with a piece of {f0}. "[How can I get it|That is for me]," thought the fox.
+A hungry fox saw a {x} with a piece of cheese. "[How can I get it|That is for me]," thought the fox.
 "Good morning, {x}," said the fox. "[Everyone says that you have a wonderful voice|I have heard that nobody sings like you]. Will you sing for me?"
-The {x} was [proud|pleased] and opened {x.his} mouth to sing. The {f0} fell to the ground, and the fox ate it at once.
+The {x} was [proud|pleased] and opened {x.his} mouth to sing. The cheese fell to the ground, and the fox ate it at once.
 "Thank you for the meal," said the fox. "[Here is some advice in return: do not trust those who praise you too much|Next time, be careful with sweet words]."
-""".replace("{f0}", "cheese"),
+""",
     "wish": """
 A poor {k} lived in a small hut by the sea. One day {k.he} caught a golden fish. "[Let me go|Please do not eat me]," said the fish, "and I will give you three wishes."
 The {k} thought for a long time. "[First, I wish for a warm house|First, I wish for enough to eat]," {k.he} said. At once there [stood a house with a red roof|was bread and soup on the table].
@@ -78,13 +78,13 @@ Then {a} came to the castle. {a} was only a poor {a.kind}, the child of a <job>.
 "You are the wisest person in my kingdom," he said at last. He gave {a} [a horse and a bag of gold|a house for the whole family|a ring], and {a} gave half of everything to the poor.
 """,
     "dragon": """
-[In a country far away|On a mountain behind the seven hills|Long ago], there lived a dragon. Everyone was afraid of {d0}, because at night they could see its fire.
+[In a country far away|On a mountain behind the seven hills|Long ago], there lived a dragon. Everyone was afraid of it, because at night they could see its fire.
 The queen said, "Who will go and talk to the dragon?" [The knights looked at the floor.|Nobody answered.] Only {a}, a <childadj> {a.kind} from the village, said, "I will go."
 {a} took [some bread and a lantern|a {t.adj} {t}|a basket of <fruits>] and climbed the mountain. The cave was dark and warm. "Who is there?" asked a deep voice.
 "I am {a}," {a.he} said, although {a.his} knees were shaking. "Why do you frighten the people?" "[I do not want to frighten them|I am only trying to keep warm|Nobody has ever asked me that before]," said the dragon. "I am all alone up here."
 They talked until the morning. Then {a} had an idea. "[You could light the fires in our houses in winter|You could work for the blacksmith|You could help the baker]," {a.he} said. "Everyone needs a fire."
 And that is what happened. The dragon came to the village and [lit every stove|baked the bread|heated the iron]. <^fromthen>, [nobody was afraid any more|nobody in the village was ever cold again].
-""".replace("{d0}", "it"),
+""",
     "stone_soup": """
 A [poor soldier|tired traveller] came to a village. He was hungry, but the people said, "[We have nothing to give|There is no food here]."
 "Then I will make soup from a stone," said the man. He put a pot of water on the fire and laid a round stone in it. [The people came closer to look.|Soon the whole village stood around the pot.]
@@ -106,10 +106,10 @@ The youngest came with empty hands and waited until it was dark. Then [he|she] l
 """,
     "two_friends_bear": """
 Two friends were walking through the forest. They had promised to [help each other|share every danger]. <suddenly> a bear came out of the bushes.
-One of them climbed up a tree and hid in the leaves. The other could not climb. [He|She] lay down on the ground and did not move, because a bear does not touch the dead.
-The bear came close, smelled the traveller's ear and walked away. The first friend came down from the tree. "It looked as if the bear was whispering to you," [he said with a laugh|was the first question]. "What did it say?"
+One of them climbed up a tree and hid in the leaves. The other could not climb. She lay down on the ground and did not move, because a bear does not touch the dead.
+The bear came close, smelled the traveller's ear and walked away. The first friend came down from the tree. "It looked as if the bear was whispering to you," he said with a laugh. "What did it say?"
 "It told me not to travel with friends who run away from danger," said the other.
-""".replace("[He|She]", "She").replace("[he said with a laugh|was the first question]", "he said with a laugh"),
+""",
     "hen_bread": """
 The little red hen found [some seeds|a grain] of wheat. "Who will help me to plant the wheat?" she asked. "Not I," said the {x}. "Not I," said the {y}. "Then I will do it myself," said the hen. And she did.
 When the wheat was tall, the hen asked, "Who will help me to cut the wheat?" "Not I," said the {x}. "Not I," said the {y}. "Then I will do it myself," said the hen. And she did.

@@ -115,9 +115,9 @@ In spring, {a} [wanted to grow|decided to plant] <vegetables:v> in the garden. {
 {a} dug [small holes|a long row] in the soil and put the seeds into the ground. Then {a.he} watered them[ carefully|].
 Every morning {a} went out to look. On the first day there was nothing. On the second day there was nothing. "[Why is nothing happening|When will they grow|What did I do wrong]?" {a} <asked>. "[You must be patient|Plants need time|Wait a little longer]," said {a.his} {r}. "They need sun, water and time."
 [After a week|One morning|Ten days later], {a} saw a tiny green leaf. "[They are growing|Come and look|It worked]!" {a.he} <cried>.
-The plants grew [taller and taller|bigger every day]. In summer, {a} could pick the first <v>. {a.his.cap} {r} made [a soup|a salad|a pie] from them.
-"These are the best <v> [I have ever eaten|in the world]," said {a}.
-""".replace("<v>", "{v}"))
+The plants grew [taller and taller|bigger every day]. In summer, {a} could pick the first {v}. {a.his.cap} {r} made [a soup|a salad|a pie] from them.
+"These are the best {v} [I have ever eaten|in the world]," said {a}.
+""")
 _plot("snow", """
 One morning in [December|January|February], {a} looked out of the window. [Everything was white.|The whole garden was covered with snow.|It had snowed all night.]
 {a} put on {a.his} <clothes>, {a.his} <clothes> and {a.his} boots and ran outside. {b} was already there. "Let us build a snowman!" <cried> {b}.
@@ -206,7 +206,7 @@ At first it [sounded terrible|was very hard|did not sound like music at all]. {p
 So {a} played every day [after school|before dinner]. After a month, {a.he} could play [a short song|an easy tune]. After a year, {a.he} could play [whole pieces|ten songs] by heart.
 In <month>, there was a concert at the {pl}. {a} was <afraid>, and {a.his} hands were cold. But when {a.he} began to play, {a.he} forgot [the people|everything].
 When the last note was over, everyone clapped. {^a.his} {r} had tears in {r.his} eyes.
-""".replace("<in>", "{in}"))
+""")
 _plot("painting", """
 {a} loved to paint. {^a.he} painted [trees, houses and animals|everything {a.he} saw|with every colour {a.he} had].
 <oneday>, {g} said, "[There will be a painting contest in the town|Paint something that makes you happy|Bring me your best picture]." {a} thought about it for [days|a long time].
