@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "text/byte_alphabet.h"
 
 namespace qwill {
@@ -129,6 +130,7 @@ void Bpe::add_tokens(const std::vector<std::string_view>& tokens) {
       const std::string_view token = std::string_view(bytes_).substr(start);
       entries.push_back({token_key(token, token.data() + token.size()), static_cast<uint32_t>(token.size())});
     } else {
+      if (find_invalid_utf8(text) != std::string_view::npos) fail_invalid("vocab[\"{}\"]: not UTF-8", printable(text));
       if (!foreign_.emplace(text, entries.size()).second) given_twice(text);
       entries.push_back({0, 0});
       bytes_ += text;

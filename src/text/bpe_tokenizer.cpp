@@ -24,6 +24,7 @@ Tokenizer::Tokenizer(const Vocabulary& vocabulary) : bpe_(vocabulary), nfc_(voca
     const AddedToken& token = added_[i];
     with_context(fmt::format("added_tokens[{}]", i), [&] {
       if (token.content.empty()) fail_invalid("content: empty");
+      if (find_invalid_utf8(token.content) != std::string_view::npos) fail_invalid("content: not UTF-8");
       // The reference numbers added tokens itself, whatever the file says; a file that says otherwise is damaged.
       const int32_t expected = bpe_.token_id(token.content).value_or(size());
       if (token.id != expected)

@@ -23,16 +23,17 @@ inline constexpr auto kByteOfCharacter = [] {
   return bytes;
 }();
 
-// Appends the bytes that a token's text stands for. False, and nothing appended, if some character of it is not of the
-// alphabet. text: well-formed UTF-8.
+// Appends the bytes that a token's text stands for. False, and nothing appended, if not all of it is of the alphabet.
 inline bool append_token_bytes(std::string& out, std::string_view text) {
   const size_t before = out.size();
   for (size_t i = 0; i < text.size(); ++i) {
     unsigned code = static_cast<unsigned char>(text[i]);
     if (code >= 0x80) {
       // The alphabet ends at U+0143: two bytes, the first of them C2 … C5.
-      if (code > 0xc5) return out.resize(before), false;
-      code = (code & 0x1f) << 6 | (static_cast<unsigned char>(text[++i]) & 0x3f);
+      const unsigned second = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0;
+      if (code < 0xc2 || code > 0xc5 || (second & 0xc0) != 0x80) return out.resize(before), false;
+      code = (code & 0x1f) << 6 | (second & 0x3f);
+      ++i;
     }
     if (code >= kByteOfCharacter.size() || kByteOfCharacter[code] < 0) return out.resize(before), false;
     out += static_cast<char>(kByteOfCharacter[code]);

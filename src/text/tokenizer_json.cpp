@@ -129,19 +129,19 @@ class Reader {
   bool close() {
     Container done = std::move(open_.back());
     open_.pop_back();
-    key_ = done.key;
     Json json = done.is_array ? Json::array(std::move(done.items)) : Json::object(std::move(done.members));
-    return add(std::move(json));
+    return add(std::move(json), done.key);
   }
 
-  bool add(Json value) {
+  bool add(Json value) { return add(std::move(value), key_); }
+  bool add(Json value, std::string_view key) {
     if (place_ != Place::tree) misplaced(value.is_number() ? value.number_text() : value.kind_name());
     if (open_.empty())
       root = std::move(value);
     else if (open_.back().is_array)
       open_.back().items.push_back(std::move(value));
     else
-      open_.back().members.emplace_back(key_, std::move(value));
+      open_.back().members.emplace_back(key, std::move(value));
     return true;
   }
 
