@@ -1,0 +1,7 @@
+#include "cpu/kernels/table.h"
+#include "cpu/simd/neon.h"
+
+namespace qwill::cpu {
+extern const Kernels kNeonKernels;
+const Kernels kNeonKernels = vector_kernels<Neon>("neon");
+}  // namespace qwill::cpu
