@@ -106,9 +106,10 @@ struct Detokenize {
       return write_stdout(tokenizer.decode(with_context("stdin", [&] { return parse_ids(text); })));
     }
     for_each_json_line([&](const Json& line) {
+      const Json& items = member(line, "token_ids");
       std::vector<int32_t> ids;
       with_context("token_ids", [&] {
-        for (const Json& item : member(line, "token_ids").as_array()) {
+        for (const Json& item : items.as_array()) {
           const int64_t id = item.as_integer();
           if (id != static_cast<int32_t>(id)) fail_invalid("{} is no token id", id);
           ids.push_back(static_cast<int32_t>(id));

@@ -24,7 +24,7 @@ Output run(std::string command) {
     for (size_t found; (found = command.find(name)) != std::string::npos;)
       command.replace(found, std::string(name).size(), value);
   }
-  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  std::FILE* pipe = ::popen(("{ " + command + "; } 2>&1").c_str(), "r");
   Output output{"", -1};
   if (!pipe) return output;
   char buffer[4096];
