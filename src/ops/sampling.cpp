@@ -118,20 +118,22 @@ void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
 
 }  // namespace
 
-float philox_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t token) {
-  uint32_t c[4] = {token / 4, static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), choice};
-  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * c[0], p1 = uint64_t{0xCD9E8D57u} * c[2];
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1;
-    c[0] = n0;
-    c[1] = static_cast<uint32_t>(p1);
-    c[2] = n2;
-    c[3] = static_cast<uint32_t>(p0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
+         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
+    k[0] += 0x9E3779B9u;
+    k[1] += 0xBB67AE85u;
   }
-  return (static_cast<float>(c[token % 4] >> 8) + 0.5f) * 0x1p-24f;
+  return c;
+}
+
+double philox_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t token) {
+  const std::array<uint32_t, 4> words =
+      philox4x32_10({token / 4, static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), choice},
+                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  return (words[token % 4] + 0.5) * 0x1p-32;
 }
 
 double log_sum_exp(std::span<const float> logits) {

@@ -9,6 +9,7 @@
 // the same after preemption, in another order or in another process.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -24,9 +25,9 @@ struct SamplingRow {
   double repetition_penalty = 1;  // prompt and output count (Keskar et al. 2019, arXiv:1909.05858)
   double presence_penalty = 0;    // output counts
   double frequency_penalty = 0;   // output counts
-  std::span<const std::pair<int32_t, float>> logit_bias;
-  std::span<const int32_t> prompt;  // ids, read only where a penalty is set
-  std::span<const int32_t> output;
+  std::span<const std::pair<int32_t, float>> logit_bias = {};
+  std::span<const int32_t> prompt = {};  // ids, read only where a penalty is set
+  std::span<const int32_t> output = {};
   uint64_t seed = 0;
   uint32_t choice = 0;     // which of the n answers to one prompt
   uint64_t position = 0;   // of the drawn token in its sequence
@@ -48,8 +49,12 @@ struct Draw {
 // them is above -infinity, the draw is id 0.
 Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable);
 
-// Uniform in (0, 1), 24 bits: Philox4x32-10 with key (seed) and counter (position, choice, token / 4), word token % 4.
-float philox_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t token);
+// The counter-based generator itself: four random words of a counter and a key.
+std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+
+// Uniform in (0, 1), both ends excluded, 32 bits: word token % 4 of Philox4x32-10 with key (seed) and counter
+// (token / 4, position, choice). A float could not hold it: near 1 it would round to 1, whose Gumbel noise is infinite.
+double philox_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t token);
 
 // log(sum(exp(logits))) with double sums.
 double log_sum_exp(std::span<const float> logits);
