@@ -8,12 +8,13 @@ namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
 
 // e^x for x <= 88: 2^n e^r with |r| <= ln2 / 2, e^r by its Taylor polynomial of degree 7 (error < 1e-8); relative error
-// about 1 ulp. Below -87.3 the result is 0 (a masked score of -infinity adds exactly nothing).
+// about 1 ulp. Below -87.3 the result is 0 (a masked score of -infinity adds exactly nothing). NaN stays NaN: max gives
+// its second operand where one is NaN.
 template <typename S>
 inline typename S::F exp(typename S::F x) {
   using F = typename S::F;
   const F lowest = S::set1(-87.3f);
-  const F clamped = S::max(x, lowest);
+  const F clamped = S::max(lowest, x);
   const F n = S::round(S::mul(clamped, S::set1(1.44269504f)));
   F r = S::fma(n, S::set1(-0.693145752f), clamped);  // ln 2 in two parts, the first exact in 16 bits
   r = S::fma(n, S::set1(-1.42860677e-6f), r);

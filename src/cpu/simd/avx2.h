@@ -54,8 +54,8 @@ struct Avx2 {
     return _mm256_castsi256_ps(
         _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
   }
-  // x where a >= b, else 0.
-  static F zero_below(F x, F a, F b) { return _mm256_and_ps(x, _mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
+  // 0 where a < b, else x.
+  static F zero_below(F x, F a, F b) { return _mm256_and_ps(x, _mm256_cmp_ps(a, b, _CMP_NLT_UQ)); }
   // The first n lanes of x (n may be <= 0 or >= 8), `other` in the rest.
   static F keep_first(F x, int64_t n, F other) {
     return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(mask_first(n < 0 ? 0 : n > 8 ? 8 : n)));

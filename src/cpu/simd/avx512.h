@@ -46,8 +46,8 @@ struct Avx512 {
     return _mm512_castsi512_ps(
         _mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
   }
-  // x where a >= b, else 0.
-  static F zero_below(F x, F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), x); }
+  // 0 where a < b, else x.
+  static F zero_below(F x, F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x); }
   // The first n lanes of x (n may be <= 0 or >= 16), `other` in the rest.
   static F keep_first(F x, int64_t n, F other) {
     const Mask mask = n <= 0 ? 0 : n >= 16 ? 0xffff : first(n);
