@@ -8,15 +8,17 @@ namespace qwill {
 std::string StopStrings::push(std::string_view piece) {
   if (found_) return {};
   held_ += piece;
-  size_t first = std::string::npos;
+  size_t end = std::string::npos;
   for (const std::string& stop : stops_) {
     const size_t at = held_.find(stop);
-    if (at != std::string::npos && (at < first || (at == first && stop.size() > found_->size()))) {
-      first = at;
+    if (at == std::string::npos) continue;
+    const size_t stop_end = at + stop.size();
+    if (stop_end < end || (stop_end == end && stop.size() > found_->size())) {
+      end = stop_end;
       found_ = stop;
     }
   }
-  if (found_) return std::exchange(held_, {}).substr(0, first);
+  if (found_) return std::exchange(held_, {}).substr(0, end - found_->size());
   // The longest end of the text that a stop string could begin with stays.
   size_t keep = 0;
   for (const std::string& stop : stops_)
