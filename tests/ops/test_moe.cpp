@@ -1,0 +1,167 @@
+// moe_add of every backend within the bounds of float32: numbers of experts that are multiples of nothing, experts
+// without tokens, probabilities as they are or normed to 1.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "ops/bounds.h"
+#include "ops/reference.h"
+#include "ops/rows.h"
+#include "support/backends.h"
+
+namespace qwill {
+namespace {
+
+using test::Bounded;
+using test::BoundedRow;
+using test::kHalfUlp;
+using test::Random;
+using test::Rows;
+using test::StoredWeight;
+
+struct Shape {
+  int64_t num_experts, per_token, C, F;
+};
+constexpr Shape kShapes[] = {{1, 1, 8, 4}, {3, 1, 31, 7}, {5, 2, 72, 20}, {7, 7, 32, 16}, {8, 3, 64, 96}, {129, 8, 32, 32}};
+constexpr float kEps = 1e-6f;
+
+struct Layer {
+  Shape shape;
+  std::vector<float> scale;
+  StoredWeight router, gate_up, down;
+
+  Layer(uint64_t seed, const Shape& s, DType dtype, Compute compute) : shape(s) {
+    Random random(seed);
+    scale = random.floats(s.C, 0.5f, 1.5f);
+    router = StoredWeight({test::random_matrix(random, s.num_experts, s.C, dtype, -1, 1)}, Compute::f32);
+    std::vector<test::StoredMatrix> gate_up_rows, down_rows;
+    for (int64_t e = 0; e < s.num_experts; ++e) {
+      for (int i = 0; i < 2; ++i) gate_up_rows.push_back(test::random_matrix(random, s.F, s.C, dtype, -0.5f, 0.5f));
+      down_rows.push_back(test::random_matrix(random, s.C, s.F, dtype, -0.5f, 0.5f));
+    }
+    gate_up = StoredWeight(std::move(gate_up_rows), compute);
+    down = StoredWeight(std::move(down_rows), compute);
+  }
+
+  void run(Ops& ops, Rows& x, bool norm_topk_prob) const {
+    const WeightSource source{scale.data(), DType::f32, 1, shape.C};
+    const Norm norm{ops.place({&source, 1}, WeightUse::vector, Compute::f32), kEps};
+    Tensor view = x.tensor();
+    ops.moe_add(view, norm, {router.place(ops), gate_up.place(ops), down.place(ops), shape.num_experts, shape.per_token, norm_topk_prob});
+  }
+
+  // Nothing if two experts are so close that rounding may choose between them.
+  BoundedRow wanted(std::span<const float> x, bool norm_topk_prob) const {
+    const BoundedRow h = test::rms_normed(x, scale, kEps), logits = test::linear(h, router, 0, shape.num_experts);
+    std::vector<size_t> ids(logits.size());
+    std::iota(ids.begin(), ids.end(), 0);
+    std::ranges::sort(ids, std::greater(), [&](size_t e) { return logits[e].value; });
+    const auto chosen = static_cast<size_t>(shape.per_token);
+    double error = 0;
+    for (const Bounded& logit : logits) error = std::max(error, logit.error);
+    if (chosen < ids.size() && logits[ids[chosen - 1]].value - logits[ids[chosen]].value <= 4 * error + 1e-6) return {};
+    double total = 0;
+    for (size_t i = 0; i < (norm_topk_prob ? chosen : ids.size()); ++i) total += std::exp(logits[ids[i]].value);
+    ids.resize(chosen);
+    std::ranges::sort(ids);
+    std::vector<Bounded> sum(x.size());
+    for (const size_t e : ids) {
+      const double share = std::exp(logits[e].value) / total;
+      const double share_error = share * (4 * error + (test::sum_error(shape.num_experts) + 8 * kHalfUlp));
+      const auto id = static_cast<int64_t>(e);
+      const BoundedRow act = test::gated(test::linear(h, gate_up, id * 2 * shape.F, shape.F), test::linear(h, gate_up, (id * 2 + 1) * shape.F, shape.F));
+      const BoundedRow y = test::linear(act, down, id * shape.C, shape.C);
+      for (size_t c = 0; c < sum.size(); ++c)
+        sum[c] = test::plus(sum[c], {share * y[c].value, share * y[c].error + share_error * (std::abs(y[c].value) + y[c].error) + kHalfUlp * std::abs(share * y[c].value)});
+    }
+    for (size_t c = 0; c < sum.size(); ++c) sum[c] = test::plus(sum[c], {x[c], 0});
+    return sum;
+  }
+};
+
+class Moe : public test::BackendTest {};
+
+TEST_P(Moe, IsWithinItsBounds) {
+  const auto ops = test::make_backend(GetParam());
+  for (const auto& [dtype, compute] : {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16}}) {
+    for (const Shape& shape : kShapes) {
+      const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
+      for (const bool norm_topk_prob : {false, true}) {
+        for (const int64_t T : {0, 1, 2, 40}) {
+          Random random(static_cast<uint64_t>(T) + 1);
+          Rows x = Rows::random(random, T, shape.C);
+          const Rows before = x;
+          layer.run(*ops, x, norm_topk_prob);
+          int64_t unclear = 0;
+          for (int64_t t = 0; t < T; ++t) {
+            const BoundedRow wanted = layer.wanted(before.row(t), norm_topk_prob);
+            if (wanted.empty())
+              ++unclear;
+            else
+              test::expect_within(fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token, shape.num_experts, shape.C, shape.F, compute == Compute::f32 ? "f32" : "bf16"), x.row(t), {wanted});
+          }
+          EXPECT_LE(unclear, T / 10) << "rows where the choice of experts is not clear";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Moe, ARowHasTheSameBitsInAnyCompany) {
+  const auto ops = test::make_backend(GetParam()), threaded = test::make_backend(GetParam(), 3);
+  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+    for (const Shape& shape : kShapes) {
+      const Layer layer(3, shape, DType::bf16, compute);
+      Random random(4);
+      const Rows x = Rows::random(random, 37, shape.C);
+      Rows together = x;
+      layer.run(*threaded, together, true);
+      for (int64_t t = 0; t < x.num; ++t) {
+        Rows alone(1, shape.C);
+        std::ranges::copy(x.row(t), alone.values.begin());
+        layer.run(*ops, alone, true);
+        ASSERT_EQ(std::memcmp(alone.values.data(), together.row(t).data(), alone.values.size() * sizeof(float)), 0)
+            << "row " << t << ", " << shape.num_experts << " experts";
+      }
+    }
+  }
+}
+
+TEST_P(Moe, ARowThatIsNotFiniteSpoilsNoOther) {
+  const auto ops = test::make_backend(GetParam());
+  const Layer layer(5, kShapes[4], DType::bf16, Compute::bf16);
+  Random random(6);
+  const Rows x = Rows::random(random, 5, layer.shape.C);
+  Rows wanted = x;
+  layer.run(*ops, wanted, true);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Rows got = x;
+    got.at(2, 3) = bad;
+    layer.run(*ops, got, true);
+    for (const int64_t t : {0, 1, 3, 4}) EXPECT_TRUE(std::ranges::equal(got.row(t), wanted.row(t))) << "row " << t;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, Moe, testing::ValuesIn(test::backends()), test::backend_test_name);
+
+std::vector<std::pair<int32_t, float>> routes(const std::vector<float>& logits, int64_t per_token, bool normed) {
+  std::vector<std::pair<int32_t, float>> out;
+  for (const auto& [expert, weight] : reference::route(logits, per_token, normed)) out.emplace_back(expert, weight);
+  return out;
+}
+
+TEST(Route, TiesGoToTheLowestId) {
+  using Routes = std::vector<std::pair<int32_t, float>>;
+  EXPECT_EQ(routes({0, 0, 0, 0}, 2, true), (Routes{{0, 0.5f}, {1, 0.5f}}));
+  EXPECT_EQ(routes({0, 0, 0, 0}, 2, false), (Routes{{0, 0.25f}, {1, 0.25f}}));
+  EXPECT_EQ(routes({1, 5, 1, 5}, 3, true).front().first, 0);
+  EXPECT_EQ(routes({-1e30f, 0, 1e30f}, 1, false), (Routes{{2, 1.0f}}));
+}
+
+}  // namespace
+}  // namespace qwill

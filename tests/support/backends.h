@@ -1,0 +1,34 @@
+// The backends as test parameters: the plain reference and every CPU path of this architecture, by name. A suite runs
+// on all of them; one that this machine lacks is reported as skipped, by its name.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace qwill::test {
+
+// "avx2", "avx512", "avx512-bf16", "amx" on x86, "neon" on Arm.
+std::vector<std::string> cpu_paths();
+bool machine_has(const std::string& cpu_path);
+
+// "reference" and cpu_paths().
+std::vector<std::string> backends();
+std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
+
+class BackendTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (GetParam() != "reference" && !machine_has(GetParam()))
+      GTEST_SKIP() << "this machine lacks the CPU path " << GetParam();
+  }
+};
+
+// Test names may not hold dashes.
+std::string backend_test_name(const testing::TestParamInfo<std::string>& info);
+
+}  // namespace qwill::test
