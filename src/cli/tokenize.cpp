@@ -73,9 +73,9 @@ struct Tokenize {
       return write_stdout(joined(ids, ' ') + "\n");
     }
     for_each_json_line([&](const Json& line) {
-      const std::string& text = with_context(
-          "text", [&]() -> auto& { return member(line, "text").as_string(); });
-      return "{\"token_ids\":[" + joined(tokenizer.encode(text, special), ',') + "]}";
+      const Json& text = member(line, "text");
+      return with_context(
+          "text", [&] { return "{\"token_ids\":[" + joined(tokenizer.encode(text.as_string(), special), ',') + "]}"; });
     });
   }
 };
