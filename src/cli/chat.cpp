@@ -80,9 +80,7 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
   if (think_) request.set("enable_thinking", *think_);
 
   GenerateRequest generate;
-  for (const PromptSegment& segment : chat_template.render_segments(request))
-    opened.require_tokenizer().encode_to(generate.prompt, segment.text,
-                                         segment.trusted ? Tokenizer::Special::parse : Tokenizer::Special::as_text);
+  generate.prompt = opened.encode_prompt(chat_template.render_segments(request));
   generate.sampling = sampling.apply(opened.default_sampling());
   if (!sampling.max_tokens) generate.sampling.max_tokens = opened.engine().config().max_seq_len;
   generate.stop = sampling.stop;

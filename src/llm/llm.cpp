@@ -92,6 +92,13 @@ const Tokenizer& Llm::require_tokenizer() const {
   return *tokenizer_;
 }
 
+std::vector<int32_t> Llm::encode_prompt(const std::vector<PromptSegment>& segments) const {
+  std::vector<Tokenizer::Segment> parts;
+  for (const PromptSegment& segment : segments)
+    parts.push_back({segment.text, segment.trusted ? Tokenizer::Special::parse : Tokenizer::Special::as_text});
+  return require_tokenizer().encode_segments(parts);
+}
+
 ChatTemplate Llm::chat_template(bool with_tools) const {
   return open_chat_template(folder_, options_.chat_template, with_tools);
 }

@@ -75,6 +75,8 @@ class Llm {
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   // Throws Error(invalid) that names the folder if there is no tokenizer.
   const Tokenizer& require_tokenizer() const;
+  // A rendered conversation: special tokens count in the template's own words only.
+  std::vector<int32_t> encode_prompt(const std::vector<PromptSegment>& segments) const;
   // The template for requests with or without tools. Throws Error(unsupported).
   ChatTemplate chat_template(bool with_tools) const;
 

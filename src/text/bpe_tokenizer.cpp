@@ -62,6 +62,16 @@ Tokenizer Tokenizer::from_json(std::string_view tokenizer_json) {
   }
 }
 
+namespace {
+
+void check_text(std::string_view text) {
+  if (text.size() > kMaxTextBytes) fail_invalid("a text of {} bytes: expected at most {}", text.size(), kMaxTextBytes);
+  if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos)
+    fail_invalid("invalid UTF-8 at byte {}", bad);
+}
+
+}  // namespace
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, Special special) const {
   std::vector<int32_t> ids;
   encode_to(ids, text, special);
@@ -69,26 +79,51 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Special special) c
 }
 
 void Tokenizer::encode_to(std::vector<int32_t>& ids, std::string_view text, Special special) const {
-  if (text.size() > kMaxTextBytes) fail_invalid("a text of {} bytes: expected at most {}", text.size(), kMaxTextBytes);
-  if (const size_t bad = find_invalid_utf8(text); bad != std::string_view::npos)
-    fail_invalid("invalid UTF-8 at byte {}", bad);
+  check_text(text);
   ids.reserve(ids.size() + text.size() / 4 + 8);
-  const auto push = [&](int32_t id) { ids.push_back(id); };
+  if (special == Special::as_text) return encode_plain(ids, text, special);
+  before_normalization_.split(
+      text, [&](std::string_view part) { encode_plain(ids, part, special); }, [&](int32_t id) { ids.push_back(id); });
+}
+
+std::vector<int32_t> Tokenizer::encode_segments(std::span<const Segment> segments) const {
+  std::vector<int32_t> ids;
+  std::string between;  // two added tokens
+  Special special = Special::parse;
+  const auto flush = [&] {
+    if (!between.empty()) encode_plain(ids, between, special);
+    between.clear();
+    special = Special::parse;
+  };
+  const auto plain = [&](std::string_view part) { between += part; };
+  const auto added = [&](int32_t id) {
+    flush();
+    ids.push_back(id);
+  };
+  for (const Segment& segment : segments) {
+    check_text(segment.text);
+    if (segment.special == Special::parse) {
+      before_normalization_.split(segment.text, plain, added);
+    } else if (!segment.text.empty()) {
+      plain(segment.text);
+      special = Special::as_text;
+    }
+  }
+  flush();
+  return ids;
+}
+
+// Text without added tokens but those that are looked for behind normalisation.
+void Tokenizer::encode_plain(std::vector<int32_t>& ids, std::string_view text, Special special) const {
   const auto encode_normalized = [&](std::string_view part) {
     if (special == Special::as_text) return encode_pieces(ids, part);
     after_normalization_.split(
-        part, [&](std::string_view plain) { encode_pieces(ids, plain); }, push);
+        part, [&](std::string_view plain) { encode_pieces(ids, plain); }, [&](int32_t id) { ids.push_back(id); });
   };
-  const auto encode_segment = [&](std::string_view part) {
-    if (nfc_ && nfc_quick_check(part) != std::string_view::npos)
-      encode_normalized(nfc(part));
-    else
-      encode_normalized(part);
-  };
-  if (special == Special::as_text)
-    encode_segment(text);
+  if (nfc_ && nfc_quick_check(text) != std::string_view::npos)
+    encode_normalized(nfc(text));
   else
-    before_normalization_.split(text, encode_segment, push);
+    encode_normalized(text);
 }
 
 void Tokenizer::encode_pieces(std::vector<int32_t>& ids, std::string_view text) const {

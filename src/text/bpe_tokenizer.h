@@ -32,6 +32,13 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, Special special) const;
   // The same, appended to ids: segments of different modes one after another, each as if it stood alone.
   void encode_to(std::vector<int32_t>& ids, std::string_view text, Special special) const;
+  // The ids of one text that comes in segments: added tokens are recognised in those that are to be parsed, and what
+  // lies between two of them is read as one text, whatever segments it comes from.
+  struct Segment {
+    std::string_view text;
+    Special special;
+  };
+  std::vector<int32_t> encode_segments(std::span<const Segment> segments) const;
 
   // The text of ids: bytes that are no UTF-8 become U+FFFD, one for each maximal subpart of a sequence; ids that name
   // no token (padding rows of the embedding, negative ones) become nothing.
@@ -51,6 +58,7 @@ class Tokenizer {
 
  private:
   const AddedToken* find_added(int32_t id) const;
+  void encode_plain(std::vector<int32_t>& ids, std::string_view text, Special special) const;
   void encode_pieces(std::vector<int32_t>& ids, std::string_view text) const;
 
   Bpe bpe_;
