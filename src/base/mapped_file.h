@@ -13,7 +13,7 @@ class MappedFile {
   MappedFile() = default;
   // Throws Error(io) "PATH: why". An empty file gives an empty span.
   static MappedFile open(const std::string& path);
-  // bytes must outlive the MappedFile and its copies' moves; name is used in messages.
+  // bytes must outlive the MappedFile and whatever it is moved to; name is used in messages.
   static MappedFile view(std::span<const std::byte> bytes, std::string name);
 
   MappedFile(MappedFile&& other) noexcept;

@@ -19,11 +19,13 @@ void add_bench(CLI::App& app) {
   BenchOptions& options = bench->options;
   add_llm_options(*command, options.llm);
   command->get_option("MODEL")->description("folder, hub name, or random:0.6b … random:235b-a22b for random weights");
-  const auto count = CLI::Range(int64_t{1}, int64_t{1} << 24);
-  command->add_option("--prompt-len", options.prompt_len, "tokens of the timed prefill (512)")->check(count);
-  command->add_option("--gen-len", options.gen_len, "timed decode steps (128)")->check(count);
-  command->add_option("--context", options.context, "tokens before the first timed step (as --prompt-len)")->check(count);
-  command->add_option("--batch", options.batch, "streams that decode together (1)")->check(CLI::Range(1, 4096));
+  const auto count = CLI::Range(int64_t{1}, int64_t{1} << 24).description("");
+  command->add_option("--prompt-len", options.prompt_len, "tokens of the timed prefill (512)")->check(count)->type_name("N");
+  command->add_option("--gen-len", options.gen_len, "timed decode steps (128)")->check(count)->type_name("N");
+  command->add_option("--context", options.context, "tokens before the first timed step (as --prompt-len)")->check(count)->type_name("N");
+  command->add_option("--batch", options.batch, "streams that decode together (1)")
+      ->check(CLI::Range(1, 4096).description(""))
+      ->type_name("N");
   add_output_format(*command, bench->json);
   command->footer("Example:\n  qwill bench random:0.6b --threads 2 --output json");
   command->callback([bench] {

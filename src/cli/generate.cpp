@@ -147,13 +147,15 @@ void add_generate(CLI::App& app) {
   const auto generate = std::make_shared<Generate>();
   add_llm_options(*command, generate->llm);
   command->add_option("-p,--prompt", generate->prompt, "the text to continue (default: stdin)");
-  command->add_option("--prompt-file", generate->prompt_file, "a file with the text to continue");
-  command->add_option("--token-ids", generate->token_ids, "the prompt as ids: 1,2,3 or @FILE");
+  command->add_option("--prompt-file", generate->prompt_file, "a file with the text to continue, taken as it is")->type_name("FILE");
+  command->add_option("--token-ids", generate->token_ids, "the prompt as ids: 1,2,3 or @FILE")->type_name("IDS");
   generate->sampling.add_to(*command);
   command->add_flag("--plain", generate->plain, "take special tokens in the prompt as text");
   command->add_flag("--echo", generate->echo, "print the prompt before the answer");
   add_output_format(*command, generate->json);
   command->footer(
+      "Temperature, top-k, top-p, min-p and repetition penalty default to the model's generation_config.json, and to\n"
+      "greedy if it has none or does not ask for sampling. Only the continuation goes to stdout.\n\n"
       "Examples:\n"
       "  qwill generate -p 'The capital of France is'\n"
       "  qwill generate ./Qwen3-8B-Base -p 'Once upon a time' --max-tokens 100 --output json\n"

@@ -41,9 +41,11 @@ void add_logits(CLI::App& app) {
   CLI::App* command = app.add_subcommand("logits", "Write the raw logits of a prompt's positions.");
   const auto logits = std::make_shared<Logits>();
   add_llm_options(*command, logits->llm);
-  command->add_option("--token-ids", logits->token_ids, "the prompt: 1,2,3 or @FILE")->required();
-  command->add_option("--last", logits->last, "only the last K positions")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  command->add_option("--out", logits->out, "NumPy file: float32 [K, vocab_size]")->required();
+  command->add_option("--token-ids", logits->token_ids, "the prompt: 1,2,3 or @FILE")->required()->type_name("IDS");
+  command->add_option("--last", logits->last, "only the last K positions (default: all)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40).description(""))
+      ->type_name("K");
+  command->add_option("--out", logits->out, "NumPy file: float32 [K, vocab_size]")->required()->type_name("F.npy");
   command->footer("Example:\n  qwill logits ./Qwen3-8B-Base --token-ids 785,6722,315 --last 1 --out logits.npy");
   command->callback([logits] { logits->run(); });
 }

@@ -25,19 +25,19 @@ std::pair<int32_t, float> parse_bias(const std::string& text) {
 }  // namespace
 
 void SamplingFlags::add_to(CLI::App& command) {
-  command.add_option("--max-tokens", max_tokens, "tokens to generate at most (256)");
-  command.add_option("--temperature", temperature, "0 is greedy");
-  command.add_option("--top-p", top_p, "keep the likeliest tokens that reach this probability together");
-  command.add_option("--top-k", top_k, "keep the K likeliest tokens; 0: all");
-  command.add_option("--min-p", min_p, "drop tokens below this share of the likeliest one's probability");
-  command.add_option("--repetition-penalty", repetition_penalty, "divides the logits of tokens seen; 1: off");
-  command.add_option("--presence-penalty", presence_penalty, "subtracted once from tokens already generated");
-  command.add_option("--frequency-penalty", frequency_penalty, "subtracted for each time a token was generated");
-  command.add_option("--logit-bias", logit_bias, "ID=B, repeatable: added to a token's logit");
-  command.add_option("--seed", seed, "of the random numbers (default: a random one, reported)");
-  command.add_option("--stop", stop, "text that ends the answer, repeatable");
+  command.add_option("--max-tokens", max_tokens, "tokens to generate at most (256; in a chat as many as fit)")->type_name("N");
+  command.add_option("--temperature", temperature, "divides the logits; 0: always the likeliest token")->type_name("T");
+  command.add_option("--top-p", top_p, "keep the likeliest tokens that reach this probability together; 1: all")->type_name("P");
+  command.add_option("--top-k", top_k, "keep the K likeliest tokens; 0: all")->type_name("K");
+  command.add_option("--min-p", min_p, "drop tokens below this share of the likeliest one's probability; 0: none")->type_name("P");
+  command.add_option("--repetition-penalty", repetition_penalty, "makes tokens of prompt and answer less likely above 1; 1: off")->type_name("R");
+  command.add_option("--presence-penalty", presence_penalty, "subtracted once from the logits of tokens already generated")->type_name("B");
+  command.add_option("--frequency-penalty", frequency_penalty, "subtracted from a token's logit each time it was generated")->type_name("B");
+  command.add_option("--logit-bias", logit_bias, "adds B to the logit of token ID, repeatable")->type_name("ID=B");
+  command.add_option("--seed", seed, "of the random numbers (default: a random one, reported)")->type_name("S");
+  command.add_option("--stop", stop, "text that ends the answer and is not part of it, repeatable")->type_name("TEXT");
   command.add_flag("--ignore-eos", ignore_eos, "go on after end tokens");
-  command.add_option("--logprobs", logprobs, "log-probabilities of each token and of the K likeliest");
+  command.add_option("--logprobs", logprobs, "log-probabilities of each token and of the K likeliest (generate --output json)")->type_name("K");
 }
 
 SamplingParams SamplingFlags::apply(SamplingParams p) const {

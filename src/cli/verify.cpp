@@ -37,11 +37,13 @@ void add_verify(CLI::App& app) {
   CLI::App* command = app.add_subcommand("verify", "Compare with what the reference implementation computed.");
   const auto verify = std::make_shared<Verify>();
   add_llm_options(*command, verify->llm);
-  command->add_option("--against", verify->against, "reference file, made by tools/make_reference.py")->required();
-  command->add_option("--max-kl", verify->max_kl, "mean KL in nats above which the exit status is 1")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--layer-tolerance", verify->layer_tolerance, "relative error at which a layer counts as divergent")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--against", verify->against, "reference file, made by tools/make_reference.py")->required()->type_name("FILE");
+  command->add_option("--max-kl", verify->max_kl, "mean KL in nats above which the exit status is 1 (default: the reference's own in bf16)")
+      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+      ->type_name("NATS");
+  command->add_option("--layer-tolerance", verify->layer_tolerance, "relative error above which a layer counts as divergent (0.05; 1e-4 with --dtype f32)")
+      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+      ->type_name("E");
   add_output_format(*command, verify->json);
   command->footer("Example:\n  qwill verify ./Qwen3-8B-Base --against ref-8b.safetensors");
   command->callback([verify] { verify->run(); });

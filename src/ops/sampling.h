@@ -3,8 +3,8 @@
 // Order: repetition penalty, presence and frequency penalties, bias; temperature; top-k, top-p, min-p; draw. Log-
 // probabilities are of the raw distribution over all V columns, before any of these. Ties go to the lowest id.
 //
-// Randomness is counter-based (Philox4x32-10, Salmon et al. 2011), keyed by (seed, choice) and counted by (position,
-// token id): each token of the vocabulary has its own uniform number, and the draw is the largest of
+// Randomness is counter-based (Philox4x32-10, Salmon et al. 2011), keyed by the seed and counted by (choice,
+// position, token id): each token of the vocabulary has its own uniform number, and the draw is the largest of
 // logit / temperature + Gumbel noise among the tokens that survived. So a draw depends on the request alone, and is
 // the same after preemption, in another order or in another process.
 #pragma once
