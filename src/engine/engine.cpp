@@ -68,6 +68,16 @@ std::vector<TokenEvent> Engine::step() {
   return commit(scheduled, draws);
 }
 
+// Gives the sequence `count` pages, if need be those of sequences that arrived after it, the last first.
+bool Engine::extend_pages(Sequence& sequence, int64_t count) {
+  for (auto last = running_.rbegin(); !pool_.extend(sequence.pages, count); ++last) {
+    if (&*last == &sequence) return false;
+    pool_.release(last->pages);
+    last->num_cached = 0;
+  }
+  return true;
+}
+
 std::vector<Engine::Scheduled> Engine::schedule() {
   std::vector<Scheduled> scheduled;
   int64_t budget = config_.chunk_size;  // of prompt rows
@@ -75,7 +85,7 @@ std::vector<Engine::Scheduled> Engine::schedule() {
     if (std::ranges::find(cancelled_, sequence.id) != cancelled_.end()) continue;
     const int64_t missing = sequence.size() - sequence.num_cached;
     const int64_t count = missing == 1 ? 1 : std::min(missing, budget);
-    if (count == 0 || !pool_.extend(sequence.pages, pages_for(sequence.num_cached + count, config_.page_size))) continue;
+    if (count == 0 || !extend_pages(sequence, pages_for(sequence.num_cached + count, config_.page_size))) continue;
     if (missing > 1) budget -= count;
     scheduled.push_back({&sequence, count, count == missing});
   }
@@ -134,9 +144,10 @@ std::vector<TokenEvent> Engine::commit(const std::vector<Scheduled>& scheduled, 
     }
     events.push_back(std::move(event));
   }
-  for (const int64_t id : std::exchange(cancelled_, {}))
-    if (std::ranges::any_of(running_, [&](const Sequence& s) { return s.id == id; }))
-      events.push_back({.sequence = id, .draw = {}, .finish = FinishReason::cancelled});
+  for (const Sequence& sequence : running_)
+    if (std::ranges::find(cancelled_, sequence.id) != cancelled_.end())
+      events.push_back({.sequence = sequence.id, .draw = {}, .finish = FinishReason::cancelled});
+  cancelled_.clear();
   for (const TokenEvent& event : events) {
     if (!event.finish) continue;
     const auto ended = std::ranges::find(running_, event.sequence, &Sequence::id);
@@ -153,6 +164,12 @@ void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, 
     fail_invalid("the prompt has {} tokens, and a sequence may have {}: shorten it or raise --max-seq-len", total,
                  config_.max_seq_len);
   Sequence sequence = make_sequence({{tokens.begin(), tokens.end()}, {}}, total);
+  // Returns the pages also when the visitor throws.
+  const struct Lease {
+    PagePool& pool;
+    std::vector<int32_t>& pages;
+    ~Lease() { pool.release(pages); }
+  } lease{pool_, sequence.pages};
   if (!pool_.extend(sequence.pages, pages_for(total, config_.page_size)))
     fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(), config_.page_size);
   while (sequence.num_cached < total) {
@@ -163,7 +180,6 @@ void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, 
     if (visit) visit(sequence.num_cached, logits);
     sequence.num_cached += count;
   }
-  pool_.release(sequence.pages);
 }
 
 }  // namespace qwill

@@ -41,8 +41,9 @@ class Engine {
   void cancel(int64_t sequence);
   bool idle() const { return running_.empty(); }
 
-  // Runs one step of the model: a row of each sequence that decodes, and prompts up to chunk_size rows. Sequences that
-  // find no free pages wait for those before them.
+  // Runs one step of the model: a row of each sequence that decodes, and prompts up to chunk_size rows. A sequence that
+  // finds no free pages takes those of the last arrived, which compute theirs again later (with the same bits): the
+  // first always advances, so all end.
   std::vector<TokenEvent> step();
 
   // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]). Independent of the
@@ -51,6 +52,7 @@ class Engine {
   void score(std::span<const int32_t> tokens, const LogitsVisitor& visit, const Model::Observer& observe = nullptr);
 
   const EngineConfig& config() const { return config_; }
+  int64_t num_free_pages() const { return pool_.num_free(); }
 
  private:
   struct Scheduled {
@@ -60,6 +62,7 @@ class Engine {
   };
 
   Sequence make_sequence(Request request, int64_t max_len);
+  bool extend_pages(Sequence& sequence, int64_t count);
   std::vector<Scheduled> schedule();
   Batch build(const std::vector<Scheduled>& scheduled) const;
   std::vector<Draw> run(const Batch& batch, const std::vector<Scheduled>& scheduled);
