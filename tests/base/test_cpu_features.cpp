@@ -1,0 +1,54 @@
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <thread>
+
+#include "base/cpu_features.h"
+#include "cpu/dispatch.h"
+
+namespace qwill {
+namespace {
+
+TEST(CpuFeatures, CountFollowsTheAffinity) {
+  const int all = available_cpus();
+  EXPECT_GE(all, 1);
+  cpu_set_t allowed;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  EXPECT_LE(all, CPU_COUNT(&allowed));
+  std::thread([&] {  // affinity belongs to the thread
+    int first = 0;
+    while (!CPU_ISSET(first, &allowed)) ++first;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+    EXPECT_EQ(available_cpus(), 1);
+  }).join();
+  EXPECT_EQ(available_cpus(), all);
+}
+
+TEST(CpuFeatures, EachLevelIncludesTheOneBelow) {
+  const CpuFeatures& f = cpu_features();
+  EXPECT_TRUE(!f.amx_bf16 || f.avx512_bf16);
+  EXPECT_TRUE(!f.avx512_bf16 || f.avx512);
+  EXPECT_TRUE(!f.avx512 || f.avx2);
+}
+
+// The name that was asked for is the name that runs.
+TEST(CpuDispatch, SelectsByName) {
+  ASSERT_FALSE(cpu::available_kernels().empty());
+  EXPECT_EQ(&cpu::select_kernels(""), cpu::available_kernels().front());
+  EXPECT_EQ(&cpu::select_kernels("auto"), cpu::available_kernels().front());
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) EXPECT_EQ(&cpu::select_kernels(kernels->name), kernels);
+  try {
+    cpu::select_kernels("sse9");
+    FAIL() << "there is no such path";
+  } catch (const std::exception& e) {
+    const std::string message = e.what();
+    EXPECT_NE(message.find("sse9"), std::string::npos) << message;
+    EXPECT_NE(message.find(cpu::available_kernels().front()->name), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace qwill
