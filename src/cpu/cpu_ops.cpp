@@ -88,7 +88,9 @@ class CpuOps final : public Ops {
 
   PagedKv allocate_kv(const KvGeometry& geometry) override {
     CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
-    CHECK(geometry.padded_head_dim() <= kMaxHeadDim && geometry.dtype == DType::f32, "cache shape fits the kernels");
+    CHECK(geometry.dtype == DType::f32, "the cache is f32");
+    if (geometry.padded_head_dim() > kMaxHeadDim)
+      fail_unsupported("head_dim is {}: the CPU kernels take at most {}", geometry.head_dim, kMaxHeadDim);
     // Zero pages that become resident when they are first written.
     void* data = ::mmap(nullptr, static_cast<size_t>(geometry.total_bytes()), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -25,7 +25,7 @@ double median(std::vector<double> values) {
 std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream) {
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < length; ++i)
-    ids.push_back(static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<float>(vocab_size)));
+    ids.push_back(static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
   return ids;
 }
 

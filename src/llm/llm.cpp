@@ -62,7 +62,6 @@ Llm::Llm(const LlmOptions& options)
       folder_(ModelFolder::find(options.model, options.hub_cache)),
       checkpoint_(Checkpoint::open(folder_)),
       tokenizer_(open_tokenizer(folder_)) {
-  const auto start = Clock::now();
   if (options.device != "auto" && options.device != "cpu")
     fail_unsupported("device {}: this build runs on the CPU only; use --device cpu", options.device);
   const CpuOptions cpu{.num_threads = options.num_threads, .path = options.cpu_path};
@@ -84,7 +83,7 @@ Llm::Llm(const LlmOptions& options)
                    .chunk_size = options.chunk_size,
                    .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
                    .rope_when = options.rope_when});
-  load_s_ = seconds_since(start);
+  load_s_ = seconds_since(opened_);
 }
 
 const Tokenizer& Llm::require_tokenizer() const {

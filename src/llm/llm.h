@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -81,7 +82,8 @@ class Llm {
   ChatTemplate chat_template(bool with_tools) const;
 
   Engine& engine() { return *engine_; }
-  const ModelConfig& config() const { return checkpoint_.config(); }
+  // With the rope that was asked for.
+  const ModelConfig& config() const { return model_->config(); }
   const ModelFolder& folder() const { return folder_; }
   const std::string& device_name() const { return device_name_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -91,6 +93,7 @@ class Llm {
   explicit Llm(const LlmOptions& options);
 
   LlmOptions options_;
+  std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
   ModelFolder folder_;
   Checkpoint checkpoint_;
   std::optional<Tokenizer> tokenizer_;

@@ -33,6 +33,8 @@ Checkpoint Checkpoint::open(const ModelFolder& folder) {
     const Json generation = folder.open_json("generation_config.json");
     out.generation_config_ =
         with_context(folder.name_of("generation_config.json"), [&] { return GenerationConfig::from_json(generation); });
+  } else {
+    out.generation_config_.eos_token_ids = out.config_.eos_token_ids;  // as the reference then does
   }
   out.open_files(folder);
   for_each_expected_tensor(out.config_, [&](const ExpectedTensor& e) { out.tensor(e.name, e.shape); });
