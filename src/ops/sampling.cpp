@@ -60,11 +60,12 @@ int32_t argmax(std::span<const float> logits) {
 
 // The candidates that survive top-k, top-p and min-p. Sorted, best first, if any of them is on.
 std::vector<Candidate> survivors(std::span<const float> logits, const SamplingRow& row) {
+  const double temperature = std::max(row.temperature, 1e-30);  // below it logits would become infinite, and equal
   std::vector<Candidate> all;
   all.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i)
     if (logits[i] > -std::numeric_limits<float>::infinity())
-      all.push_back({static_cast<int32_t>(i), static_cast<double>(logits[i]) / row.temperature});
+      all.push_back({static_cast<int32_t>(i), static_cast<double>(logits[i]) / temperature});
   const bool top_p = row.top_p < 1;
   if (row.top_k > 0 && row.top_k < static_cast<int64_t>(all.size())) {
     std::nth_element(all.begin(), all.begin() + row.top_k - 1, all.end(), better);

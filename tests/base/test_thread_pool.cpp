@@ -26,13 +26,13 @@ TEST_P(ThreadPoolOf, RunsEveryTaskOnce) {
 TEST_P(ThreadPoolOf, ManyTinyRuns) {
   ThreadPool pool(GetParam());
   std::vector<int64_t> values(11);
-  for (int64_t i = 0; i < 2000; ++i) {
+  for (int64_t i = 0; i < 600; ++i) {
     const int64_t num_tasks = i % 12;
     pool.run(num_tasks, [&](int64_t task) { values[static_cast<size_t>(task)] += task + i; });
   }
   for (int64_t task = 0; task < 11; ++task) {
     int64_t wanted = 0;
-    for (int64_t i = 0; i < 2000; ++i)
+    for (int64_t i = 0; i < 600; ++i)
       if (task < i % 12) wanted += task + i;
     EXPECT_EQ(values[static_cast<size_t>(task)], wanted) << task;
   }

@@ -229,7 +229,8 @@ TEST(Sampling, Temperatures) {
   const std::vector<float> logits = {1, 2, 2.001f, 0};
   std::map<int32_t, int> counts;
   for (uint64_t position = 0; position < 2000; ++position) {
-    EXPECT_EQ(sample_row(logits, {.temperature = 1e-6, .position = position}, 4).id, 2);
+    for (const double cold : {1e-6, 1e-300, 5e-324})
+      EXPECT_EQ(sample_row(logits, {.temperature = cold, .position = position}, 4).id, 2) << cold;
     ++counts[sample_row(logits, {.temperature = 1e6, .position = position}, 4).id];
   }
   for (int32_t id = 0; id < 4; ++id) EXPECT_NEAR(counts[id], 500, 100) << "as good as uniform";
