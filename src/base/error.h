@@ -19,10 +19,10 @@ enum class ErrorKind {
   io,           // the operating system refused
 };
 
-// The outside world is wrong. The message is one line: what, where, what to do.
+// The outside world is wrong. The message is one line: what, where, what to do. Whatever it quotes, it is made printable.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message);
   ErrorKind kind() const { return kind_; }
 
   // The same error, told from one level further out: "context: message".

@@ -16,7 +16,7 @@ namespace qwill {
 MappedFile MappedFile::open(const std::string& path) {
   MappedFile file;
   file.name_ = path;
-  file.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  file.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not keep us waiting
   if (file.descriptor_ < 0) fail(ErrorKind::io, "{}: {}", path, std::strerror(errno));
   struct stat status {};
   if (::fstat(file.descriptor_, &status) != 0) fail(ErrorKind::io, "{}: {}", path, std::strerror(errno));

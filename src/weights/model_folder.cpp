@@ -61,6 +61,7 @@ ModelFolder ModelFolder::find(const std::string& model, const std::string& hub_c
   if (fs::is_directory(model, error)) return folder;
   if (fs::exists(model, error))
     fail_invalid("{}: not a folder; expected one with config.json and *.safetensors", printable(model, 4000));
+  if (error) fail(ErrorKind::io, "{}: {}", printable(model, 4000), error.message());
   if (!is_hub_name(model)) fail_invalid("{}: no such folder", printable(model, 4000));
   if (hub_cache.empty()) fail_invalid("{}: no such folder, and no hub cache to look for that name in", model);
   folder.path_ = find_snapshot(model, hub_cache);
@@ -86,6 +87,7 @@ std::optional<MappedFile> ModelFolder::open_if_present(std::string_view file) co
   if (!fs::exists(path, error)) {
     if (fs::is_symlink(path, error))
       fail(ErrorKind::io, "{}: a link to a file that is not there (an unfinished download?)", path);
+    if (error) fail(ErrorKind::io, "{}: {}", path, error.message());
     return std::nullopt;
   }
   return MappedFile::open(path);
