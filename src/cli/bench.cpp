@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -19,13 +20,12 @@ void add_bench(CLI::App& app) {
   BenchOptions& options = bench->options;
   add_llm_options(*command, options.llm);
   command->get_option("MODEL")->description("folder, hub name, or random:0.6b … random:235b-a22b for random weights");
-  const auto count = CLI::Range(int64_t{1}, int64_t{1} << 24).description("");
-  command->add_option("--prompt-len", options.prompt_len, "tokens of the timed prefill (512)")->check(count)->type_name("N");
-  command->add_option("--gen-len", options.gen_len, "timed decode steps (128)")->check(count)->type_name("N");
-  command->add_option("--context", options.context, "tokens before the first timed step (as --prompt-len)")->check(count)->type_name("N");
-  command->add_option("--batch", options.batch, "streams that decode together (1)")
-      ->check(CLI::Range(1, 4096).description(""))
-      ->type_name("N");
+  constexpr int64_t kLongest = int64_t{1} << 24;
+  add_number(*command, "--prompt-len", options.prompt_len, int64_t{1}, kLongest, "tokens of the timed prefill (512)");
+  add_number(*command, "--gen-len", options.gen_len, int64_t{1}, kLongest, "timed decode steps (128)");
+  add_number(*command, "--context", options.context, int64_t{1}, kLongest,
+             "tokens before the first timed step (as --prompt-len)");
+  add_number(*command, "--batch", options.batch, int64_t{1}, int64_t{4096}, "streams that decode together (1)");
   add_output_format(*command, bench->json);
   command->footer("Example:\n  qwill bench random:0.6b --threads 2 --output json");
   command->callback([bench] {

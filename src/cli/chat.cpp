@@ -1,7 +1,6 @@
 // qwill chat: a conversation on the terminal.
 #include <fmt/core.h>
 
-#include <iostream>
 #include <memory>
 
 #include "base/error.h"
@@ -85,7 +84,12 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
   if (!sampling.max_tokens) generate.sampling.max_tokens = opened.engine().config().max_seq_len;
   generate.stop = sampling.stop;
   generate.ignore_eos = sampling.ignore_eos;
-  const GenerateResult result = opened.generate(generate, [](std::string_view text) { write_stdout(text); }, &interrupted());
+  // An instruction-tuned model names the end of a turn in its configuration, a base model may not.
+  if (const auto turn_end = opened.require_tokenizer().token_id("<|im_end|>"); turn_end && !sampling.ignore_eos)
+    generate.sampling.stop_ids.push_back(*turn_end);
+  const CatchInterrupt catching;
+  const GenerateResult result = opened.generate(
+      generate, [](std::string_view text) { write_stdout(text); }, &interrupted());
   write_stdout("\n");
   messages_.push_back(user);
   messages_.push_back(assistant_message(result.text));
@@ -98,26 +102,25 @@ void Chat::run() {
   opened->require_tokenizer();
   const ChatTemplate chat_template = opened->chat_template(/*with_tools=*/false);
   const bool interactive = stdin_is_terminal();
-  if (interactive)
+  if (interactive) {
+    set_last_words("\n");  // Ctrl-C at the prompt
     write_stdout(fmt::format("{} on {}. /help lists the commands.\n", opened->folder().name(), opened->device_name()));
+  }
   for (std::string line; !interrupted();) {
     if (interactive) write_stdout("> ");
     if (!read_stdin_line(line)) break;
-    if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos) {
-      warn(fmt::format("that line is not UTF-8 at byte {}: not sent", bad));
-      continue;
-    }
     if (line.empty()) continue;
-    if (line.starts_with('/')) {
-      if (!command(line)) break;
-      continue;
-    }
     try {
-      answer(*opened, chat_template, line);
+      require_utf8(line, "that line");
+      if (!line.starts_with('/'))
+        answer(*opened, chat_template, line);
+      else if (!command(line))
+        break;
     } catch (const Error& e) {
-      if (e.kind() == ErrorKind::usage) throw;
+      if (!interactive) throw;
       warn(e.what());  // the conversation goes on: /reset makes room
     }
+    if (interactive) forget_interrupt();  // Ctrl-C ends an answer, not the conversation
   }
   if (interactive) write_stdout("\n");
 }

@@ -1,5 +1,5 @@
 // qwill generate: continues a text.
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <chrono>
 #include <memory>
@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -26,7 +27,8 @@ struct Generate {
 
  private:
   std::string read_prompt() const;
-  Json to_json(const Llm& llm, const GenerateRequest& request, const GenerateResult& result, double total_s) const;
+  // llm is null while no model is open.
+  Json to_json(const Llm* llm, const GenerateRequest& request, const GenerateResult& result, double total_s) const;
 };
 
 std::string Generate::read_prompt() const {
@@ -71,7 +73,7 @@ Json logprobs_json(const Llm& llm, const std::vector<Draw>& draws) {
   return list;
 }
 
-Json Generate::to_json(const Llm& opened, const GenerateRequest& request, const GenerateResult& result,
+Json Generate::to_json(const Llm* opened, const GenerateRequest& request, const GenerateResult& result,
                        double total_s) const {
   const auto tokens = static_cast<double>(result.token_ids.size());
   Json ids = Json::array();
@@ -80,20 +82,23 @@ Json Generate::to_json(const Llm& opened, const GenerateRequest& request, const 
   usage.set("prompt_tokens", static_cast<int64_t>(request.prompt.size()))
       .set("completion_tokens", static_cast<int64_t>(result.token_ids.size()));
   Json timing = Json::object();
-  timing.set("load_s", opened.load_s())
+  timing.set("load_s", opened ? Json(opened->load_s()) : Json())
       .set("ttft_s", result.token_ids.empty() ? Json() : Json(result.ttft_s))
-      .set("prefill_tok_s", result.prefill_s > 0 ? Json(static_cast<double>(request.prompt.size()) / result.prefill_s) : Json())
+      .set("prefill_tok_s",
+           result.prefill_s > 0 ? Json(static_cast<double>(request.prompt.size()) / result.prefill_s) : Json())
       .set("decode_tok_s", tokens > 1 && result.decode_s > 0 ? Json((tokens - 1) / result.decode_s) : Json())
       .set("total_s", total_s);
   std::string text = result.text;
-  if (echo && opened.tokenizer()) text = opened.tokenizer()->decode(request.prompt) + text;
+  if (echo && opened && opened->tokenizer()) text = opened->tokenizer()->decode(request.prompt) + text;
   Json json = Json::object();
-  json.set("text", opened.tokenizer() ? Json(text) : Json())
+  json.set("text", !opened || opened->tokenizer() ? Json(text) : Json())
       .set("token_ids", std::move(ids))
       .set("finish_reason", finish_name(result.finish))
-      .set("stop", result.stop_string ? Json(*result.stop_string) : result.stop_id ? Json(*result.stop_id) : Json())
+      .set("stop", result.stop_string ? Json(*result.stop_string)
+                   : result.stop_id   ? Json(*result.stop_id)
+                                      : Json())
       .set("seed", request.sampling.seed)
-      .set("logprobs", request.sampling.num_logprobs >= 0 ? logprobs_json(opened, result.draws) : Json())
+      .set("logprobs", opened && request.sampling.num_logprobs >= 0 ? logprobs_json(*opened, result.draws) : Json())
       .set("usage", std::move(usage))
       .set("timing", std::move(timing));
   return json;
@@ -101,10 +106,16 @@ Json Generate::to_json(const Llm& opened, const GenerateRequest& request, const 
 
 void Generate::run() {
   const auto start = std::chrono::steady_clock::now();
-  const int sources = prompt.has_value() + prompt_file.has_value() + token_ids.has_value();
-  if (sources > 1) fail(ErrorKind::usage, "give one of --prompt, --prompt-file and --token-ids");
-  (void)sampling.apply({});  // flags out of range are told before anything is loaded
+  if (prompt.has_value() + prompt_file.has_value() + token_ids.has_value() > 1)
+    fail(ErrorKind::usage, "give one of --prompt, --prompt-file and --token-ids");
   GenerateRequest request;
+  request.sampling = sampling.apply({});  // flags out of range are told before anything is loaded
+  const uint64_t seed = request.sampling.seed;
+  if (json) {
+    GenerateResult nothing;
+    nothing.finish = FinishReason::cancelled;
+    set_last_words(to_json(nullptr, request, nothing, 0).dump() + "\n");
+  }
   std::string text;
   if (token_ids)
     request.prompt = parse_token_ids(*token_ids);
@@ -113,31 +124,32 @@ void Generate::run() {
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
   if (!token_ids)
-    request.prompt = opened->require_tokenizer().encode(text, plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse);
+    request.prompt =
+        opened->require_tokenizer().encode(text, plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse);
   request.sampling = sampling.apply(opened->default_sampling());
+  request.sampling.seed = seed;
   request.stop = sampling.stop;
   request.ignore_eos = sampling.ignore_eos;
 
   const bool stream = !json && opened->tokenizer();
-  if (stream && echo) write_stdout(opened->tokenizer()->decode(request.prompt));
   const auto print = [&](std::string_view piece) {
     if (stream) write_stdout(piece);
   };
+  const CatchInterrupt catching;
+  if (stream && echo) write_stdout(opened->tokenizer()->decode(request.prompt));
   const GenerateResult result = opened->generate(request, print, &interrupted());
   if (json) {
     const double total_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    write_stdout(to_json(*opened, request, result, total_s).dump() + "\n");
+    write_stdout(to_json(opened.get(), request, result, total_s).dump() + "\n");
     return;
   }
   if (!stream) {
-    std::string ids;
-    for (const int32_t id : echo ? request.prompt : std::vector<int32_t>{}) ids += fmt::format("{} ", id);
-    for (const int32_t id : result.token_ids) ids += fmt::format("{} ", id);
-    if (!ids.empty()) ids.pop_back();
-    write_stdout(ids);
+    std::vector<int32_t> ids = echo ? request.prompt : std::vector<int32_t>();
+    ids.insert(ids.end(), result.token_ids.begin(), result.token_ids.end());
+    write_stdout(fmt::format("{}", fmt::join(ids, " ")));
   }
   write_stdout("\n");
-  if (request.sampling.temperature > 0 && !sampling.seed) warn(fmt::format("seed {}", request.sampling.seed));
+  if (request.sampling.temperature > 0 && !sampling.seed) warn(fmt::format("seed {}", seed));
 }
 
 }  // namespace
@@ -146,9 +158,10 @@ void add_generate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue a text.");
   const auto generate = std::make_shared<Generate>();
   add_llm_options(*command, generate->llm);
-  command->add_option("-p,--prompt", generate->prompt, "the text to continue (default: stdin)");
-  command->add_option("--prompt-file", generate->prompt_file, "a file with the text to continue, taken as it is")->type_name("FILE");
-  command->add_option("--token-ids", generate->token_ids, "the prompt as ids: 1,2,3 or @FILE")->type_name("IDS");
+  add_text(*command, "-p,--prompt", generate->prompt, "the text to continue (default: stdin)");
+  add_text(*command, "--prompt-file", generate->prompt_file, "a file with the text to continue, taken as it is")
+      ->type_name("FILE");
+  add_text(*command, "--token-ids", generate->token_ids, "the prompt as ids: 1,2,3 or @FILE")->type_name("IDS");
   generate->sampling.add_to(*command);
   command->add_flag("--plain", generate->plain, "take special tokens in the prompt as text");
   command->add_flag("--echo", generate->echo, "print the prompt before the answer");

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -96,11 +97,6 @@ std::vector<DTypeTotal> dtype_totals(const Report& report) {
   return totals;
 }
 
-const std::vector<int32_t>& end_ids(const Report& report) {
-  const auto& generation = report.checkpoint.generation_config().eos_token_ids;
-  return generation.empty() ? report.checkpoint.config().eos_token_ids : generation;
-}
-
 Json json_list(const auto& values) {
   Json list = Json::array();
   for (const auto& value : values) list.push_back(Json(value));
@@ -144,7 +140,8 @@ Json generation_json(const Report& report) {
   out.set("top_k", optional_json(generation.top_k)).set("top_p", optional_json(generation.top_p));
   out.set("min_p", optional_json(generation.min_p));
   out.set("repetition_penalty", optional_json(generation.repetition_penalty));
-  out.set("max_new_tokens", optional_json(generation.max_new_tokens)).set("eos_token_ids", json_list(end_ids(report)));
+  out.set("max_new_tokens", optional_json(generation.max_new_tokens))
+      .set("eos_token_ids", json_list(report.checkpoint.generation_config().eos_token_ids));
   return out;
 }
 
@@ -172,7 +169,9 @@ std::string print_json(const Report& report) {
   parameters.set("total", config.num_parameters()).set("active", config.num_active_parameters());
   context.set("max_len", config.context_len()).set("trained_len", config.trained_len());
   context.set("kv_bytes_per_token", config.kv_elements_per_token() * dtype_bytes(DType::bf16));
-  out.set("model", report.folder).set("files", std::move(files)).set("config", config_json(config));
+  out.set("model", replace_invalid_utf8(report.folder))
+      .set("files", std::move(files))
+      .set("config", config_json(config));
   out.set("generation_config", generation_json(report)).set("parameters", std::move(parameters));
   out.set("dtypes", std::move(dtypes)).set("context", std::move(context));
   out.set("template", report.chat_template.empty() ? Json() : Json(report.chat_template));
@@ -292,6 +291,7 @@ std::string print_tensors(const Report& report) {
 
 std::string print_text(const Report& report) {
   const ModelConfig& config = report.checkpoint.config();
+  const std::vector<int32_t>& ends = report.checkpoint.generation_config().eos_token_ids;
   const int64_t kv_bytes = config.kv_elements_per_token() * dtype_bytes(DType::bf16);
   std::string parameters = human_count(config.num_parameters());
   if (config.moe) parameters += fmt::format(", {} active for a token", human_count(config.num_active_parameters()));
@@ -305,11 +305,11 @@ std::string print_text(const Report& report) {
       {"KV cache", fmt::format("{} for a token in bf16, {} for {} tokens", human_bytes(kv_bytes),
                                human_bytes(kv_bytes * config.context_len()), config.context_len())},
       {"sampling", describe_sampling(report.checkpoint.generation_config())},
-      {"end tokens", end_ids(report).empty() ? "none" : fmt::format("{}", fmt::join(end_ids(report), ", "))},
+      {"end tokens", ends.empty() ? "none" : fmt::format("{}", fmt::join(ends, ", "))},
       {"tokenizer", report.has_tokenizer ? "tokenizer.json" : "none: token ids only"},
       {"template", report.chat_template.empty() ? "none" : report.chat_template},
   };
-  std::string text = report.folder + "\n\n";
+  std::string text = printable(report.folder, std::string::npos) + "\n\n";
   for (const auto& [name, value] : lines) text += fmt::format("{:<14}{}\n", name, value);
   return text + "\n" + print_tensors(report);
 }

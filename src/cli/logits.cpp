@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/error.h"
 #include "cli/commands.h"
-#include "cli/interrupt.h"
+#include "cli/flags.h"
 #include "cli/npy.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -29,7 +28,6 @@ struct Logits {
       if (!file) file.emplace(out, rows, logits.cols);
       const int64_t skip = std::clamp<int64_t>(first_row - first, 0, logits.rows);
       file->write({logits.row<const float>(skip), static_cast<size_t>((logits.rows - skip) * logits.cols)});
-      if (interrupted()) fail(ErrorKind::io, "interrupted: {} is incomplete", out);
     });
     file->close();
   }
@@ -42,8 +40,7 @@ void add_logits(CLI::App& app) {
   const auto logits = std::make_shared<Logits>();
   add_llm_options(*command, logits->llm);
   command->add_option("--token-ids", logits->token_ids, "the prompt: 1,2,3 or @FILE")->required()->type_name("IDS");
-  command->add_option("--last", logits->last, "only the last K positions (default: all)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40).description(""))
+  add_number(*command, "--last", logits->last, int64_t{1}, int64_t{1} << 40, "only the last K positions (default: all)")
       ->type_name("K");
   command->add_option("--out", logits->out, "NumPy file: float32 [K, vocab_size]")->required()->type_name("F.npy");
   command->footer("Example:\n  qwill logits ./Qwen3-8B-Base --token-ids 785,6722,315 --last 1 --out logits.npy");

@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 
+#include <exception>
 #include <new>
+#include <sstream>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -11,6 +13,15 @@ namespace qwill::cli {
 namespace {
 
 constexpr int kOutsideWorld = 1, kUsage = 2;
+
+// Tells what is wrong with the command line, and where to read more.
+[[noreturn]] void fail_usage(const CLI::App& app, const CLI::ParseError& error) {
+  if (const auto commands = app.get_subcommands(); !commands.empty())
+    fail(ErrorKind::usage, "{} (see qwill {} --help)", error.what(), commands.front()->get_name());
+  const std::vector<std::string> unknown = app.remaining();
+  if (unknown.empty()) fail(ErrorKind::usage, "no command given (see qwill --help)");
+  fail(ErrorKind::usage, "there is no command \"{}\" (see qwill --help)", unknown.front());
+}
 
 int run(int argc, char** argv) {
   CLI::App app("qwill runs the Qwen3 models.", "qwill");
@@ -29,9 +40,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    fmt::print(stderr, "qwill: {} (see qwill --help)\n", e.what());
-    return kUsage;
+    if (e.get_exit_code() != 0) fail_usage(app, e);
+    std::ostringstream text;  // of --help or --version
+    app.exit(e, text, text);
+    write_stdout(text.str());
   }
   return interrupt_status();
 }
@@ -41,17 +53,19 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace qwill;
+  cli::reserve_standard_streams();
   cli::install_signal_handlers();
   try {
     return cli::run(argc, argv);
   } catch (const cli::OutputClosed&) {
-    return 0;
+    return cli::interrupt_status();
   } catch (const Error& e) {
-    if (const int status = cli::interrupt_status()) return status;
-    fmt::print(stderr, "qwill: {}\n", e.what());
+    cli::warn(e.what());
     return e.kind() == ErrorKind::usage ? cli::kUsage : cli::kOutsideWorld;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "qwill: out of memory\n");
-    return cli::kOutsideWorld;
+    cli::warn("out of memory");
+  } catch (const std::exception& e) {  // no thread to be had, say
+    cli::warn(e.what());
   }
+  return cli::kOutsideWorld;
 }

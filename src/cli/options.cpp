@@ -1,10 +1,10 @@
 #include "cli/options.h"
 
-#include <charconv>
+#include <algorithm>
 #include <cstdlib>
-#include <map>
 
 #include "base/error.h"
+#include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -26,6 +26,25 @@ std::string hub_cache() {
   return home.empty() ? "" : home + "/.cache/huggingface/hub";
 }
 
+// A device that exists somewhere: whether this build has it is said when it is opened.
+std::string read_device(const std::string& name) {
+  const std::string_view index = name.starts_with("cuda:") ? std::string_view(name).substr(5) : "0";
+  const bool known = name == "auto" || name == "cpu" || name == "cuda" || name.starts_with("cuda:");
+  const auto number = parse_number<int>(index);
+  if (!known || !number || *number < 0)
+    throw CLI::ValidationError("--device", fmt::format("\"{}\" is not one of auto, cpu, cuda, cuda:N", name));
+  return name;
+}
+
+DTypeChoice read_dtype(const std::string& name) {
+  if (name == "auto") return DTypeChoice::automatic;
+  if (name == "f32") return DTypeChoice::f32;
+  if (name == "bf16") return DTypeChoice::bf16;
+  if (name == "fp8" || name == "int8" || name == "int4")
+    fail_unsupported("--dtype {}: not supported yet; use auto, bf16 or f32", name);
+  throw CLI::ValidationError("--dtype", fmt::format("\"{}\" is not one of auto, f32, bf16, fp8, int8, int4", name));
+}
+
 }  // namespace
 
 void add_model(CLI::App& command, std::string& model) {
@@ -40,45 +59,43 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
   options.hub_cache = hub_cache();
   options.cancel = &interrupted();
   options.progress = loading_progress();
-  command.add_option("--device", options.device, "where it runs; auto is cpu in this version")
-      ->check(CLI::IsMember({"auto", "cpu"}).description(""))
+  const auto read = [](auto& target, auto parse) {
+    return [&target, parse](const std::string& text) { target = parse(text); };
+  };
+  command
+      .add_option_function<std::string>("--device", read(options.device, read_device),
+                                        "where it runs; auto is cpu in this version")
       ->type_name("auto|cpu");
-  const std::map<std::string, DTypeChoice> dtypes{
-      {"auto", DTypeChoice::automatic}, {"f32", DTypeChoice::f32}, {"bf16", DTypeChoice::bf16}};
-  command.add_option("--dtype", options.dtype, "precision of matrix products (auto: bf16 for bf16 files, else f32)")
-      ->transform(CLI::CheckedTransformer(dtypes).description(""))
+  command
+      .add_option_function<std::string>("--dtype", read(options.dtype, read_dtype),
+                                        "precision of matrix products (auto: bf16 for bf16 files, else f32)")
       ->type_name("auto|f32|bf16");
-  command.add_option("--threads", options.num_threads, "threads (default: one per processor); the result does not depend on it")
-      ->check(CLI::Range(1, 1024).description(""))
-      ->type_name("N");
-  command.add_option("--cpu-path", options.cpu_path, "avx2, avx512, avx512-bf16, amx or neon (default: auto, the best here)")
+  add_number(command, "--threads", options.num_threads, 1, 1024,
+             "threads (default: one per processor); the result does not depend on it");
+  command
+      .add_option("--cpu-path", options.cpu_path,
+                  "avx2, avx512, avx512-bf16, amx or neon (default: auto, the best here)")
       ->type_name("NAME");
-  command.add_option("--max-seq-len", options.max_seq_len, "tokens of prompt and answer together (default: the model's context)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24).description(""))
-      ->type_name("N");
-  command.add_option("--chunk-size", options.chunk_size, "prompt tokens of one step (512)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20).description(""))
-      ->type_name("N");
-  // --rope-scaling none|yarn, --rope-factor F, --rope-when always|needed
-  const std::map<std::string, bool> scalings{{"none", false}, {"yarn", true}};
+  add_number(command, "--max-seq-len", options.max_seq_len, int64_t{1}, int64_t{1} << 24,
+             "tokens of prompt and answer together (default: the model's context)");
+  add_number(command, "--chunk-size", options.chunk_size, int64_t{1}, int64_t{1} << 20,
+             "prompt tokens of one step (512)");
   const auto yarn = std::make_shared<bool>(false);
   const auto factor = std::make_shared<double>(4);
-  auto* scaling = command.add_option("--rope-scaling", *yarn, "context extension, instead of what config.json says")
-                      ->transform(CLI::CheckedTransformer(scalings).description(""))
-                      ->type_name("none|yarn");
-  auto* factor_option = command.add_option("--rope-factor", *factor, "how many times the trained length --rope-scaling yarn reaches (4)")
-                            ->check(CLI::Range(1.0, 1024.0).description(""))
-                            ->type_name("F")
-                            ->needs(scaling);
-  const std::map<std::string, RopeWhen> whens{{"always", RopeWhen::always}, {"needed", RopeWhen::needed}};
-  command.add_option("--rope-when", options.rope_when, "yarn for every sequence (default), or only for those beyond the trained length")
-      ->transform(CLI::CheckedTransformer(whens).description(""))
-      ->type_name("always|needed");
-  auto* chat_template = command.add_option("--chat-template", options.chat_template,
-                                           "chat template, if the model's own is not known: " + ChatTemplate::known_names());
+  auto* scaling = add_choice<bool>(command, "--rope-scaling", *yarn, {{"none", false}, {"yarn", true}},
+                                   "context extension, instead of what config.json says");
+  add_number(command, "--rope-factor", *factor, 1.0, 1024.0,
+             "how many times the trained length --rope-scaling yarn reaches (4)")
+      ->type_name("F")
+      ->needs(scaling);
+  add_choice<RopeWhen>(command, "--rope-when", options.rope_when,
+                       {{"always", RopeWhen::always}, {"needed", RopeWhen::needed}},
+                       "yarn for every sequence (default), or only for those beyond the trained length");
+  auto* chat_template =
+      command.add_option("--chat-template", options.chat_template,
+                         "chat template, if the model's own is not known: " + ChatTemplate::known_names());
   chat_template->type_name("NAME");
   if (command.get_name() != "chat") chat_template->group("");  // accepted, but of no use: not in the help
-  (void)factor_option;
   command.parse_complete_callback([&options, scaling, yarn, factor] {
     if (scaling->count() > 0) options.rope = RopeOverride{*yarn, *factor};
   });
@@ -92,21 +109,18 @@ std::vector<int32_t> parse_token_ids(const std::string& text) {
   for (size_t i = list.find_first_not_of(kSeparators); i < list.size(); i = list.find_first_not_of(kSeparators, i)) {
     const size_t end = std::min(list.find_first_of(kSeparators, i), list.size());
     const std::string_view word = std::string_view(list).substr(i, end - i);
-    int32_t id = 0;
-    const auto [last, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (error != std::errc() || last != word.data() + word.size() || id < 0)
-      fail(from_file ? ErrorKind::invalid : ErrorKind::usage, "--token-ids: \"{}\" is no token id", printable(word));
-    ids.push_back(id);
+    const auto id = parse_number<int32_t>(word);
+    if (!id || *id < 0)
+      fail(from_file ? ErrorKind::invalid : ErrorKind::usage, "{}: \"{}\" is no token id",
+           from_file ? text.substr(1) : "--token-ids", printable(word));
+    ids.push_back(*id);
     i = end;
   }
   return ids;
 }
 
 void add_output_format(CLI::App& command, bool& json) {
-  const std::map<std::string, bool> formats{{"text", false}, {"json", true}};
-  command.add_option("--output", json, "format of the result (text)")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
-      ->type_name("text|json");
+  add_choice<bool>(command, "--output", json, {{"text", false}, {"json", true}}, "format of the result (text)");
 }
 
 }  // namespace qwill::cli

@@ -1,6 +1,5 @@
 // qwill tokenize and qwill detokenize: text to token ids and back.
 #include <charconv>
-#include <iostream>
 #include <memory>
 
 #include "base/error.h"
@@ -40,7 +39,6 @@ const Json& member(const Json& object, std::string_view name) {
 // A reader that sends one line and waits gets its answer; otherwise answers are gathered.
 template <typename Answer>
 void for_each_json_line(Answer&& answer) {
-  std::ios::sync_with_stdio(false);  // lets std::cin read ahead, and tell how far it has
   std::string line, out;
   for (size_t number = 1; read_stdin_line(line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
@@ -51,7 +49,7 @@ void for_each_json_line(Answer&& answer) {
       throw;
     }
     out += '\n';
-    if (out.size() >= kOutputBytes || std::cin.rdbuf()->in_avail() <= 0) {
+    if (out.size() >= kOutputBytes || !stdin_has_line()) {
       write_stdout(out);
       out.clear();
     }

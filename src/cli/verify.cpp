@@ -1,11 +1,14 @@
 // qwill verify: the fidelity report against a reference file (docs/reference-file.md).
+#include "llm/verify.h"
+
+#include <limits>
 #include <memory>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "llm/verify.h"
 
 namespace qwill::cli {
 namespace {
@@ -37,12 +40,15 @@ void add_verify(CLI::App& app) {
   CLI::App* command = app.add_subcommand("verify", "Compare with what the reference implementation computed.");
   const auto verify = std::make_shared<Verify>();
   add_llm_options(*command, verify->llm);
-  command->add_option("--against", verify->against, "reference file, made by tools/make_reference.py")->required()->type_name("FILE");
-  command->add_option("--max-kl", verify->max_kl, "mean KL in nats above which the exit status is 1 (default: the reference's own in bf16)")
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+  command->add_option("--against", verify->against, "reference file, made by tools/make_reference.py")
+      ->required()
+      ->type_name("FILE");
+  constexpr double kAny = std::numeric_limits<double>::max();
+  add_number(*command, "--max-kl", verify->max_kl, 0.0, kAny,
+             "mean KL in nats above which the exit status is 1 (default: the reference's own in bf16)")
       ->type_name("NATS");
-  command->add_option("--layer-tolerance", verify->layer_tolerance, "relative error above which a layer counts as divergent (0.05; 1e-4 with --dtype f32)")
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+  add_number(*command, "--layer-tolerance", verify->layer_tolerance, 0.0, kAny,
+             "relative error above which a layer counts as divergent (0.05; 1e-4 with --dtype f32)")
       ->type_name("E");
   add_output_format(*command, verify->json);
   command->footer("Example:\n  qwill verify ./Qwen3-8B-Base --against ref-8b.safetensors");

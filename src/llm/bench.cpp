@@ -103,6 +103,7 @@ std::vector<double> time_decode(Engine& engine, const BenchOptions& options, int
 }  // namespace
 
 BenchReport run_bench(const BenchOptions& options) {
+  require_device(options.llm.device);
   const int64_t context = options.context >= 0 ? options.context : options.prompt_len;
   const Weights weights(options.llm);
   const ModelConfig& config = weights.config;

@@ -55,15 +55,21 @@ ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& na
   });
 }
 
-std::unique_ptr<Llm> Llm::open(const LlmOptions& options) { return std::unique_ptr<Llm>(new Llm(options)); }
+void require_device(const std::string& device) {
+  if (device != "auto" && device != "cpu")
+    fail_unsupported("device {}: this build runs on the CPU only; use --device cpu", device);
+}
+
+std::unique_ptr<Llm> Llm::open(const LlmOptions& options) {
+  require_device(options.device);
+  return std::unique_ptr<Llm>(new Llm(options));
+}
 
 Llm::Llm(const LlmOptions& options)
     : options_(options),
       folder_(ModelFolder::find(options.model, options.hub_cache)),
       checkpoint_(Checkpoint::open(folder_)),
       tokenizer_(open_tokenizer(folder_)) {
-  if (options.device != "auto" && options.device != "cpu")
-    fail_unsupported("device {}: this build runs on the CPU only; use --device cpu", options.device);
   const CpuOptions cpu{.num_threads = options.num_threads, .path = options.cpu_path};
   ops_ = make_cpu_ops(cpu);
   device_name_ = fmt::format("cpu ({}, {} threads)", cpu_path_name(cpu),

@@ -105,6 +105,9 @@ class Llm {
   double load_s_ = 0;
 };
 
+// Throws Error(unsupported) for a device that this build does not run on.
+void require_device(const std::string& device);
+
 // The tokenizer of a folder, nothing if it has none.
 std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder);
 

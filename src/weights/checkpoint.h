@@ -28,10 +28,6 @@ class Checkpoint {
 
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation_config() const { return generation_config_; }
-  // The tokens that end an answer: those of generation_config.json, or of config.json where it names none.
-  const std::vector<int32_t>& eos_token_ids() const {
-    return generation_config_.eos_token_ids.empty() ? config_.eos_token_ids : generation_config_.eos_token_ids;
-  }
   // The tensor of that name with exactly that shape and a dtype of bf16, f16 or f32; throws Error otherwise.
   const StoredTensor& tensor(std::string_view name, std::span<const int64_t> shape) const;
   // Whether tensor() would find one, of whatever shape.
