@@ -85,9 +85,9 @@ std::optional<MappedFile> ModelFolder::open_if_present(std::string_view file) co
   const std::string path = name_of(file);
   std::error_code error;
   if (!fs::exists(path, error)) {
+    if (error) fail(ErrorKind::io, "{}: {}", path, error.message());
     if (fs::is_symlink(path, error))
       fail(ErrorKind::io, "{}: a link to a file that is not there (an unfinished download?)", path);
-    if (error) fail(ErrorKind::io, "{}: {}", path, error.message());
     return std::nullopt;
   }
   return MappedFile::open(path);
