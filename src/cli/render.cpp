@@ -16,6 +16,7 @@ struct Render {
   std::string chat_template;
 
   void run() const {
+    if (!chat_template.empty()) (void)ChatTemplate::named(chat_template);  // a wrong name is told before stdin is read
     const std::string text = read_stdin();
     const Json request = with_context("stdin", [&] { return Json::parse(text); });
     const ChatTemplate chat =
