@@ -88,8 +88,8 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
   if (const auto turn_end = opened.require_tokenizer().token_id("<|im_end|>"); turn_end && !sampling.ignore_eos)
     generate.sampling.stop_ids.push_back(*turn_end);
   const CatchInterrupt catching;
-  const GenerateResult result = opened.generate(
-      generate, [](std::string_view text) { write_stdout(text); }, &interrupted());
+  const GenerateResult result =
+      opened.generate(generate, [](std::string_view text) { write_stdout(text); }, &interrupted());
   write_stdout("\n");
   messages_.push_back(user);
   messages_.push_back(assistant_message(result.text));

@@ -25,7 +25,8 @@ double median(std::vector<double> values) {
 std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream) {
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < length; ++i)
-    ids.push_back(static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
+    ids.push_back(
+        static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
   return ids;
 }
 
@@ -118,14 +119,14 @@ BenchReport run_bench(const BenchOptions& options) {
   const auto ops = make_cpu_ops(cpu);
   const auto model = load_model(*ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
   const int64_t longest = std::max(options.prompt_len, context) + options.gen_len + 64 * options.batch + 1;
-  Engine engine(*ops, *model,
-                {.max_seq_len = longest,
-                 .num_pages = (longest + 63) / 64 * options.batch,
-                 .chunk_size = options.llm.chunk_size});
+  Engine engine(
+      *ops, *model,
+      {.max_seq_len = longest, .num_pages = (longest + 63) / 64 * options.batch, .chunk_size = options.llm.chunk_size});
   constexpr int kProbes = 3;
 
   BenchReport report;
-  report.device = fmt::format("cpu ({}, {} threads)", cpu_path_name(cpu), cpu.num_threads > 0 ? cpu.num_threads : available_cpus());
+  report.device =
+      fmt::format("cpu ({}, {} threads)", cpu_path_name(cpu), cpu.num_threads > 0 ? cpu.num_threads : available_cpus());
   std::vector<double> prefills;
   for (int i = 0; i <= options.repeats; ++i) {
     const double seconds = time_prefill(engine, random_prompt(options.prompt_len, config.vocab_size, 1000));

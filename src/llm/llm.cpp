@@ -47,8 +47,9 @@ ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& na
   if (const auto file = folder.open_if_present("chat_template.jinja")) jinja = std::string(file->text());
   const auto config_file = folder.open_if_present("tokenizer_config.json");
   const Json config = config_file ? folder.open_json("tokenizer_config.json") : Json::object();
+  const std::optional<std::string> text = with_context(folder.name_of("tokenizer_config.json"),
+                                                       [&] { return chat_template_text(jinja, config, with_tools); });
   return with_context(folder.name(), [&] {
-    const std::optional<std::string> text = chat_template_text(jinja, config, with_tools);
     if (!text)
       fail_unsupported("no chat template: name one with --chat-template NAME (known: {})", ChatTemplate::known_names());
     return ChatTemplate::recognise(*text);

@@ -108,6 +108,7 @@ std::string ChatTemplate::render(const Json& request) const {
 std::optional<std::string> chat_template_text(const std::optional<std::string>& jinja_file,
                                               const Json& tokenizer_config, bool with_tools) {
   if (jinja_file) return jinja_file;
+  tokenizer_config.as_object();
   const Json* value = tokenizer_config.find_value("chat_template");
   if (!value) return std::nullopt;
   if (value->is_string()) return value->as_string();

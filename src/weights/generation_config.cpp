@@ -23,7 +23,7 @@ GenerationConfig GenerationConfig::from_json(const Json& config) {
   GenerationConfig out;
   out.do_sample = config.boolean_or("do_sample", false);
   out.temperature = optional_number(config, "temperature", {0, 1e6});
-  out.top_p = optional_number(config, "top_p", {0, 1});
+  out.top_p = optional_number(config, "top_p", {0, 1, true});
   out.min_p = optional_number(config, "min_p", {0, 1});
   out.repetition_penalty = optional_number(config, "repetition_penalty", {0, 1e6, true});
   out.top_k = optional_integer(config, "top_k", 0, kMaxCount);

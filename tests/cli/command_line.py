@@ -1,6 +1,6 @@
 """The command line as a contract (docs/architecture.md): every command, every flag, every way to end.
 
-    python command_line.py PROGRAM SOURCE_FOLDER [NAME of a test …]
+python command_line.py PROGRAM SOURCE_FOLDER [NAME of a test …]
 """
 
 import array
@@ -86,7 +86,9 @@ def check_result(checks, out):
 def test_generate_text(checks, world):
     text = checks.good(world.generate("-p", PROMPT, "--max-tokens", "12")).out
     checks.that(text.endswith(b"\n") and len(text) > 5, text)
-    checks.equal(world.generate(world.nib, "--prompt", PROMPT, "--max-tokens", "12").out, text, "the built-in model is nib")
+    checks.equal(
+        world.generate(world.nib, "--prompt", PROMPT, "--max-tokens", "12").out, text, "the built-in model is nib"
+    )
     prompt = world.file("prompt.txt", PROMPT)
     checks.equal(world.generate("--prompt-file", prompt, "--max-tokens", "12").out, text, "--prompt-file")
     checks.equal(world.generate("--max-tokens", "12", stdin=PROMPT.encode()).out, text, "stdin")
@@ -107,7 +109,9 @@ def test_generate_json(checks, world):
     checks.equal(result["usage"], {"prompt_tokens": len(world.tokens(PROMPT)), "completion_tokens": 9})
     ids = " ".join(map(str, result["token_ids"])).encode()
     checks.equal(world.qwill("detokenize", stdin=ids).out.decode(), result["text"], "token_ids are of the text")
-    checks.equal(world.result(checks, "-p", PROMPT, "--max-tokens", "9", "--echo")["text"], PROMPT + result["text"], "--echo")
+    checks.equal(
+        world.result(checks, "-p", PROMPT, "--max-tokens", "9", "--echo")["text"], PROMPT + result["text"], "--echo"
+    )
     one = world.result(checks, "-p", "a", "--max-tokens", "1")
     checks.equal(one["usage"], {"prompt_tokens": 1, "completion_tokens": 1}, "one token in, one out")
     checks.equal(one["timing"]["decode_tok_s"], None, "one token has no decode speed")
@@ -197,7 +201,11 @@ def test_stop_strings(checks, world):
     first, second = pieces[6], pieces[2]
     result = world.result(checks, "-p", PROMPT, "--max-tokens", "30", "--stop", first, "--stop", second)
     checks.equal(result["stop"], min((first, second), key=lambda s: text.index(s)), "the earlier of two")
-    checks.equal(world.result(checks, "-p", PROMPT, "--max-tokens", "30", "--stop", "[END]")["text"], text, "one that never comes")
+    checks.equal(
+        world.result(checks, "-p", PROMPT, "--max-tokens", "30", "--stop", "[END]")["text"],
+        text,
+        "one that never comes",
+    )
     # One value a flag: what follows is the model.
     checks.equal(world.result(checks, "-p", PROMPT, "--max-tokens", "30", "--stop", "[END]", world.nib)["text"], text)
     checks.refused(world.generate("-p", PROMPT, "--stop", ""), 2, "--stop")
@@ -225,8 +233,14 @@ def test_logit_bias(checks, world):
 
 def test_sampling(checks, world):
     greedy = world.generate("-p", PROMPT, "--max-tokens", "20").out
-    checks.equal(world.generate("-p", PROMPT, "--max-tokens", "20", "--temperature", "0").out, greedy, "--temperature 0")
-    checks.equal(world.generate("-p", PROMPT, "--max-tokens", "20", "--temperature", "2", "--top-k", "1", "--seed", "3").out, greedy, "--top-k 1")
+    checks.equal(
+        world.generate("-p", PROMPT, "--max-tokens", "20", "--temperature", "0").out, greedy, "--temperature 0"
+    )
+    checks.equal(
+        world.generate("-p", PROMPT, "--max-tokens", "20", "--temperature", "2", "--top-k", "1", "--seed", "3").out,
+        greedy,
+        "--top-k 1",
+    )
     hot = ("-p", PROMPT, "--max-tokens", "20", "--temperature", "1")
     first = world.result(checks, *hot, "--seed", "7")
     checks.equal(first["seed"], 7)
@@ -235,13 +249,21 @@ def test_sampling(checks, world):
     largest = world.result(checks, *hot, "--seed", str(2**64 - 1))
     checks.equal(largest["seed"], 2**64 - 1)
     unseeded = world.result(checks, *hot)
-    checks.equal(world.result(checks, *hot, "--seed", str(unseeded["seed"]))["token_ids"], unseeded["token_ids"], "its seed")
+    checks.equal(
+        world.result(checks, *hot, "--seed", str(unseeded["seed"]))["token_ids"], unseeded["token_ids"], "its seed"
+    )
     text = world.generate(*hot)
     checks.that(one_line(text.err) and text.err.startswith(b"qwill: seed "), text)
     again = checks.good(world.generate(*hot, "--seed", text.err.split()[-1]))
     checks.equal(again.out, text.out, "the seed that was reported")
-    for flag, value in [("--top-p", "0.5"), ("--min-p", "0.2"), ("--top-k", "5"), ("--repetition-penalty", "1.5"),
-                        ("--presence-penalty", "-2"), ("--frequency-penalty", "1.5")]:
+    for flag, value in [
+        ("--top-p", "0.5"),
+        ("--min-p", "0.2"),
+        ("--top-k", "5"),
+        ("--repetition-penalty", "1.5"),
+        ("--presence-penalty", "-2"),
+        ("--frequency-penalty", "1.5"),
+    ]:
         done = world.result(checks, *hot, "--seed", "7", flag, value)
         checks.equal(done["usage"]["completion_tokens"], 20, flag)
 
@@ -265,8 +287,13 @@ def test_results_do_not_depend_on_how_they_are_computed(checks, world):
     for model in (world.nib, world.nib_moe):
         run = lambda *flags: world.qwill("generate", model, "-p", prompt, "--max-tokens", "16", *flags).out  # noqa: E731
         wanted = run("--threads", "1")
-        for flags in (("--threads", "2"), ("--threads", "3"), ("--threads", "1", "--chunk-size", "1"),
-                      ("--threads", "2", "--chunk-size", "7"), ("--threads", "1", "--max-seq-len", "100")):
+        for flags in (
+            ("--threads", "2"),
+            ("--threads", "3"),
+            ("--threads", "1", "--chunk-size", "1"),
+            ("--threads", "2", "--chunk-size", "7"),
+            ("--threads", "1", "--max-seq-len", "100"),
+        ):
             checks.equal(run(*flags), wanted, flags)
     files = []
     for flags in (("--threads", "1"), ("--threads", "3"), ("--chunk-size", "1"), ("--chunk-size", "2")):
@@ -279,7 +306,11 @@ def test_lengths(checks, world):
     count = len(world.tokens(PROMPT))
     run = lambda n: world.generate("-p", PROMPT, "--max-seq-len", str(n), "--output", "json")  # noqa: E731
     result = check_result(checks, checks.good(run(count + 1)).out)
-    checks.equal((result["usage"]["completion_tokens"], result["finish_reason"]), (1, "length"), "a prompt that fills it but for one")
+    checks.equal(
+        (result["usage"]["completion_tokens"], result["finish_reason"]),
+        (1, "length"),
+        "a prompt that fills it but for one",
+    )
     checks.refused(run(count), 1, "--max-seq-len")
     checks.refused(run(count - 1), 1, "--max-seq-len")
     checks.refused(world.generate("-p", "word " * 5000), 1, "--max-seq-len")
@@ -292,10 +323,20 @@ def test_lengths(checks, world):
 
 def test_dtypes_devices_and_paths(checks, world):
     run = lambda *flags: world.generate("-p", PROMPT, "--max-tokens", "3", *flags)  # noqa: E731
-    for flags in (("--device", "cpu"), ("--device", "auto"), ("--dtype", "f32"), ("--dtype", "bf16"), ("--dtype", "auto"), ("--cpu-path", "auto")):
+    for flags in (
+        ("--device", "cpu"),
+        ("--device", "auto"),
+        ("--dtype", "f32"),
+        ("--dtype", "bf16"),
+        ("--dtype", "auto"),
+        ("--cpu-path", "auto"),
+    ):
         checks.good(run(*flags))
     for command in ("generate", "bench", "logits", "verify", "chat"):
-        needs = {"logits": ("--token-ids", "1", "--out", world.folder / "o.npy"), "verify": ("--against", world.source / "tests/data/goldens/06b.safetensors")}
+        needs = {
+            "logits": ("--token-ids", "1", "--out", world.folder / "o.npy"),
+            "verify": ("--against", world.source / "tests/data/goldens/06b.safetensors"),
+        }
         for device in ("cuda", "cuda:0"):
             checks.refused(world.qwill(command, *needs.get(command, ()), "--device", device), 1, device, "cpu")
         for device in ("foo", "", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"):
@@ -309,7 +350,9 @@ def test_dtypes_devices_and_paths(checks, world):
 
 def test_rope_flags(checks, world):
     folder = world.checkpoints / "yarn"
-    run = lambda *flags: checks.good(world.generate(folder, "--token-ids", "1,2,3,4,5", "--max-tokens", "8", "--ignore-eos", *flags)).out  # noqa: E731
+    run = lambda *flags: checks.good(
+        world.generate(folder, "--token-ids", "1,2,3,4,5", "--max-tokens", "8", "--ignore-eos", *flags)
+    ).out  # noqa: E731
     checks.that(run("--rope-scaling", "none") != b"", "none")
     checks.equal(run("--rope-when", "needed"), run("--rope-scaling", "none"), "a short sequence does not need YaRN")
     checks.equal(run("--rope-when", "always"), run(), "always is the default")
@@ -321,24 +364,57 @@ def test_rope_flags(checks, world):
 
 def test_wrong_usage(checks, world):
     qwill = world.qwill
-    for arguments in ((), ("foo",), ("--foo",), ("generate", "--foo"), ("generate", world.nib, world.nib), ("logits",),
-                      ("logits", "--token-ids", "1"), ("verify",), ("generate", "-p"), ("inspect", "--output", "xml"),
-                      ("generate", "-p", "a", "--token-ids", "1"), ("generate", "-p", "a", "--prompt-file", "b"),
-                      ("generate", "-p", "a", "--rope-factor", "2"), ("generate", "-p", "a", "--output", "yaml"),
-                      ("generate", "-p", "a", "--rope-when", "never"), ("generate", "-p", "a", "--rope-scaling", "x"),
-                      ("bench", "random:7b"), ("render", "--chat-template", "no-such"), ("foo\nbar",), ("generate", "--a\nb"),
-                      ("generate", b"--\xff"), ("tokenize", "--output", "json")):
+    for arguments in (
+        (),
+        ("foo",),
+        ("--foo",),
+        ("generate", "--foo"),
+        ("generate", world.nib, world.nib),
+        ("logits",),
+        ("logits", "--token-ids", "1"),
+        ("verify",),
+        ("generate", "-p"),
+        ("inspect", "--output", "xml"),
+        ("generate", "-p", "a", "--token-ids", "1"),
+        ("generate", "-p", "a", "--prompt-file", "b"),
+        ("generate", "-p", "a", "--rope-factor", "2"),
+        ("generate", "-p", "a", "--output", "yaml"),
+        ("generate", "-p", "a", "--rope-when", "never"),
+        ("generate", "-p", "a", "--rope-scaling", "x"),
+        ("bench", "random:7b"),
+        ("render", "--chat-template", "no-such"),
+        ("foo\nbar",),
+        ("generate", "--a\nb"),
+        ("generate", b"--\xff"),
+        ("tokenize", "--output", "json"),
+    ):
         checks.refused(qwill(*arguments), 2)
 
 
 def test_numbers_out_of_range(checks, world):
     words = ("", "x", "1x", " 1", "0x10", "1e", "nan")
-    integers = {"--max-tokens": ("0", "-1"), "--top-k": ("-1",), "--threads": ("0", "-1", "1025"), "--max-seq-len": ("0", "-1", "16777217"),
-                "--chunk-size": ("0", "-1", "1048577"), "--seed": ("-1", str(2**64)), "--logprobs": ("-1", "1001")}
-    numbers = {"--temperature": ("-0.1", "inf", "1e999"), "--top-p": ("0", "-0.1", "1.1"), "--min-p": ("-0.1", "1.1"),
-               "--repetition-penalty": ("0", "-1", "inf"), "--presence-penalty": ("-101", "101"),
-               "--frequency-penalty": ("-101", "101"), "--rope-factor": ("0.5", "0", "-1", "1025", "inf")}
-    for flag, values in {**{f: v + words + ("1.5", "1e3", "9" * 30) for f, v in integers.items()}, **{f: v + words for f, v in numbers.items()}}.items():
+    integers = {
+        "--max-tokens": ("0", "-1"),
+        "--top-k": ("-1",),
+        "--threads": ("0", "-1", "1025"),
+        "--max-seq-len": ("0", "-1", "16777217"),
+        "--chunk-size": ("0", "-1", "1048577"),
+        "--seed": ("-1", str(2**64)),
+        "--logprobs": ("-1", "1001"),
+    }
+    numbers = {
+        "--temperature": ("-0.1", "inf", "1e999"),
+        "--top-p": ("0", "-0.1", "1.1"),
+        "--min-p": ("-0.1", "1.1"),
+        "--repetition-penalty": ("0", "-1", "inf"),
+        "--presence-penalty": ("-101", "101"),
+        "--frequency-penalty": ("-101", "101"),
+        "--rope-factor": ("0.5", "0", "-1", "1025", "inf"),
+    }
+    for flag, values in {
+        **{f: v + words + ("1.5", "1e3", "9" * 30) for f, v in integers.items()},
+        **{f: v + words for f, v in numbers.items()},
+    }.items():
         extra = ("--rope-scaling", "yarn") if flag == "--rope-factor" else ()
         for value in values:
             checks.refused(world.qwill("generate", "-p", "a", flag, value, *extra), 2)
@@ -346,7 +422,9 @@ def test_numbers_out_of_range(checks, world):
         for value in ("0", "-1", "9" * 30, "x"):
             checks.refused(world.qwill("bench", flag, value), 2, flag)
     for value in ("0", "-1", "x"):
-        checks.refused(world.qwill("logits", "--token-ids", "1", "--out", world.folder / "o.npy", "--last", value), 2, "--last")
+        checks.refused(
+            world.qwill("logits", "--token-ids", "1", "--out", world.folder / "o.npy", "--last", value), 2, "--last"
+        )
     for flag in ("--max-kl", "--layer-tolerance"):
         for value in ("-1", "nan", "x"):
             checks.refused(world.qwill("verify", "--against", "x", flag, value), 2, flag)
@@ -403,7 +481,10 @@ def test_tokenize_and_detokenize(checks, world):
     back = checks.good(qwill("detokenize", "--jsonl", stdin=tokenized)).out
     checks.equal([json.loads(line)["text"] for line in back.splitlines()], ["Hello", "", "a\nb"])
     partial = qwill("tokenize", "--jsonl", stdin=b'{"text": "a"}\n{"text": 3}\n')
-    checks.that(partial.status == 1 and partial.out.count(b"\n") == 1 and one_line(partial.err) and b"line 2" in partial.err, partial)
+    checks.that(
+        partial.status == 1 and partial.out.count(b"\n") == 1 and one_line(partial.err) and b"line 2" in partial.err,
+        partial,
+    )
     checks.equal(checks.good(qwill("detokenize", stdin=b"-1 2147483647")).out, b"", "ids that name nothing")
     checks.refused(qwill("detokenize", stdin=b"1 x"), 1, "stdin", "x")
     checks.refused(qwill("detokenize", stdin=b"99999999999"), 1)
@@ -426,7 +507,9 @@ def test_render(checks, world):
     chat = {"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": False}
     done = checks.good(world.qwill("render", stdin=json.dumps(chat).encode()))
     checks.equal(done.out, b"<|im_start|>user\nHi<|im_end|>\n")
-    named = checks.good(world.qwill("render", world.bare, "--chat-template", "qwen3-2504", stdin=json.dumps(chat).encode()))
+    named = checks.good(
+        world.qwill("render", world.bare, "--chat-template", "qwen3-2504", stdin=json.dumps(chat).encode())
+    )
     checks.equal(named.out, done.out)
     checks.refused(world.qwill("render", world.bare, stdin=json.dumps(chat).encode()), 1, "--chat-template")
     for text in (b"", b"{", b"[]", b'{"messages": 3}', b'{"messages": []}', b"\xff"):
@@ -456,7 +539,9 @@ def test_logits(checks, world):
     for last in (1, 2, 99):
         checks.good(run("--last", str(last)))
         checks.equal(read_npy(out), rows[-last:], f"--last {last}")
-    first = world.result(checks, world.bare, "--token-ids", "5,6,7", "--max-tokens", "1", "--ignore-eos")["token_ids"][0]
+    first = world.result(checks, world.bare, "--token-ids", "5,6,7", "--max-tokens", "1", "--ignore-eos")["token_ids"][
+        0
+    ]
     checks.equal(first, max(range(vocab), key=lambda i: (rows[-1][i], -i)), "greedy is the largest logit")
     for path in (world.folder / "no/such/folder.npy", world.folder, Path("/dev/full")):
         done = world.qwill("logits", world.bare, "--token-ids", "1", "--out", path)
@@ -474,12 +559,33 @@ def test_verify(checks, world):
         model = world.checkpoints / name
         text = checks.good(world.qwill("verify", model, *LIGHT, "--against", reference))
         checks.that(b"mean KL" in text.out, text)
-        report = json.loads(checks.good(world.qwill("verify", model, *LIGHT, "--against", reference, "--dtype", "f32", "--output", "json")).out)
+        report = json.loads(
+            checks.good(
+                world.qwill("verify", model, *LIGHT, "--against", reference, "--dtype", "f32", "--output", "json")
+            ).out
+        )
         checks.that(report["mean_kl"] < 1e-6 and report["first_divergent_layer"] is None, report)
-        strict = world.qwill("verify", model, *LIGHT, "--against", reference, "--max-kl", "0", "--layer-tolerance", "0", "--output", "json")
-        checks.that(strict.status == 1 and one_line(strict.err) and json.loads(strict.out)["first_divergent_layer"] is not None, strict)
+        strict = world.qwill(
+            "verify",
+            model,
+            *LIGHT,
+            "--against",
+            reference,
+            "--max-kl",
+            "0",
+            "--layer-tolerance",
+            "0",
+            "--output",
+            "json",
+        )
+        checks.that(
+            strict.status == 1 and one_line(strict.err) and json.loads(strict.out)["first_divergent_layer"] is not None,
+            strict,
+        )
     checks.refused(world.qwill("verify", world.bare, "--against", world.folder / "none"), 1, "none")
-    checks.refused(world.qwill("verify", world.bare, "--against", world.bare / "model.safetensors"), 1, "not a reference file")
+    checks.refused(
+        world.qwill("verify", world.bare, "--against", world.bare / "model.safetensors"), 1, "not a reference file"
+    )
     checks.refused(world.qwill("verify", world.nib, "--against", reference), 1, "is it of this model")
 
 
@@ -487,14 +593,26 @@ def test_inspect(checks, world):
     text = checks.good(world.qwill("inspect", world.nib)).out.decode()
     checks.that("4.59 million" in text or "parameters" in text, text)
     report = json.loads(checks.good(world.qwill("inspect", "--output", "json")).out)
-    checks.equal((report["config"]["vocab_size"], report["tokenizer"], report["context"]["max_len"]), (2560, True, 2048))
+    checks.equal(
+        (report["config"]["vocab_size"], report["tokenizer"], report["context"]["max_len"]), (2560, True, 2048)
+    )
     moe = json.loads(checks.good(world.qwill("inspect", world.nib_moe, "--output", "json")).out)
     checks.that(moe["parameters"]["active"] < moe["parameters"]["total"], moe["parameters"])
     checks.equal(world.qwill("inspect", world.nib, "--output", "text").out.decode(), text)
 
 
 def test_bench(checks, world):
-    keys = ["prefill_tok_s", "decode_tok_s", "ms_per_step", "bytes_per_step", "achieved_gb_s", "measured_gb_s", "ratio", "device", "commit"]
+    keys = [
+        "prefill_tok_s",
+        "decode_tok_s",
+        "ms_per_step",
+        "bytes_per_step",
+        "achieved_gb_s",
+        "measured_gb_s",
+        "ratio",
+        "device",
+        "commit",
+    ]
     small = ("--prompt-len", "8", "--gen-len", "3", "--context", "4", "--batch", "2", *LIGHT)
     report = json.loads(checks.good(world.qwill("bench", world.bare, *small, "--output", "json")).out)
     checks.equal(list(report), keys)
@@ -507,7 +625,17 @@ def test_bench(checks, world):
 
 def test_models_that_are_not_there(checks, world):
     run = lambda model: world.generate(model, "-p", "a")  # noqa: E731
-    for model in ("no-such-model", "Qwen/No-Such", "./none", "/none/at/all", "a/b/c", "..", "x" * 5000, "/" + "x" * 300, "line\nbreak"):
+    for model in (
+        "no-such-model",
+        "Qwen/No-Such",
+        "./none",
+        "/none/at/all",
+        "a/b/c",
+        "..",
+        "x" * 5000,
+        "/" + "x" * 300,
+        "line\nbreak",
+    ):
         checks.refused(run(model), 1)
     checks.refused(run(world.nib / "config.json"), 1, "not a folder")
     empty = world.folder / "empty"
@@ -537,7 +665,9 @@ def test_models_that_are_not_there(checks, world):
 
 
 def test_pipes_as_prompts(checks, world):
-    done = world.qwill.shell('printf %s "$1" | "$0" generate --threads 1 --max-tokens 5 --prompt-file /dev/stdin', PROMPT)
+    done = world.qwill.shell(
+        'printf %s "$1" | "$0" generate --threads 1 --max-tokens 5 --prompt-file /dev/stdin', PROMPT
+    )
     checks.equal((done.status, done.err, done.out), (0, b"", world.generate("-p", PROMPT, "--max-tokens", "5").out))
 
 
@@ -575,15 +705,26 @@ def test_closed_stdout(checks, world):
     process.stdout.read(10)
     process.stdout.close()
     checks.equal((process.stderr.read(), process.wait(timeout=300)), (b"", 0), "ends quietly")
-    for script in ('"$0" generate --threads 1 --ignore-eos -p a | head -c 10', '"$0" inspect | head -c 1', '"$0" --help | head -c 1',
-                   'yes | head -c 2000000 | "$0" tokenize | head -c 10'):
+    for script in (
+        '"$0" generate --threads 1 --ignore-eos -p a | head -c 10',
+        '"$0" inspect | head -c 1',
+        '"$0" --help | head -c 1',
+        'yes | head -c 2000000 | "$0" tokenize | head -c 10',
+    ):
         done = world.qwill.shell(script)
         checks.equal((done.status, done.err), (0, b""), script)
 
 
 def test_streams_that_fail(checks, world):
-    commands = ("generate --threads 1 --max-tokens 2 -p a", "generate --threads 1 --max-tokens 2 -p a --output json",
-                "inspect", "tokenize", "--help", "generate --help", "--version")
+    commands = (
+        "generate --threads 1 --max-tokens 2 -p a",
+        "generate --threads 1 --max-tokens 2 -p a --output json",
+        "inspect",
+        "tokenize",
+        "--help",
+        "generate --help",
+        "--version",
+    )
     for arguments in commands:
         for target in (">/dev/full", ">&-"):
             checks.refused(world.qwill.shell(f'"$0" {arguments} {target} </dev/null'), 1, "stdout")
@@ -629,7 +770,14 @@ def test_signals_while_generating(checks, world):
 
 def test_signals_before_generating(checks, world):
     for number in (signal.SIGINT, signal.SIGTERM):
-        for arguments in (("generate",), ("generate", "--output", "json"), ("tokenize",), ("tokenize", "--jsonl"), ("detokenize",), ("render",)):
+        for arguments in (
+            ("generate",),
+            ("generate", "--output", "json"),
+            ("tokenize",),
+            ("tokenize", "--jsonl"),
+            ("detokenize",),
+            ("render",),
+        ):
             process = world.qwill.start(*arguments)  # its stdin stays open
             wait_until_it_catches(process, number)
             time.sleep(0.3)
@@ -646,7 +794,10 @@ def test_signals_before_generating(checks, world):
 def large_model(world):
     """A model whose file is mostly a hole, so that loading takes a moment; None where memory is short."""
     hole = 2 << 30
-    available = int(next(l for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable")).split()[1]) * 1024
+    available = (
+        int(next(l for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable")).split()[1])
+        * 1024
+    )
     if available < 3 * hole:
         return None
     folder = world.model_copy("large", world.bare)
@@ -668,7 +819,18 @@ def test_loading(checks, world):
     if folder is None:
         print("test_loading: skipped, not enough memory")
         return
-    arguments = ("generate", folder, "--token-ids", "1", "--max-tokens", "1", "--ignore-eos", "--output", "json", *LIGHT)
+    arguments = (
+        "generate",
+        folder,
+        "--token-ids",
+        "1",
+        "--max-tokens",
+        "1",
+        "--ignore-eos",
+        "--output",
+        "json",
+        *LIGHT,
+    )
     process = world.qwill.start(*arguments, stdin=subprocess.DEVNULL)
     wait_until_it_catches(process, signal.SIGINT)
     time.sleep(0.1)
@@ -750,7 +912,21 @@ def test_chat_through_a_pipe(checks, world):
     again = checks.good(chat(b"Hello\n/reset\nHello\n")).out
     checks.equal(again, done.out + b"(forgotten)\n" + done.out, "/reset")
     checks.good(chat(b"/think on\nHello\n/think off\nHello\n"))
-    checks.good(chat(b"Hello\n", "--system", "You are kind.", "--stop", "zzz", "--seed", "1", "--temperature", "1", "--chat-template", "qwen3-2504"))
+    checks.good(
+        chat(
+            b"Hello\n",
+            "--system",
+            "You are kind.",
+            "--stop",
+            "zzz",
+            "--seed",
+            "1",
+            "--temperature",
+            "1",
+            "--chat-template",
+            "qwen3-2504",
+        )
+    )
     checks.refused(chat(b"word " * 5000 + b"\n"), 1, "--max-seq-len")
     checks.refused(chat(b"Hello \xc3\n"), 1, "UTF-8")
     checks.refused(chat(b"Hello\n", "--chat-template", "none"), 2, "none")
@@ -764,7 +940,12 @@ def test_chat_through_a_pipe(checks, world):
 def test_chat_on_a_terminal(checks, world):
     with Terminal(world.qwill, "chat", *LONG) as terminal:
         terminal.until(b"> ")
-        for line, answer in ((b"/help", b"/reset"), (b"/reset", b"(forgotten)"), (b"/think on", b"(thinking on)"), (b"/think off", b"(thinking off)")):
+        for line, answer in (
+            (b"/help", b"/reset"),
+            (b"/reset", b"(forgotten)"),
+            (b"/think on", b"(thinking on)"),
+            (b"/think off", b"(thinking off)"),
+        ):
             terminal.type(line + b"\n")
             terminal.until(answer)
             terminal.until(b"> ")
