@@ -97,6 +97,7 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
 
 void Chat::run() {
   require_utf8(system, "--system");
+  (void)sampling.apply({});  // flags out of range are told before anything is loaded
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
   opened->require_tokenizer();

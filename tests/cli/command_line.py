@@ -418,6 +418,7 @@ def test_numbers_out_of_range(checks, world):
         extra = ("--rope-scaling", "yarn") if flag == "--rope-factor" else ()
         for value in values:
             checks.refused(world.qwill("generate", "-p", "a", flag, value, *extra), 2)
+    checks.refused(world.qwill("chat", "--temperature", "-1"), 2, "temperature")
     for flag in ("--prompt-len", "--gen-len", "--context", "--batch"):
         for value in ("0", "-1", "9" * 30, "x"):
             checks.refused(world.qwill("bench", flag, value), 2, flag)

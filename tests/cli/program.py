@@ -26,16 +26,16 @@ class Program:
         self.path = str(Path(path).resolve())
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
 
-    def __call__(self, *arguments, stdin=b"", environment=None, timeout=300):
-        """Runs it to its end. stdin is bytes, or a file; the arguments are text, paths or bytes."""
-        source = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+    def __call__(self, *arguments, stdin=b"", environment=None, timeout=300, cwd=None):
+        """Runs it to its end. The arguments are text, paths or bytes."""
         done = subprocess.run(
             [self.path, *arguments],
-            **source,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environment | (environment or {}),
             timeout=timeout,
+            cwd=cwd,
         )
         return Done(arguments, done.returncode, done.stdout, done.stderr)
 
