@@ -136,6 +136,7 @@ void Generate::run() {
     if (stream) write_stdout(piece);
   };
   const CatchInterrupt catching;
+  set_last_words("");  // from here on the result itself is printed
   if (stream && echo) write_stdout(opened->tokenizer()->decode(request.prompt));
   const GenerateResult result = opened->generate(request, print, &interrupted());
   if (json) {

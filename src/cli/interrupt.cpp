@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <string>
 #include <utility>
 
 namespace qwill::cli {
@@ -10,15 +11,16 @@ namespace {
 
 std::atomic<bool> g_catching{false}, g_interrupted{false};
 std::atomic<int> g_signal{0};
-std::atomic<const std::string*> g_last_words{nullptr};  // read by a handler, so never freed
+std::string& g_last_words = *new std::string;  // outlives everything: a handler reads it
+std::atomic<size_t> g_last_words_size{0};      // how much of them the handler may look at
 
 extern "C" void on_interrupt(int signal) {
   if (g_catching && !g_interrupted.exchange(true)) {
     g_signal = signal;
     return;
   }
-  if (const std::string* words = g_last_words; words && !g_interrupted) {
-    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, words->data(), words->size());
+  if (!g_interrupted) {
+    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, g_last_words.data(), g_last_words_size);
   }
   ::_exit(128 + signal);
 }
@@ -44,7 +46,12 @@ void install_signal_handlers() {
   handle(SIGPIPE, SIG_IGN);
 }
 
-void set_last_words(std::string text) { g_last_words = new std::string(std::move(text)); }
+void set_last_words(std::string text) {
+  g_last_words_size = 0;
+  if (text.empty()) return;
+  g_last_words = std::move(text);
+  g_last_words_size = g_last_words.size();
+}
 
 CatchInterrupt::CatchInterrupt() { g_catching = true; }
 CatchInterrupt::~CatchInterrupt() { g_catching = false; }

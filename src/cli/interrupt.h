@@ -10,7 +10,7 @@ namespace qwill::cli {
 // Installs the handlers for SIGINT, SIGTERM and SIGBUS (a mapped file that shrank), and ignores SIGPIPE.
 void install_signal_handlers();
 
-// What a signal that ends the program at once prints on stdout first.
+// What a signal that ends the program at once prints on stdout first; empty: nothing.
 void set_last_words(std::string text);
 
 // While it lives, the first signal only sets interrupted(), so that the command can stop cleanly; the second ends the

@@ -350,9 +350,8 @@ def test_dtypes_devices_and_paths(checks, world):
 
 def test_rope_flags(checks, world):
     folder = world.checkpoints / "yarn"
-    run = lambda *flags: checks.good(
-        world.generate(folder, "--token-ids", "1,2,3,4,5", "--max-tokens", "8", "--ignore-eos", *flags)
-    ).out  # noqa: E731
+    prompt = ("--token-ids", "1,2,3,4,5", "--max-tokens", "8", "--ignore-eos")
+    run = lambda *flags: checks.good(world.generate(folder, *prompt, *flags)).out  # noqa: E731
     checks.that(run("--rope-scaling", "none") != b"", "none")
     checks.equal(run("--rope-when", "needed"), run("--rope-scaling", "none"), "a short sequence does not need YaRN")
     checks.equal(run("--rope-when", "always"), run(), "always is the default")
@@ -795,10 +794,8 @@ def test_signals_before_generating(checks, world):
 def large_model(world):
     """A model whose file is mostly a hole, so that loading takes a moment; None where memory is short."""
     hole = 2 << 30
-    available = (
-        int(next(l for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable")).split()[1])
-        * 1024
-    )
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(memory["MemAvailable"].split()[0]) * 1024
     if available < 3 * hole:
         return None
     folder = world.model_copy("large", world.bare)
