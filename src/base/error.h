@@ -19,7 +19,8 @@ enum class ErrorKind {
   io,           // the operating system refused
 };
 
-// The outside world is wrong. The message is one line: what, where, what to do. Whatever it quotes, it is made printable.
+// The outside world is wrong. The message is one line: what, where, what to do. Whatever it quotes, it is made
+// printable.
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message);

@@ -23,7 +23,9 @@ class Builder {
   using Ch = char;
   bool Null() { return add(Json()); }
   bool Bool(bool value) { return add(Json(value)); }
-  bool RawNumber(const char* text, rapidjson::SizeType size, bool) { return add(Json::number_text(std::string(text, size))); }
+  bool RawNumber(const char* text, rapidjson::SizeType size, bool) {
+    return add(Json::number_text(std::string(text, size)));
+  }
   bool String(const char* text, rapidjson::SizeType size, bool) {
     return well_formed({text, size}) && add(Json(std::string_view(text, size)));
   }
@@ -166,7 +168,8 @@ Json Json::parse(std::string_view text) {
   constexpr unsigned kFlags =
       rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag | rapidjson::kParseNanAndInfFlag;
   const auto result = reader.Parse<kFlags>(stream, builder);
-  if (builder.too_deep()) fail_invalid("invalid JSON at byte {}: nested deeper than {} levels", stream.Tell(), kMaxDepth);
+  if (builder.too_deep())
+    fail_invalid("invalid JSON at byte {}: nested deeper than {} levels", stream.Tell(), kMaxDepth);
   if (builder.lone_surrogate()) fail_invalid("invalid JSON at byte {}: a lone surrogate", stream.Tell());
   if (result.IsError())
     fail_invalid("invalid JSON at byte {}: {}", result.Offset(), rapidjson::GetParseError_En(result.Code()));

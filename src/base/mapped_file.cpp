@@ -18,7 +18,7 @@ MappedFile MappedFile::open(const std::string& path) {
   file.name_ = path;
   file.descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not keep us waiting
   if (file.descriptor_ < 0) fail(ErrorKind::io, "{}: {}", path, std::strerror(errno));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.descriptor_, &status) != 0) fail(ErrorKind::io, "{}: {}", path, std::strerror(errno));
   if (!S_ISREG(status.st_mode)) fail(ErrorKind::io, "{}: not a regular file", path);
   const size_t size = static_cast<size_t>(status.st_size);

@@ -24,8 +24,9 @@ class ThreadPool {
   // tasks read neighbouring memory), and then takes what is left of the others'.
   template <typename F>
   void run(int64_t num_tasks, F&& f) {
-    run_erased(num_tasks, [](void* context, int64_t task) { (*static_cast<std::remove_reference_t<F>*>(context))(task); },
-               const_cast<void*>(static_cast<const void*>(&f)));
+    run_erased(
+        num_tasks, [](void* context, int64_t task) { (*static_cast<std::remove_reference_t<F>*>(context))(task); },
+        const_cast<void*>(static_cast<const void*>(&f)));
   }
 
  private:
@@ -42,7 +43,7 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   Call call_ = nullptr;
   void* context_ = nullptr;
-  std::vector<Share> shares_;  // one per thread
+  std::vector<Share> shares_;                   // one per thread
   alignas(64) std::atomic<uint32_t> epoch_{0};  // counts runs
   alignas(64) std::atomic<int32_t> busy_{0};    // workers that have not finished this run
   std::atomic<bool> stop_{false};

@@ -21,7 +21,7 @@ namespace cpu {
 namespace {
 
 constexpr int64_t kRowsPerTask = kPackRows;  // of row-wise work: norms, packing
-constexpr int64_t kAttendItems = 32;        // queries per attention task
+constexpr int64_t kAttendItems = 32;         // queries per attention task
 
 // Memory that only grows, aligned to a cache line.
 class Buffer {
@@ -71,8 +71,8 @@ struct Product {
   int64_t num_tasks() const { return (segment->rows + rows_per_task - 1) / rows_per_task; }
   // Outputs [first, first + count) of the segment.
   void run(int64_t first, int64_t count) const {
-    weight->kernel->run({segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows,
-                         y + first, ldy, add});
+    weight->kernel->run(
+        {segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows, y + first, ldy, add});
   }
   void run_task(int64_t task) const {
     const int64_t first = task * rows_per_task;
@@ -95,7 +95,8 @@ class CpuOps final : public Ops {
     void* data = ::mmap(nullptr, static_cast<size_t>(geometry.total_bytes()), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED)
-      fail(ErrorKind::io, "cannot reserve {} bytes for the key/value cache: lower --max-seq-len", geometry.total_bytes());
+      fail(ErrorKind::io, "cannot reserve {} bytes for the key/value cache: lower --max-seq-len",
+           geometry.total_bytes());
     return {geometry, data};
   }
   void free_kv(PagedKv& kv) override {
@@ -195,9 +196,8 @@ class CpuOps final : public Ops {
   // f(first, count) for blocks of rows, in parallel where there are many.
   template <typename F>
   void for_row_blocks(int64_t rows, F&& f) {
-    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
-      f(task * kRowsPerTask, std::min(kRowsPerTask, rows - task * kRowsPerTask));
-    });
+    pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask,
+              [&](int64_t task) { f(task * kRowsPerTask, std::min(kRowsPerTask, rows - task * kRowsPerTask)); });
   }
   // f(t) for each row.
   template <typename F>
@@ -212,7 +212,8 @@ class CpuOps final : public Ops {
     for_row_blocks(x.rows, [&](int64_t first, int64_t count) {
       float* normed = thread_scratch(count * x.cols);
       for (int64_t i = 0; i < count; ++i)
-        kernels_.rms_norm(x.row<float>(first + i), as_cpu(norm.weight).vector.data(), x.cols, norm.eps, normed + i * x.cols);
+        kernels_.rms_norm(x.row<float>(first + i), as_cpu(norm.weight).vector.data(), x.cols, norm.eps,
+                          normed + i * x.cols);
       weight.kernel->pack(normed, x.cols, first, count, x.rows, operand);
     });
     return operand;
@@ -223,7 +224,8 @@ class CpuOps final : public Ops {
     std::vector<Product> products;
     int64_t first = 0;
     for (const CpuWeight::Segment& segment : weight.segments) {
-      products.push_back({&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add, rows_per_task(weight, segment.rows)});
+      products.push_back({&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add,
+                          rows_per_task(weight, segment.rows)});
       first += segment.rows;
     }
     run_products(products);
@@ -244,8 +246,14 @@ class CpuOps final : public Ops {
                   float* act, int64_t act_cols) {
     float* scratch = thread_scratch(2 * rows * count);
     for (size_t half = 0; half < 2; ++half)
-      Product{&weight, &weight.segments[gate + half], operand, rows,
-              scratch + static_cast<int64_t>(half) * rows * count - first, count, false, count}
+      Product{&weight,
+              &weight.segments[gate + half],
+              operand,
+              rows,
+              scratch + static_cast<int64_t>(half) * rows * count - first,
+              count,
+              false,
+              count}
           .run(first, count);
     for (int64_t t = 0; t < rows; ++t)
       kernels_.silu_mul(scratch + t * count, scratch + (rows + t) * count, count, act + t * act_cols + first);
@@ -292,7 +300,8 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
       norm_rotate(qkv.row<float>(t) + (H + h) * D, k_norm);
       float* keys = layout.keys(page, h) + entry;
       for (int64_t d = 0; d < D; ++d) keys[d * page_size] = head[d];
-      std::memcpy(layout.values(page, h) + entry * dp, qkv.row<float>(t) + (H + KV + h) * D, static_cast<size_t>(D) * 4);
+      std::memcpy(layout.values(page, h) + entry * dp, qkv.row<float>(t) + (H + KV + h) * D,
+                  static_cast<size_t>(D) * 4);
     }
   });
 
@@ -355,9 +364,8 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   };
   std::vector<std::vector<Slot>> chosen(static_cast<size_t>(moe.num_experts));
   for (int64_t t = 0; t < T; ++t)
-    for (const auto& [expert, share] :
-         reference::route({logits.row<float>(t), static_cast<size_t>(moe.num_experts)}, moe.num_experts_per_tok,
-                          moe.norm_topk_prob))
+    for (const auto& [expert, share] : reference::route({logits.row<float>(t), static_cast<size_t>(moe.num_experts)},
+                                                        moe.num_experts_per_tok, moe.norm_topk_prob))
       chosen[static_cast<size_t>(expert)].push_back({t, share});
 
   struct Expert {
@@ -410,8 +418,8 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   Tensor out = result(moe_out_, slots, C);
   std::vector<Product> products;
   for (const Expert& e : experts)
-    products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes, e.num_rows,
-                        out.row<float>(e.first_slot), C, false, rows_per_task(down, C)});
+    products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes,
+                        e.num_rows, out.row<float>(e.first_slot), C, false, rows_per_task(down, C)});
   run_products(products);
   std::vector<std::vector<int64_t>> slots_of_row(static_cast<size_t>(T));
   for (int64_t slot = 0; slot < slots; ++slot)
@@ -441,7 +449,8 @@ double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memo
   double best = 0;
   for (int i = 0; i < repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    pool.run(pieces, [&](int64_t p) { seen[static_cast<size_t>(p)] = kernels.read_all(data + p * (kPiece / 4), kPiece); });
+    pool.run(pieces,
+             [&](int64_t p) { seen[static_cast<size_t>(p)] = kernels.read_all(data + p * (kPiece / 4), kPiece); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     best = std::max(best, static_cast<double>(pieces * kPiece) / seconds);
   }

@@ -24,8 +24,9 @@ const LinearKernel& pick_kernel(const Kernels& kernels, const CpuWeight& weight,
   if (weight.dtype == DType::f16) return kernels.f16_weights;
   if (compute == Compute::f32) return kernels.bf16_weights;
   const LinearKernel& tiles = kernels.bf16_tiles;
-  const bool tiled = tiles.run && weight.cols % tiles.col_multiple == 0 &&
-                     std::ranges::all_of(weight.segments, [&](const auto& s) { return s.rows % tiles.row_multiple == 0; });
+  const bool tiled =
+      tiles.run && weight.cols % tiles.col_multiple == 0 &&
+      std::ranges::all_of(weight.segments, [&](const auto& s) { return s.rows % tiles.row_multiple == 0; });
   return tiled ? tiles : kernels.bf16_rounded;
 }
 

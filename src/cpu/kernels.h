@@ -10,12 +10,12 @@ namespace qwill::cpu {
 
 // y[m, n] (+)= sum_k x[m, k] w[n, k] for n outputs of one row segment.
 struct LinearTask {
-  const void* w;        // row-major [n, k]
+  const void* w;  // row-major [n, k]
   int64_t n;
   int64_t k;
   const void* operand;  // m packed rows of k
   int64_t m;
-  float* y;             // y[i * ldy + j], i < m, j < n
+  float* y;  // y[i * ldy + j], i < m, j < n
   int64_t ldy;
   bool add;
 };

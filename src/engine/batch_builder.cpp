@@ -17,8 +17,8 @@ void BatchBuilder::add(const Sequence& sequence, int64_t count, Logits logits) {
     batch_.tokens.push_back(sequence.token(position));
     batch_.draw_source.push_back(Batch::kFromHost);
     batch_.positions.push_back(static_cast<int32_t>(position));
-    batch_.slots.push_back(static_cast<int32_t>(sequence.pages[static_cast<size_t>(position / page_size_)] * page_size_ +
-                                                position % page_size_));
+    batch_.slots.push_back(static_cast<int32_t>(
+        sequence.pages[static_cast<size_t>(position / page_size_)] * page_size_ + position % page_size_));
   }
   batch_.row_begin.push_back(static_cast<int32_t>(batch_.num_rows()));
   batch_.seq_lens.push_back(static_cast<int32_t>(last));

@@ -52,8 +52,9 @@ int64_t Engine::add(Request request) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t room = std::min(config_.max_seq_len, config_.num_pages * config_.page_size) - prompt;
   if (room < 1)
-    fail_invalid("the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise --max-seq-len",
-                 prompt, prompt + room);
+    fail_invalid(
+        "the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise --max-seq-len",
+        prompt, prompt + room);
   const int64_t max_len = prompt + std::min(room, request.sampling.max_tokens);
   running_.push_back(make_sequence(std::move(request), max_len));
   return running_.back().id;
@@ -171,7 +172,8 @@ void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, 
     ~Lease() { pool.release(pages); }
   } lease{pool_, sequence.pages};
   if (!pool_.extend(sequence.pages, pages_for(total, config_.page_size)))
-    fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(), config_.page_size);
+    fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(),
+                 config_.page_size);
   while (sequence.num_cached < total) {
     const int64_t count = std::min(config_.chunk_size, total - sequence.num_cached);
     BatchBuilder builder(config_.page_size);

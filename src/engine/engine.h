@@ -19,8 +19,8 @@ namespace qwill {
 enum class RopeWhen : uint8_t { always, needed };
 
 struct EngineConfig {
-  int64_t max_seq_len = 0;   // tokens of one sequence, prompt and output
-  int64_t num_pages = 0;     // of the cache; 0: enough for one sequence of max_seq_len
+  int64_t max_seq_len = 0;  // tokens of one sequence, prompt and output
+  int64_t num_pages = 0;    // of the cache; 0: enough for one sequence of max_seq_len
   int64_t page_size = 64;
   int64_t chunk_size = 512;  // prompt tokens of one step
   int64_t num_drawable = 0;  // ids from here on are padding; 0: none are

@@ -14,7 +14,8 @@ void SamplingParams::check() const {
   require(top_k >= 0, "top_k", static_cast<double>(top_k), "0 (off) or above");
   require(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0 and at most 1");
   require(min_p >= 0 && min_p <= 1, "min_p", min_p, "between 0 and 1");
-  require(std::isfinite(repetition_penalty) && repetition_penalty > 0, "repetition_penalty", repetition_penalty, "above 0");
+  require(std::isfinite(repetition_penalty) && repetition_penalty > 0, "repetition_penalty", repetition_penalty,
+          "above 0");
   require(std::abs(presence_penalty) <= 100, "presence_penalty", presence_penalty, "between -100 and 100");
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", frequency_penalty, "between -100 and 100");
   require(max_tokens >= 1, "max_tokens", static_cast<double>(max_tokens), "1 or above");

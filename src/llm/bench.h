@@ -1,5 +1,5 @@
-// What `qwill bench` measures: prefill and decode of one model on one device, against the read bandwidth measured in the
-// same run.
+// What `qwill bench` measures: prefill and decode of one model on one device, against the read bandwidth measured in
+// the same run.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 namespace qwill {
 
 struct BenchOptions {
-  LlmOptions llm;      // model "random:SIZE": that size's shapes with random weights made in place
+  LlmOptions llm;  // model "random:SIZE": that size's shapes with random weights made in place
   int64_t prompt_len = 512;
   int64_t gen_len = 128;
   int64_t context = -1;  // tokens before the first timed step; -1: prompt_len
@@ -20,11 +20,11 @@ struct BenchOptions {
 
 struct BenchReport {
   double prefill_tok_s = 0;
-  double decode_tok_s = 0;      // all streams together
-  double ms_per_step = 0;       // median of the gen_len steps, at a mean context of context + gen_len / 2
-  double bytes_per_step = 0;    // weights and cache read; of experts, the expected number of different ones
-  double achieved_gb_s = 0;     // GB = 1e9 bytes
-  double measured_gb_s = 0;     // read bandwidth, the better of before and after
+  double decode_tok_s = 0;    // all streams together
+  double ms_per_step = 0;     // median of the gen_len steps, at a mean context of context + gen_len / 2
+  double bytes_per_step = 0;  // weights and cache read; of experts, the expected number of different ones
+  double achieved_gb_s = 0;   // GB = 1e9 bytes
+  double measured_gb_s = 0;   // read bandwidth, the better of before and after
   double ratio = 0;
   std::string device;
 

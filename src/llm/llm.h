@@ -67,7 +67,8 @@ class Llm {
   // Streams text as it becomes certain (complete UTF-8, no part of a stop string) to on_text, which may be empty.
   // cancel is looked at between steps.
   using TextSink = std::function<void(std::string_view text)>;
-  GenerateResult generate(const GenerateRequest& request, const TextSink& on_text, const std::atomic<bool>* cancel = nullptr);
+  GenerateResult generate(const GenerateRequest& request, const TextSink& on_text,
+                          const std::atomic<bool>* cancel = nullptr);
 
   // The settings that generation_config.json asks for.
   SamplingParams default_sampling() const;

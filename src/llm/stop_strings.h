@@ -13,8 +13,8 @@ class StopStrings {
   explicit StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
   // Text that is certain not to belong to a stop string, once `piece` is known. When a stop string has appeared, the
-  // text before it; found() then names it and later pieces are ignored. The one that is complete first wins, of two that
-  // are complete at once the longer: so the answer does not depend on where the text was cut into pieces.
+  // text before it; found() then names it and later pieces are ignored. The one that is complete first wins, of two
+  // that are complete at once the longer: so the answer does not depend on where the text was cut into pieces.
   std::string push(std::string_view piece);
   // The text that was held back.
   std::string finish();

@@ -15,7 +15,8 @@ std::vector<T> values(const SafetensorsFile& file, std::string_view name, DType 
   const StoredTensor* tensor = file.find(name);
   if (!tensor) fail_invalid("{}: no tensor {}: not a reference file", file.file().name(), name);
   if (tensor->dtype != dtype)
-    fail_invalid("{}: {}: expected {}, found {}", file.file().name(), name, dtype_name(dtype), dtype_name(tensor->dtype));
+    fail_invalid("{}: {}: expected {}, found {}", file.file().name(), name, dtype_name(dtype),
+                 dtype_name(tensor->dtype));
   std::vector<T> out(tensor->bytes.size() / sizeof(T));
   std::memcpy(out.data(), tensor->bytes.data(), out.size() * sizeof(T));
   return out;
@@ -52,7 +53,8 @@ struct Reference {
       for (int64_t layer = 0; layer <= config.num_layers; ++layer) {
         hidden.push_back(values<float>(file, fmt::format("hidden.{}", layer), DType::f32));
         if (hidden.back().size() != hidden_rows.size() * static_cast<size_t>(hidden_size))
-          fail_invalid("{}: hidden.{} is not {} rows of {}: is it of this model?", name, layer, hidden_rows.size(), hidden_size);
+          fail_invalid("{}: hidden.{} is not {} rows of {}: is it of this model?", name, layer, hidden_rows.size(),
+                       hidden_size);
       }
     }
     if (file.find("greedy_seqs")) {
@@ -63,7 +65,8 @@ struct Reference {
       if (!whole || greedy_margins.size() != greedy_ids.size())
         fail_invalid("{}: greedy_ids and greedy_margins do not fit greedy_seqs", name);
       for (const int32_t seq : greedy_seqs)
-        if (seq < 0 || seq >= static_cast<int64_t>(seq_lens.size())) fail_invalid("{}: greedy_seqs names sequence {}", name, seq);
+        if (seq < 0 || seq >= static_cast<int64_t>(seq_lens.size()))
+          fail_invalid("{}: greedy_seqs names sequence {}", name, seq);
     }
   }
 
@@ -196,7 +199,8 @@ VerifyReport verify(Engine& engine, const ModelConfig& config, const Safetensors
     int64_t done = 0;  // tokens of the sequence before this chunk
     const auto rows_in = [&](const std::vector<int32_t>& indices, int64_t count, auto&& visit) {
       auto i = std::ranges::lower_bound(indices, static_cast<int32_t>(first + done));
-      for (; i != indices.end() && *i < first + done + count; ++i) visit(static_cast<size_t>(i - indices.begin()), *i - first - done);
+      for (; i != indices.end() && *i < first + done + count; ++i)
+        visit(static_cast<size_t>(i - indices.begin()), *i - first - done);
     };
     const auto compare_hidden = [&](int64_t layer, const Tensor& x) {
       if (reference.hidden.empty()) return;
@@ -209,12 +213,13 @@ VerifyReport verify(Engine& engine, const ModelConfig& config, const Safetensors
     };
     const auto compare_logits = [&](int64_t, const Tensor& logits) {
       rows_in(reference.logit_rows, logits.rows, [&](size_t r, int64_t row) {
-        rows.add({logits.row<const float>(row), static_cast<size_t>(logits.cols)}, reference.logits_row(r), reference.bf16_kl[r]);
+        rows.add({logits.row<const float>(row), static_cast<size_t>(logits.cols)}, reference.logits_row(r),
+                 reference.bf16_kl[r]);
       });
       done += logits.rows;
     };
-    engine.score(std::span(reference.tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(length)), compare_logits,
-                 compare_hidden);
+    engine.score(std::span(reference.tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(length)),
+                 compare_logits, compare_hidden);
     first += length;
   }
   rows.finish(report);
@@ -250,7 +255,9 @@ Json VerifyReport::to_json() const {
 
 std::string VerifyReport::to_text() const {
   std::string text;
-  const auto line = [&](std::string_view name, const std::string& value) { text += fmt::format("{:<28}{}\n", name, value); };
+  const auto line = [&](std::string_view name, const std::string& value) {
+    text += fmt::format("{:<28}{}\n", name, value);
+  };
   line("positions", fmt::format("{}", num_rows));
   line("mean KL", fmt::format("{:.3e} ± {:.1e} nat (95 %), largest {:.3e}", mean_kl, kl_interval, max_kl));
   line("the reference's own in bf16", fmt::format("{:.3e} ± {:.1e} nat", reference_kl, reference_kl_interval));
@@ -259,11 +266,13 @@ std::string VerifyReport::to_text() const {
   line("relative error of a row", fmt::format("mean {:.2e}, largest {:.2e}", mean_row_error, max_row_error));
   if (!layer_errors.empty()) {
     line("residual stream", fmt::format("largest error {:.2e}", *std::ranges::max_element(layer_errors)));
-    line("first divergent layer", first_divergent_layer < 0 ? fmt::format("none (tolerance {:.0e})", layer_tolerance)
-                                                            : fmt::format("{} (tolerance {:.0e})", first_divergent_layer, layer_tolerance));
+    line("first divergent layer", first_divergent_layer < 0
+                                      ? fmt::format("none (tolerance {:.0e})", layer_tolerance)
+                                      : fmt::format("{} (tolerance {:.0e})", first_divergent_layer, layer_tolerance));
   }
   if (greedy_steps > 0)
-    line("greedy tokens", fmt::format("{} compared, {} differ, {} sequences ended at a tie", greedy_steps, greedy_mismatches, greedy_ties));
+    line("greedy tokens", fmt::format("{} compared, {} differ, {} sequences ended at a tie", greedy_steps,
+                                      greedy_mismatches, greedy_ties));
   return text;
 }
 

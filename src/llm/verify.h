@@ -35,6 +35,7 @@ struct VerifyReport {
 };
 
 // Throws Error(invalid) if the file is not a reference file, or of a model with another vocabulary or depth.
-VerifyReport verify(Engine& engine, const ModelConfig& config, const SafetensorsFile& reference, double layer_tolerance);
+VerifyReport verify(Engine& engine, const ModelConfig& config, const SafetensorsFile& reference,
+                    double layer_tolerance);
 
 }  // namespace qwill

@@ -14,8 +14,8 @@ Tensor Qwen3::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer&
     const Layer& w = layers_[i];
     const auto index = static_cast<int64_t>(i);
     if (observe) observe(index, x);
-    const Tensor qkv = ops.norm_linear(x, w.input_norm, w.qkv_proj);                  // [T, (H + 2 KV) D]
-    const Tensor a = ops.attend(qkv, w.q_norm, w.k_norm, batch, kv[index]);           // [T, H D]
+    const Tensor qkv = ops.norm_linear(x, w.input_norm, w.qkv_proj);         // [T, (H + 2 KV) D]
+    const Tensor a = ops.attend(qkv, w.q_norm, w.k_norm, batch, kv[index]);  // [T, H D]
     ops.linear_add(x, a, w.o_proj);
     if (w.moe)
       ops.moe_add(x, w.post_norm, *w.moe);
@@ -24,7 +24,7 @@ Tensor Qwen3::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer&
   }
   if (observe) observe(static_cast<int64_t>(layers_.size()), x);
   if (batch.logit_rows.empty()) return {};
-  return ops.norm_linear(ops.take_rows(x, batch.logit_rows), norm_, lm_head_);        // [R, V] f32
+  return ops.norm_linear(ops.take_rows(x, batch.logit_rows), norm_, lm_head_);  // [R, V] f32
 }
 
 namespace {

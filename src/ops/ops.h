@@ -115,7 +115,8 @@ class Ops {
   virtual int64_t owned_weight_bytes() const = 0;
 
  protected:
-  virtual Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) = 0;
+  virtual Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute,
+                          const Shard& shard) = 0;
   virtual void do_begin_step(const Batch& batch, const RopeSettings& rope) = 0;
   virtual Tensor do_embed(const Batch& batch, const PlacedWeight& table) = 0;
   virtual Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& weight) = 0;

@@ -54,9 +54,7 @@ namespace {
 struct ReferenceWeight final : PlacedWeight {
   std::vector<float> values;
   Compute compute;
-  std::span<const float> row(int64_t r) const {
-    return {values.data() + r * cols, static_cast<size_t>(cols)};
-  }
+  std::span<const float> row(int64_t r) const { return {values.data() + r * cols, static_cast<size_t>(cols)}; }
 };
 
 float load(const WeightSource& source, int64_t i) {
@@ -169,7 +167,8 @@ class ReferenceOps final : public Ops {
       for (const auto& [e, share] : route(row_of(logits, t), moe.num_experts_per_tok, moe.norm_topk_prob)) {
         const Tensor act = gated(row, weight(*moe.gate_up), e * 2 * F, F);
         const Tensor y = linear(act, weight(*moe.down), e * x.cols, x.cols);
-        for (int64_t c = 0; c < x.cols; ++c) sum[static_cast<size_t>(c)] += static_cast<double>(share) * y.row<float>(0)[c];
+        for (int64_t c = 0; c < x.cols; ++c)
+          sum[static_cast<size_t>(c)] += static_cast<double>(share) * y.row<float>(0)[c];
       }
       for (int64_t c = 0; c < x.cols; ++c) x.row<float>(t)[c] += static_cast<float>(sum[static_cast<size_t>(c)]);
     }
@@ -201,7 +200,8 @@ class ReferenceOps final : public Ops {
   };
 
   // Attention of one query head over keys 0 … num_keys - 1, in the tiles and groups that ops.h lays down.
-  void attend_row(const float* q, const int32_t* pages, int64_t num_keys, int64_t kv_head, const LayerKv& kv, float* out) {
+  void attend_row(const float* q, const int32_t* pages, int64_t num_keys, int64_t kv_head, const LayerKv& kv,
+                  float* out) {
     const KvGeometry& g = *kv.geometry;
     const int64_t D = g.head_dim;
     const double scale = 1 / std::sqrt(static_cast<double>(D));
@@ -262,7 +262,8 @@ class ReferenceOps final : public Ops {
         for (float& v : operand) v = to_float(to_bf16(v));
       for (int64_t n = 0; n < count; ++n) {
         double sum = 0;
-        for (int64_t k = 0; k < a.cols; ++k) sum += static_cast<double>(operand[static_cast<size_t>(k)]) * w.row(first + n)[static_cast<size_t>(k)];
+        for (int64_t k = 0; k < a.cols; ++k)
+          sum += static_cast<double>(operand[static_cast<size_t>(k)]) * w.row(first + n)[static_cast<size_t>(k)];
         y.row<float>(t)[n] = static_cast<float>(sum);
       }
     }

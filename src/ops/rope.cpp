@@ -33,7 +33,8 @@ RopeSetting yarn_rope(int64_t head_dim, double theta, const YarnParameters& yarn
   high = std::min(high, static_cast<double>(head_dim - 1));
   if (low == high) high += 0.001;
   for (int64_t i = 0; i < head_dim / 2; ++i) {
-    const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
+    const float ramp =
+        std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
     const float keep = 1.0f - ramp;  // the share that stays as trained
     float& inv_freq = setting.inv_freq[static_cast<size_t>(i)];
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);

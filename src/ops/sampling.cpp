@@ -104,7 +104,9 @@ int32_t draw_gumbel(const std::vector<Candidate>& candidates, const SamplingRow&
 
 void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
   const double total = log_sum_exp(logits);
-  const auto logprob = [&](int32_t id) { return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - total); };
+  const auto logprob = [&](int32_t id) {
+    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - total);
+  };
   draw.logprob = logprob(draw.id);
   if (count <= 0) return;
   std::vector<int32_t> ids(logits.size());
@@ -114,7 +116,8 @@ void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
     const float la = logits[static_cast<size_t>(a)], lb = logits[static_cast<size_t>(b)];
     return la > lb || (la == lb && a < b);
   });
-  for (int64_t i = 0; i < k; ++i) draw.top.push_back({ids[static_cast<size_t>(i)], logprob(ids[static_cast<size_t>(i)])});
+  for (int64_t i = 0; i < k; ++i)
+    draw.top.push_back({ids[static_cast<size_t>(i)], logprob(ids[static_cast<size_t>(i)])});
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ struct SamplingRow {
   std::span<const int32_t> prompt = {};  // ids, read only where a penalty is set
   std::span<const int32_t> output = {};
   uint64_t seed = 0;
-  uint32_t choice = 0;     // which of the n answers to one prompt
-  uint64_t position = 0;   // of the drawn token in its sequence
+  uint32_t choice = 0;        // which of the n answers to one prompt
+  uint64_t position = 0;      // of the drawn token in its sequence
   int32_t num_logprobs = -1;  // -1: none; 0: of the drawn token; k: of the k most likely as well
 };
 

@@ -11,10 +11,17 @@ enum class DType : uint8_t { f32, bf16, f16, f8_e4m3, i8, u8, i16, i32, i64, f64
 
 constexpr int64_t dtype_bytes(DType dtype) {
   switch (dtype) {
-    case DType::f8_e4m3: case DType::i8: case DType::u8: case DType::boolean: return 1;
-    case DType::bf16: case DType::f16: case DType::i16: return 2;
-    case DType::f32: case DType::i32: return 4;
-    case DType::i64: case DType::f64: return 8;
+    case DType::f8_e4m3:
+    case DType::i8:
+    case DType::u8:
+    case DType::boolean: return 1;
+    case DType::bf16:
+    case DType::f16:
+    case DType::i16: return 2;
+    case DType::f32:
+    case DType::i32: return 4;
+    case DType::i64:
+    case DType::f64: return 8;
   }
   return 0;
 }

@@ -160,14 +160,12 @@ const Json& member(const Json& object, std::string_view name) {
 
 const std::string& string_member(const Json& object, std::string_view name) {
   const Json& found = member(object, name);
-  return with_context(
-      name, [&]() -> auto& { return found.as_string(); });
+  return with_context(name, [&]() -> auto& { return found.as_string(); });
 }
 
 const std::vector<Json>& array_member(const Json& object, std::string_view name) {
   const Json& found = member(object, name);
-  return with_context(
-      name, [&]() -> auto& { return found.as_array(); });
+  return with_context(name, [&]() -> auto& { return found.as_array(); });
 }
 
 void require_type(const Json& step, std::string_view type) {
@@ -188,8 +186,7 @@ void check_pre_tokenizer(const Json& json) {
   with_context("pretokenizers[0]", [&] {
     require_type(steps[0], "Split");
     const Json& pattern = member(steps[0], "pattern");
-    const std::string& regex = with_context(
-        "pattern", [&]() -> auto& { return string_member(pattern, "Regex"); });
+    const std::string& regex = with_context("pattern", [&]() -> auto& { return string_member(pattern, "Regex"); });
     if (regex != kQwenPattern)
       fail_unsupported("pattern.Regex: only the pattern of Qwen2 and Qwen3 is supported, found {}",
                        printable(regex, 200));

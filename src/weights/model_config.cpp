@@ -74,8 +74,7 @@ const Json* rope_object(const Json& config) {
   for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
     const Json* rope = config.find_value(key);
     if (!rope) continue;
-    const auto& members = with_context(
-        key, [&]() -> auto& { return rope->as_object(); });
+    const auto& members = with_context(key, [&]() -> auto& { return rope->as_object(); });
     for (const auto& [name, value] : members)
       if (value.is_object()) fail_unsupported("{}: settings for each layer type are not supported", key);
     if (!members.empty()) return rope;

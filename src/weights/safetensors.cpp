@@ -82,8 +82,7 @@ Entry read_entry(const std::string& name, const Json& json) {
   json.as_object();
   Entry entry{&name, nullptr, {}, 0, 0};
   const Json& dtype = required(json, "dtype");
-  entry.dtype = &format_dtype(with_context(
-      "dtype", [&]() -> auto& { return dtype.as_string(); }));
+  entry.dtype = &format_dtype(with_context("dtype", [&]() -> auto& { return dtype.as_string(); }));
   const Json& shape = required(json, "shape");
   with_context("shape", [&] {
     for (const Json& size : shape.as_array()) entry.shape.push_back(static_cast<int64_t>(non_negative(size)));
@@ -128,8 +127,7 @@ std::string_view header_text(const MappedFile& file, uint64_t& offset) {
 
 std::vector<Entry> read_entries(const Json& header, std::map<std::string, std::string, std::less<>>& metadata) {
   std::vector<Entry> entries;
-  const auto& members = with_context(
-      "header", [&]() -> auto& { return header.as_object(); });
+  const auto& members = with_context("header", [&]() -> auto& { return header.as_object(); });
   entries.reserve(members.size());
   for (const auto& [name, value] : members) {
     const Json& json = value;
@@ -139,8 +137,7 @@ std::vector<Entry> read_entries(const Json& header, std::map<std::string, std::s
     } else if (!json.is_null()) {
       with_context(name, [&] {
         for (const auto& [key, text] : json.as_object())
-          metadata[key] = with_context(
-              printable(key), [&t = text]() -> auto& { return t.as_string(); });
+          metadata[key] = with_context(printable(key), [&t = text]() -> auto& { return t.as_string(); });
       });
     }
   }

@@ -29,8 +29,8 @@ std::vector<Chunk> chunks_of(std::span<const SafetensorsFile> files) {
     if (file.file().descriptor() < 0) continue;  // part of the program
     const auto bytes = file.file().bytes();
     for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += kChunk)
-      chunks.push_back({bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at),
-                        file.file().descriptor(), at});
+      chunks.push_back(
+          {bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at), file.file().descriptor(), at});
   }
   return chunks;
 }

@@ -199,11 +199,13 @@ inline void pack_tiles(const float* x, int64_t k, int64_t first, int64_t count, 
         pairs[r] = _mm512_setzero_ps();
         if (r >= rows) continue;
         const float* row = x + (block - first + r) * k + i;
-        const __m256i low = Avx512::to_bf16_bits(Avx512::load(row)), high = Avx512::to_bf16_bits(Avx512::load(row + 16));
+        const __m256i low = Avx512::to_bf16_bits(Avx512::load(row)),
+                      high = Avx512::to_bf16_bits(Avx512::load(row + 16));
         pairs[r] = _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
       }
       transpose(pairs);
-      for (int64_t p = 0; p < 16; ++p) _mm512_mask_storeu_ps(reinterpret_cast<float*>(out + (i + 2 * p) * rows), Avx512::first(rows), pairs[p]);
+      for (int64_t p = 0; p < 16; ++p)
+        _mm512_mask_storeu_ps(reinterpret_cast<float*>(out + (i + 2 * p) * rows), Avx512::first(rows), pairs[p]);
     }
   }
 }

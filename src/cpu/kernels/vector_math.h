@@ -29,7 +29,8 @@ inline typename S::F exp(typename S::F x) {
   return S::zero_below(S::scale_exponent(p, n), x, lowest);
 }
 
-// Calls f(load, store) shaped for whole vectors and once for the tail: f reads with load(p) and writes with store(p, v).
+// Calls f(load, store) shaped for whole vectors and once for the tail: f reads with load(p) and writes with store(p,
+// v).
 template <typename S, typename Body>
 inline void for_lanes(int64_t n, Body body) {
   int64_t i = 0;
@@ -67,9 +68,8 @@ void rms_norm(const float* x, const float* weight, int64_t n, float eps, float* 
   });
   const float mean = S::reduce_add(sum) / static_cast<float>(n);
   const typename S::F scale = S::set1(1.0f / __builtin_sqrtf(mean + eps));
-  for_lanes<S>(n, [&](int64_t i, auto load, auto store) {
-    store(y + i, S::mul(S::mul(load(x + i), scale), load(weight + i)));
-  });
+  for_lanes<S>(
+      n, [&](int64_t i, auto load, auto store) { store(y + i, S::mul(S::mul(load(x + i), scale), load(weight + i))); });
 }
 
 }  // namespace

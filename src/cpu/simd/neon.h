@@ -81,7 +81,8 @@ struct Neon {
   static F round_to_bf16(F x) {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
-    const uint32x4_t rounded = vandq_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), vdupq_n_u32(0xffff0000u));
+    const uint32x4_t rounded =
+        vandq_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), vdupq_n_u32(0xffff0000u));
     return vbslq_f32(vceqq_f32(x, x), vreinterpretq_f32_u32(rounded), x);
   }
 };

@@ -1,5 +1,6 @@
-#include "cpu/kernels/table.h"
 #include "cpu/simd/avx2.h"
+
+#include "cpu/kernels/table.h"
 
 namespace qwill::cpu {
 extern const Kernels kAvx2Kernels;

@@ -1,5 +1,6 @@
-#include "cpu/kernels/table.h"
 #include "cpu/simd/avx512.h"
+
+#include "cpu/kernels/table.h"
 
 namespace qwill::cpu {
 extern const Kernels kAvx512Kernels;
