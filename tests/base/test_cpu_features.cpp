@@ -23,7 +23,8 @@ TEST(CpuFeatures, CountFollowsTheAffinity) {
     CPU_SET(first, &one);
     ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
     EXPECT_EQ(available_cpus(), 1);
-  }).join();
+  })
+      .join();
   EXPECT_EQ(available_cpus(), all);
 }
 

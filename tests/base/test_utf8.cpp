@@ -33,7 +33,8 @@ TEST(Utf8, EveryCodePointGoesOutAndIn) {
     size_t pos = 0;
     ASSERT_EQ(next_code_point(text, pos), cp);
     ASSERT_EQ(pos, text.size());
-    for (size_t n = 0; n < text.size(); ++n) ASSERT_EQ(utf8_sequence_length(text.substr(0, n)), 0u) << "cut short: " << std::hex << cp;
+    for (size_t n = 0; n < text.size(); ++n)
+      ASSERT_EQ(utf8_sequence_length(text.substr(0, n)), 0u) << "cut short: " << std::hex << cp;
   }
 }
 
@@ -56,10 +57,16 @@ TEST(Utf8, NothingElseIsWellFormed) {
     }
   }
   // Of four bytes, the second decides between too small, right and too large.
-  for (const auto& [lead, low, high] : {std::tuple{0xf0, 0x90, 0xbf}, {0xf1, 0x80, 0xbf}, {0xf3, 0x80, 0xbf}, {0xf4, 0x80, 0x8f}, {0xf5, 1, 0}, {0xff, 1, 0}})
+  for (const auto& [lead, low, high] : {std::tuple{0xf0, 0x90, 0xbf},
+                                        {0xf1, 0x80, 0xbf},
+                                        {0xf3, 0x80, 0xbf},
+                                        {0xf4, 0x80, 0x8f},
+                                        {0xf5, 1, 0},
+                                        {0xff, 1, 0}})
     for (int second = 0; second < 0x100; ++second)
       for (const int last : {0x7f, 0x80, 0xbf, 0xc0}) {
-        const std::string four = {static_cast<char>(lead), static_cast<char>(second), static_cast<char>(0x80), static_cast<char>(last)};
+        const std::string four = {static_cast<char>(lead), static_cast<char>(second), static_cast<char>(0x80),
+                                  static_cast<char>(last)};
         const bool valid = second >= low && second <= high && last >= 0x80 && last <= 0xbf;
         ASSERT_EQ(utf8_sequence_length(four), valid ? 4u : 0u) << std::hex << lead << ' ' << second << ' ' << last;
       }
@@ -88,12 +95,16 @@ TEST(Utf8, ReplacesAsPythonDoes) {
       {"\xe0\x80\x80", R + R + R},
       {"\xe0\x9f\xbf", R + R + R},
       {"\xe2\x82", R},
-      {"\xe2\x82""A", R + "A"},
+      {"\xe2\x82"
+       "A",
+       R + "A"},
       {"\xed\x9f\xbf", "\xed\x9f\xbf"},
       {"\xed\xa0\x80", R + R + R},
       {"\xee\x80\x80", "\xee\x80\x80"},
       {"\xf0\x9f\x98", R},
-      {"\xf0\x9f""A", R + "A"},
+      {"\xf0\x9f"
+       "A",
+       R + "A"},
       {"\xf0\x80\x80\x80", R + R + R + R},
       {"\xf1\x80\x80", R},
       {"\xf1\x80\xc0", R + R},
@@ -104,7 +115,9 @@ TEST(Utf8, ReplacesAsPythonDoes) {
       {"\xe2\xe2\x82\xac", R + "€"},
       {"\xc2\xc2\xa9", R + "©"},
       {"\xf0\x9f\x98\x80\x80", "😀" + R},
-      {"a\xff""b\xfe", "a" + R + "b" + R},
+      {"a\xff"
+       "b\xfe",
+       "a" + R + "b" + R},
   };
   for (const auto& [given, wanted] : cases) EXPECT_EQ(replace_invalid_utf8(given), wanted) << printable(given);
 }

@@ -1,5 +1,5 @@
-// A model whose answer depends on every token of a sequence, read back from the pages of the cache, and on nothing else:
-// a wrong slot, page or position gives other tokens. It also checks what the engine promises of every batch.
+// A model whose answer depends on every token of a sequence, read back from the pages of the cache, and on nothing
+// else: a wrong slot, page or position gives other tokens. It also checks what the engine promises of every batch.
 #pragma once
 
 #include <cstdint>

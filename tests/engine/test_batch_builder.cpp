@@ -7,7 +7,8 @@ namespace {
 
 using Ints = std::vector<int32_t>;
 
-Sequence sequence_of(std::vector<int32_t> prompt, std::vector<int32_t> output, std::vector<int32_t> pages, int64_t num_cached) {
+Sequence sequence_of(std::vector<int32_t> prompt, std::vector<int32_t> output, std::vector<int32_t> pages,
+                     int64_t num_cached) {
   Sequence sequence;
   sequence.request.prompt = std::move(prompt);
   sequence.output = std::move(output);

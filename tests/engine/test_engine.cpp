@@ -106,7 +106,8 @@ TEST(Engine, StopIdsEndAnAnswerAndAreNotPartOfIt) {
   const Ids prompt = {5, 6, 7}, expected = f.model.continuation(prompt, 20);
   Request request = greedy(prompt, 20);
   request.sampling.stop_ids = {96, expected[4]};
-  const size_t stop_at = static_cast<size_t>(std::min(std::ranges::find(expected, 96), std::ranges::find(expected, expected[4])) - expected.begin());
+  const size_t stop_at = static_cast<size_t>(
+      std::min(std::ranges::find(expected, 96), std::ranges::find(expected, expected[4])) - expected.begin());
   const int64_t id = f.engine.add(request);
   const Answer answer = run(f.engine)[id];
   EXPECT_EQ(answer.tokens, Ids(expected.begin(), expected.begin() + static_cast<int64_t>(stop_at)));
@@ -130,15 +131,21 @@ TEST(Engine, AnAnswerEndsWhereTheRoomEnds) {
 
 TEST(Engine, RefusesWhatItCanNeverServe) {
   Fixture f({.max_seq_len = 70});
-  EXPECT_THAT(error_of([&] { f.engine.add(greedy(random_prompt(1, 70), 1)); }), testing::AllOf(HasSubstr("has 70 tokens"), HasSubstr("may have 70")));
-  EXPECT_THAT(error_of([&] { f.engine.add(greedy(random_prompt(1, 200), 1)); }), testing::AllOf(HasSubstr("has 200 tokens"), HasSubstr("may have 70")));
+  EXPECT_THAT(error_of([&] { f.engine.add(greedy(random_prompt(1, 70), 1)); }),
+              testing::AllOf(HasSubstr("has 70 tokens"), HasSubstr("may have 70")));
+  EXPECT_THAT(error_of([&] { f.engine.add(greedy(random_prompt(1, 200), 1)); }),
+              testing::AllOf(HasSubstr("has 200 tokens"), HasSubstr("may have 70")));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({}, 1)); }), HasSubstr("empty"));
-  EXPECT_THAT(error_of([&] { f.engine.add(greedy({1, 97}, 1)); }), testing::AllOf(HasSubstr("97"), HasSubstr("0 to 96")));
+  EXPECT_THAT(error_of([&] {
+                f.engine.add(greedy({1, 97}, 1));
+              }),
+              testing::AllOf(HasSubstr("97"), HasSubstr("0 to 96")));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({-1}, 1)); }), HasSubstr("-1"));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({1}, 0)); }), HasSubstr("max_tokens"));
   EXPECT_TRUE(f.engine.idle());
   Fixture few_pages({.max_seq_len = 1000, .num_pages = 2});
-  EXPECT_THAT(error_of([&] { few_pages.engine.add(greedy(random_prompt(1, 128), 1)); }), testing::AllOf(HasSubstr("has 128 tokens"), HasSubstr("may have 128")));
+  EXPECT_THAT(error_of([&] { few_pages.engine.add(greedy(random_prompt(1, 128), 1)); }),
+              testing::AllOf(HasSubstr("has 128 tokens"), HasSubstr("may have 128")));
   const int64_t id = few_pages.engine.add(greedy(random_prompt(1, 127), 9));
   EXPECT_EQ(run(few_pages.engine)[id].tokens.size(), 1u);
 }
@@ -150,10 +157,13 @@ TEST(Engine, SamplingParamsNameWhatIsOutOfRange) {
     return error_of([&] { params.check(); });
   };
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
-  for (const double bad : {-1.0, kNan, kInf}) EXPECT_THAT(error([&](auto& p) { p.temperature = bad; }), HasSubstr("temperature"));
-  for (const double bad : {0.0, -0.5, 1.1, kNan}) EXPECT_THAT(error([&](auto& p) { p.top_p = bad; }), HasSubstr("top_p"));
+  for (const double bad : {-1.0, kNan, kInf})
+    EXPECT_THAT(error([&](auto& p) { p.temperature = bad; }), HasSubstr("temperature"));
+  for (const double bad : {0.0, -0.5, 1.1, kNan})
+    EXPECT_THAT(error([&](auto& p) { p.top_p = bad; }), HasSubstr("top_p"));
   for (const double bad : {-0.1, 1.1, kNan}) EXPECT_THAT(error([&](auto& p) { p.min_p = bad; }), HasSubstr("min_p"));
-  for (const double bad : {0.0, -1.0, kNan, kInf}) EXPECT_THAT(error([&](auto& p) { p.repetition_penalty = bad; }), HasSubstr("repetition_penalty"));
+  for (const double bad : {0.0, -1.0, kNan, kInf})
+    EXPECT_THAT(error([&](auto& p) { p.repetition_penalty = bad; }), HasSubstr("repetition_penalty"));
   for (const double bad : {101.0, -101.0, kNan}) {
     EXPECT_THAT(error([&](auto& p) { p.presence_penalty = bad; }), HasSubstr("presence_penalty"));
     EXPECT_THAT(error([&](auto& p) { p.frequency_penalty = bad; }), HasSubstr("frequency_penalty"));
@@ -191,7 +201,8 @@ TEST(Engine, ManySequencesAnswerAsEachAlone) {
       for (const Request& request : requests) ids.push_back(together.engine.add(request));
       std::map<int64_t, Answer> answers = run(together.engine);
       for (size_t i = 0; i < ids.size(); ++i)
-        EXPECT_EQ(answers[ids[i]].tokens, wanted[i]) << fmt::format("sequence {}, {} pages, chunks of {}", i, num_pages, chunk_size);
+        EXPECT_EQ(answers[ids[i]].tokens, wanted[i])
+            << fmt::format("sequence {}, {} pages, chunks of {}", i, num_pages, chunk_size);
       EXPECT_EQ(together.engine.num_free_pages(), num_pages);
     }
   }
@@ -260,7 +271,8 @@ TEST(Engine, RandomTrafficLosesNothing) {
         live.push_back(f.engine.add(greedy(prompt, max_tokens)));
         asked[live.back()] = {prompt, max_tokens};
       }
-      if (!live.empty() && random.below(20) == 0) f.engine.cancel(live[static_cast<size_t>(random.below(static_cast<int64_t>(live.size())))]);
+      if (!live.empty() && random.below(20) == 0)
+        f.engine.cancel(live[static_cast<size_t>(random.below(static_cast<int64_t>(live.size())))]);
       for (const TokenEvent& event : f.engine.step()) {
         Answer& answer = answers[event.sequence];
         ASSERT_FALSE(answer.finish);
@@ -367,12 +379,14 @@ TEST(EngineScore, ReturnsItsPagesWhenTheVisitorThrows) {
 
 TEST(EngineScore, RefusalsNameNumbers) {
   Fixture f({.max_seq_len = 100});
-  EXPECT_THAT(error_of([&] { scored(f.engine, random_prompt(1, 101)); }), testing::AllOf(HasSubstr("has 101 tokens"), HasSubstr("may have 100")));
+  EXPECT_THAT(error_of([&] { scored(f.engine, random_prompt(1, 101)); }),
+              testing::AllOf(HasSubstr("has 101 tokens"), HasSubstr("may have 100")));
   EXPECT_THAT(error_of([&] { scored(f.engine, {}); }), HasSubstr("empty"));
   EXPECT_THAT(error_of([&] { scored(f.engine, {3, 97}); }), HasSubstr("0 to 96"));
   f.engine.add(greedy(random_prompt(1, 50), 9));
   f.engine.step();
-  EXPECT_THAT(error_of([&] { scored(f.engine, random_prompt(1, 100)); }), testing::AllOf(HasSubstr("has 100 tokens"), HasSubstr("1 free pages of 64")));
+  EXPECT_THAT(error_of([&] { scored(f.engine, random_prompt(1, 100)); }),
+              testing::AllOf(HasSubstr("has 100 tokens"), HasSubstr("1 free pages of 64")));
 }
 
 TEST(EngineScore, LeavesRunningSequencesAlone) {

@@ -16,7 +16,9 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-void PrintTo(const Outcome& o, std::ostream* out) { *out << '"' << o.text << "\", found " << (o.found ? *o.found : "none"); }
+void PrintTo(const Outcome& o, std::ostream* out) {
+  *out << '"' << o.text << "\", found " << (o.found ? *o.found : "none");
+}
 
 Outcome run(const std::vector<std::string>& stops, const std::vector<std::string>& pieces) {
   StopStrings watch(stops);

@@ -56,7 +56,8 @@ struct Prompt {
 struct Instance {
   Instance(const Checkpoint& checkpoint, const std::string& path, int threads, DTypeChoice dtype)
       : ops(test::make_backend(path, threads)),
-        model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint), dtype)) {}
+        model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint),
+                         dtype)) {}
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
 };
@@ -81,7 +82,11 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
       sequence.pages.push_back(pages.back());
       pages.pop_back();
     }
-  PagedKv kv = on.ops->allocate_kv({.num_layers = config.num_layers, .num_kv_heads = config.num_kv_heads, .head_dim = config.head_dim, .page_size = kPageSize, .num_pages = num_pages});
+  PagedKv kv = on.ops->allocate_kv({.num_layers = config.num_layers,
+                                    .num_kv_heads = config.num_kv_heads,
+                                    .head_dim = config.head_dim,
+                                    .page_size = kPageSize,
+                                    .num_pages = num_pages});
   std::vector<std::vector<float>> logits(prompts.size());
   size_t first_unfinished = 0;
   while (first_unfinished < sequences.size()) {
@@ -104,13 +109,16 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
       next += count * out.cols;
       sequences[s].num_cached += count;
     }
-    while (first_unfinished < sequences.size() && sequences[first_unfinished].num_cached == sequences[first_unfinished].size()) ++first_unfinished;
+    while (first_unfinished < sequences.size() &&
+           sequences[first_unfinished].num_cached == sequences[first_unfinished].size())
+      ++first_unfinished;
   }
   on.ops->free_kv(kv);
   return logits;
 }
 
-void expect_same_bits(const std::string& what, const std::vector<std::vector<float>>& got, const std::vector<std::vector<float>>& wanted, int64_t cols) {
+void expect_same_bits(const std::string& what, const std::vector<std::vector<float>>& got,
+                      const std::vector<std::vector<float>>& wanted, int64_t cols) {
   ASSERT_EQ(got.size(), wanted.size());
   for (size_t s = 0; s < got.size(); ++s) {
     ASSERT_EQ(got[s].size(), wanted[s].size());
@@ -118,7 +126,9 @@ void expect_same_bits(const std::string& what, const std::vector<std::vector<flo
     size_t i = 0;
     while (std::memcmp(&got[s][i], &wanted[s][i], sizeof(float)) == 0) ++i;
     const auto V = static_cast<size_t>(cols);
-    ADD_FAILURE() << fmt::format("{}: sequence {} of {} rows differs first at position {}, id {}: got {:.9g}, wanted {:.9g}", what, s, got[s].size() / V, i / V, i % V, got[s][i], wanted[s][i]);
+    ADD_FAILURE() << fmt::format(
+        "{}: sequence {} of {} rows differs first at position {}, id {}: got {:.9g}, wanted {:.9g}", what, s,
+        got[s].size() / V, i / V, i % V, got[s][i], wanted[s][i]);
   }
 }
 
@@ -146,12 +156,14 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
     while (crowd.size() < 64) crowd.push_back(prompt_of(random.between(1, small ? 20 : 3), crowd.size() % 2 == 1));
 
     for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16}) {
-      const Instance one(checkpoint, GetParam(), 1, dtype), two(checkpoint, GetParam(), 2, dtype), three(checkpoint, GetParam(), 3, dtype), five(checkpoint, GetParam(), 5, dtype);
+      const Instance one(checkpoint, GetParam(), 1, dtype), two(checkpoint, GetParam(), 2, dtype),
+          three(checkpoint, GetParam(), 3, dtype), five(checkpoint, GetParam(), 5, dtype);
       const auto alone = [](uint64_t seed) { return Plan{.name = "alone, whole", .together = 1, .seed = seed}; };
       const auto wanted = logits_of(one, few, alone(0));
       const auto wanted_crowd = logits_of(one, crowd, alone(0));
       const auto check = [&](const Instance& on, const char* threads, const Plan& plan) {
-        const std::string what = fmt::format("{} {} {}: {}, {}", GetParam(), name, dtype == DTypeChoice::f32 ? "f32" : "bf16", plan.name, threads);
+        const std::string what = fmt::format("{} {} {}: {}, {}", GetParam(), name,
+                                             dtype == DTypeChoice::f32 ? "f32" : "bf16", plan.name, threads);
         expect_same_bits(what, logits_of(on, few, plan), wanted, vocab_size);
       };
       check(one, "1 thread", {.name = "one row at a time, all together", .chunk = 1, .seed = 1});
@@ -160,10 +172,12 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
       check(two, "2 threads", {.name = "chunks of 3, two at a time", .chunk = 3, .together = 2, .seed = 4});
       check(one, "1 thread", {.name = "chunks of 64", .chunk = 64, .seed = 5});
       check(five, "5 threads", {.name = "chunks of 100", .chunk = 100, .seed = 6});
-      check(one, "1 thread", {.name = "chunks of 512, then 5 rows one by one", .chunk = 512, .decode_tail = 5, .seed = 7});
+      check(one, "1 thread",
+            {.name = "chunks of 512, then 5 rows one by one", .chunk = 512, .decode_tail = 5, .seed = 7});
       check(one, "1 thread", {.name = "random", .chunk = 40, .random = true, .seed = 8});
       const auto check_crowd = [&](const Instance& on, const Plan& plan) {
-        expect_same_bits(fmt::format("{} {}: 64 sequences, {}", GetParam(), name, plan.name), logits_of(on, crowd, plan), wanted_crowd, vocab_size);
+        expect_same_bits(fmt::format("{} {}: 64 sequences, {}", GetParam(), name, plan.name),
+                         logits_of(on, crowd, plan), wanted_crowd, vocab_size);
       };
       check_crowd(two, {.name = "whole", .together = 64, .seed = 9});
       check_crowd(one, {.name = "random", .chunk = 5, .together = 64, .random = true, .seed = 10});

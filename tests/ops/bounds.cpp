@@ -31,7 +31,9 @@ uint16_t half_bits(float x) {  // of values that half precision holds exactly
 
 }  // namespace
 
-double sum_error(int64_t n) { return std::min(static_cast<double>(n), 6 * std::sqrt(static_cast<double>(n))) * kHalfUlp; }
+double sum_error(int64_t n) {
+  return std::min(static_cast<double>(n), 6 * std::sqrt(static_cast<double>(n))) * kHalfUlp;
+}
 
 StoredMatrix::StoredMatrix(std::span<const float> values, int64_t cols, DType dtype)
     : dtype_(dtype), rows_(static_cast<int64_t>(values.size()) / cols), cols_(cols) {
@@ -103,7 +105,8 @@ BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first
   if (weight.compute == Compute::bf16) {
     for (Bounded& x : operand) {
       const double value = round_to_bf16(x.value);
-      x = {value, std::max(std::abs(round_to_bf16(x.value + x.error) - value), std::abs(round_to_bf16(x.value - x.error) - value))};
+      x = {value, std::max(std::abs(round_to_bf16(x.value + x.error) - value),
+                           std::abs(round_to_bf16(x.value - x.error) - value))};
     }
   }
   BoundedRow out;
@@ -129,7 +132,8 @@ BoundedRow gated(const BoundedRow& gate, const BoundedRow& up) {
     // silu's slope is below 1.1; exp, sum and quotient cost a few roundings.
     const double s_error = 1.1 * gate[i].error + 6 * kHalfUlp * std::abs(s) + 1e-35;
     const double value = s * up[i].value;
-    out.push_back({value, s_error * (std::abs(up[i].value) + up[i].error) + std::abs(s) * up[i].error + kHalfUlp * std::abs(value)});
+    out.push_back({value, s_error * (std::abs(up[i].value) + up[i].error) + std::abs(s) * up[i].error +
+                              kHalfUlp * std::abs(value)});
   }
   return out;
 }
@@ -157,7 +161,8 @@ void expect_within(const std::string& what, std::span<const float> got, const Bo
         first = fmt::format("row {} column {}: got {:.9g}, wanted {:.9g} ± {:.2g}", t, c, g, value, error);
     }
   }
-  EXPECT_EQ(num_wrong, 0) << what << ": " << first << fmt::format("; |error| / |wanted| over all: {:.2g}", std::sqrt(error_squares / squares));
+  EXPECT_EQ(num_wrong, 0) << what << ": " << first
+                          << fmt::format("; |error| / |wanted| over all: {:.2g}", std::sqrt(error_squares / squares));
 }
 
 }  // namespace qwill::test

@@ -13,7 +13,8 @@ struct Rows {
   int64_t num = 0, cols = 0;
   std::vector<float> values;
 
-  Rows(int64_t num_rows, int64_t num_cols) : num(num_rows), cols(num_cols), values(static_cast<size_t>(num_rows * num_cols)) {}
+  Rows(int64_t num_rows, int64_t num_cols)
+      : num(num_rows), cols(num_cols), values(static_cast<size_t>(num_rows * num_cols)) {}
   static Rows random(Random& random, int64_t num_rows, int64_t num_cols, float low = -2, float high = 2) {
     Rows rows(num_rows, num_cols);
     rows.values = random.floats(num_rows * num_cols, low, high);

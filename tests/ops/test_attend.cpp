@@ -32,7 +32,8 @@ struct SequenceShape {
 // Sequences and the pages that hold them.
 class Pages {
  public:
-  Pages(Random& random, const std::vector<SequenceShape>& shapes, int64_t page_size) : shapes_(shapes), page_size_(page_size) {
+  Pages(Random& random, const std::vector<SequenceShape>& shapes, int64_t page_size)
+      : shapes_(shapes), page_size_(page_size) {
     int64_t num_pages = 3;  // some stay unused
     for (const SequenceShape& shape : shapes) num_pages += pages_of(shape);
     for (int64_t page = 0; page < num_pages; ++page) free_.push_back(static_cast<int32_t>(page));
@@ -75,7 +76,8 @@ class Pages {
       batch.tokens.push_back(0);
       batch.draw_source.push_back(Batch::kFromHost);
       batch.positions.push_back(static_cast<int32_t>(position + i));
-      batch.slots.push_back(static_cast<int32_t>(pages_[s][static_cast<size_t>((key + i) / page_size_)] * page_size_ + (key + i) % page_size_));
+      batch.slots.push_back(static_cast<int32_t>(pages_[s][static_cast<size_t>((key + i) / page_size_)] * page_size_ +
+                                                 (key + i) % page_size_));
     }
     batch.row_begin.push_back(static_cast<int32_t>(batch.num_rows()));
     batch.seq_lens.push_back(static_cast<int32_t>(position + rows));
@@ -109,27 +111,41 @@ struct Input {
 };
 
 RopeSettings rope_settings_of(int64_t head_dim) {
-  return {plain_rope(head_dim, 1e6),
-          yarn_rope(head_dim, 1e6, {.factor = 4, .beta_fast = 32, .beta_slow = 1, .attention_factor = 1.1386, .original_max_position_embeddings = 512, .truncate = true})};
+  return {plain_rope(head_dim, 1e6), yarn_rope(head_dim, 1e6,
+                                               {.factor = 4,
+                                                .beta_fast = 32,
+                                                .beta_slow = 1,
+                                                .attention_factor = 1.1386,
+                                                .original_max_position_embeddings = 512,
+                                                .truncate = true})};
 }
 
-Input random_input(uint64_t seed, const Heads& heads, int64_t page_size, const std::vector<SequenceShape>& shapes, float weight_size) {
+Input random_input(uint64_t seed, const Heads& heads, int64_t page_size, const std::vector<SequenceShape>& shapes,
+                   float weight_size) {
   Random random(seed);
   int64_t history = 0, step = 0;
   for (const SequenceShape& shape : shapes) {
     history += shape.num_keys - shape.num_rows;
     step += shape.num_rows;
   }
-  return {heads, page_size, shapes, random.floats(heads.head_dim, 0.3f * weight_size, weight_size),
+  return {heads,
+          page_size,
+          shapes,
           random.floats(heads.head_dim, 0.3f * weight_size, weight_size),
-          Rows::random(random, history, heads.row(), -1, 1), Rows::random(random, step, heads.row(), -1, 1)};
+          random.floats(heads.head_dim, 0.3f * weight_size, weight_size),
+          Rows::random(random, history, heads.row(), -1, 1),
+          Rows::random(random, step, heads.row(), -1, 1)};
 }
 
 // The step's answer, [T, H D].
 Rows run(Ops& ops, const Input& input) {
   Random random(input.page_seed);
   const Pages pages(random, input.shapes, input.page_size);
-  const KvGeometry geometry{.num_layers = 2, .num_kv_heads = input.heads.kv_heads, .head_dim = input.heads.head_dim, .page_size = input.page_size, .num_pages = pages.num_pages()};
+  const KvGeometry geometry{.num_layers = 2,
+                            .num_kv_heads = input.heads.kv_heads,
+                            .head_dim = input.heads.head_dim,
+                            .page_size = input.page_size,
+                            .num_pages = pages.num_pages()};
   PagedKv kv = ops.allocate_kv(geometry);
   const auto norm = [&](const std::vector<float>& weight) {
     const WeightSource source{weight.data(), DType::f32, 1, static_cast<int64_t>(weight.size())};
@@ -171,13 +187,15 @@ void expect_close(const std::string& what, const Rows& got, const Rows& wanted, 
   for (int64_t t = 0; t < got.num; ++t)
     for (int64_t c = 0; c < got.cols; ++c)
       ASSERT_LE(std::abs(got.row(t)[static_cast<size_t>(c)] - wanted.row(t)[static_cast<size_t>(c)]), allowed)
-          << fmt::format("{}: row {} column {}: got {:.9g}, wanted {:.9g} ± {:.2g}", what, t, c, got.row(t)[static_cast<size_t>(c)], wanted.row(t)[static_cast<size_t>(c)], allowed);
+          << fmt::format("{}: row {} column {}: got {:.9g}, wanted {:.9g} ± {:.2g}", what, t, c,
+                         got.row(t)[static_cast<size_t>(c)], wanted.row(t)[static_cast<size_t>(c)], allowed);
 }
 
-const std::vector<Heads> kHeads = {{1, 2, 16}, {2, 2, 24}, {4, 1, 32}, {5, 1, 64}, {8, 1, 128}, {4, 2, 128}, {2, 1, 256}};
+const std::vector<Heads> kHeads = {{1, 2, 16},  {2, 2, 24},  {4, 1, 32}, {5, 1, 64},
+                                   {8, 1, 128}, {4, 2, 128}, {2, 1, 256}};
 // At the borders of pages, tiles and groups of tiles; one, a few and many rows of one step.
 const std::vector<SequenceShape> kRagged = {
-    {1, 1},    {127, 5},  {128, 1},  {129, 3, RopeKind::yarn}, {64, 64},  {1023, 1, RopeKind::yarn}, {1024, 2},
+    {1, 1},    {127, 5},  {128, 1},  {129, 3, RopeKind::yarn},  {64, 64},   {1023, 1, RopeKind::yarn}, {1024, 2},
     {1025, 1}, {2100, 2}, {150, 90}, {300, 41, RopeKind::yarn}, {1030, 10},
 };
 
@@ -192,8 +210,9 @@ TEST_P(Attend, IsCloseToTheReference) {
       const Input input = random_input(5, heads, page_size, kRagged, 1.5f);
       static std::map<size_t, Rows> answers;  // of the reference, slow: once for all backends and page sizes
       if (!answers.contains(h)) answers.emplace(h, run(*test::make_backend("reference"), input));
-      expect_close(fmt::format("{} x {} heads of {}, pages of {}", heads.group, heads.kv_heads, heads.head_dim, page_size),
-                   run(*ops, input), answers.at(h), tolerance(input));
+      expect_close(
+          fmt::format("{} x {} heads of {}, pages of {}", heads.group, heads.kv_heads, heads.head_dim, page_size),
+          run(*ops, input), answers.at(h), tolerance(input));
     }
   }
 }
@@ -207,12 +226,14 @@ TEST_P(Attend, SeesExactlyTheKeysBefore) {
   for (const Heads& heads : {Heads{1, 1, 16}, {2, 2, 24}, {5, 1, 32}}) {
     for (const int64_t page_size : {64, 128}) {
       Input input = random_input(6, heads, page_size, shapes, 1);
-      const int64_t q_cols = heads.group * heads.kv_heads * heads.head_dim, v_first = heads.row() - heads.kv_heads * heads.head_dim;
+      const int64_t q_cols = heads.group * heads.kv_heads * heads.head_dim,
+                    v_first = heads.row() - heads.kv_heads * heads.head_dim;
       Random random(9);
       for (Rows* rows : {&input.history, &input.step})
         for (int64_t t = 0; t < rows->num; ++t) {
           for (int64_t c = 0; c < q_cols; ++c) rows->at(t, c) = 0;
-          for (int64_t c = v_first; c < heads.row(); ++c) rows->at(t, c) = static_cast<float>(random.between(-999, 999));
+          for (int64_t c = v_first; c < heads.row(); ++c)
+            rows->at(t, c) = static_cast<float>(random.between(-999, 999));
         }
       const Rows got = run(*ops, input);
       int64_t history = 0, row = 0;
@@ -227,7 +248,8 @@ TEST_P(Attend, SeesExactlyTheKeysBefore) {
               const auto wanted = static_cast<float>(sum / static_cast<double>(num_keys - num_rows + i + 1));
               for (int64_t h = kv_head * heads.group; h < (kv_head + 1) * heads.group; ++h)
                 ASSERT_EQ(got.row(row + i)[static_cast<size_t>(h * heads.head_dim + d)], wanted)
-                    << fmt::format("position {} of {} keys, head {} of {}, dimension {}, pages of {}", num_keys - num_rows + i, num_keys, h, heads.group * heads.kv_heads, d, page_size);
+                    << fmt::format("position {} of {} keys, head {} of {}, dimension {}, pages of {}",
+                                   num_keys - num_rows + i, num_keys, h, heads.group * heads.kv_heads, d, page_size);
             }
           }
         history += num_keys - num_rows;
@@ -267,7 +289,8 @@ TEST_P(Attend, ASequenceThatIsNotFiniteSpoilsNoOther) {
         for (const float value : got.row(t)) EXPECT_TRUE(std::isnan(value)) << "row " << t;
     }
     for (int64_t t = 0; t < got.num; ++t)
-      EXPECT_TRUE((t >= 5 && t < 14) || std::ranges::equal(got.row(t), wanted.row(t))) << "row " << t << " beside " << bad;
+      EXPECT_TRUE((t >= 5 && t < 14) || std::ranges::equal(got.row(t), wanted.row(t)))
+          << "row " << t << " beside " << bad;
   }
 }
 

@@ -34,8 +34,8 @@ TEST_P(Gather, EmbeddingsAreTheStoredRows) {
           for (int64_t t = 0; t < num_rows; ++t) {
             const std::span<const double> wanted = stored.row(batch.tokens[static_cast<size_t>(t)]);
             for (int64_t c = 0; c < cols; ++c)
-              ASSERT_EQ(got[static_cast<size_t>(t * cols + c)], wanted[static_cast<size_t>(c)])
-                  << fmt::format("{} row {} (token {}) column {}", dtype_name(dtype), t, batch.tokens[static_cast<size_t>(t)], c);
+              ASSERT_EQ(got[static_cast<size_t>(t * cols + c)], wanted[static_cast<size_t>(c)]) << fmt::format(
+                  "{} row {} (token {}) column {}", dtype_name(dtype), t, batch.tokens[static_cast<size_t>(t)], c);
           }
         }
       }

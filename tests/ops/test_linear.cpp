@@ -1,5 +1,5 @@
-// place, norm_linear, linear_add and norm_gated_mlp of every backend: within the bounds of float32, over shapes that are
-// multiples of nothing and shapes that matrix tiles take, and the same bits for a row in any company.
+// place, norm_linear, linear_add and norm_gated_mlp of every backend: within the bounds of float32, over shapes that
+// are multiples of nothing and shapes that matrix tiles take, and the same bits for a row in any company.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -34,8 +34,8 @@ struct Shape {
   std::vector<int64_t> segments;
 };
 const Shape kShapes[] = {
-    {1, {1}},     {7, {3}},         {31, {149}},     {72, {100, 48, 1}}, {200, {149}},
-    {32, {16}},   {64, {32, 16}},   {96, {160, 48}}, {128, {320}},       {48, {48}},
+    {1, {1}},   {7, {3}},       {31, {149}},     {72, {100, 48, 1}}, {200, {149}},
+    {32, {16}}, {64, {32, 16}}, {96, {160, 48}}, {128, {320}},       {48, {48}},
 };
 // So long that a task, an operand block and a run of tiles end within them.
 const Shape kLongShapes[] = {{4096, {40}}, {4096, {96}}};
@@ -51,7 +51,8 @@ StoredWeight random_weight(Random& random, const Shape& shape, const Precision& 
 
 std::string describe(int64_t m, const Shape& shape, const Precision& precision) {
   return fmt::format("M {} K {} N {} in {} segments, {} computed in {}", m, shape.k, shape.segments[0],
-                     shape.segments.size(), dtype_name(precision.dtype), precision.compute == Compute::f32 ? "f32" : "bf16");
+                     shape.segments.size(), dtype_name(precision.dtype),
+                     precision.compute == Compute::f32 ? "f32" : "bf16");
 }
 
 class Linear : public test::BackendTest {
@@ -182,7 +183,7 @@ TEST_P(Linear, OperandsRoundToNearestEven) {
       {1.0039061308f, 1.0f},        // just below
       {-1.00390625f, -1.0f},
       {-1.01171875f, -1.015625f},
-      {1.99609375f, 2.0f},          // a tie that carries into the exponent
+      {1.99609375f, 2.0f},             // a tie that carries into the exponent
       {3.3895314e38f, 3.3895314e38f},  // the largest bf16
       {1.17549435e-38f, 1.17549435e-38f},
       {0.0f, 0.0f},

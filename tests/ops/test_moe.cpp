@@ -27,7 +27,8 @@ using test::StoredWeight;
 struct Shape {
   int64_t num_experts, per_token, C, F;
 };
-constexpr Shape kShapes[] = {{1, 1, 8, 4}, {3, 1, 31, 7}, {5, 2, 72, 20}, {7, 7, 32, 16}, {8, 3, 64, 96}, {129, 8, 32, 32}};
+constexpr Shape kShapes[] = {{1, 1, 8, 4},   {3, 1, 31, 7},  {5, 2, 72, 20},
+                             {7, 7, 32, 16}, {8, 3, 64, 96}, {129, 8, 32, 32}};
 constexpr float kEps = 1e-6f;
 
 struct Layer {
@@ -52,7 +53,9 @@ struct Layer {
     const WeightSource source{scale.data(), DType::f32, 1, shape.C};
     const Norm norm{ops.place({&source, 1}, WeightUse::vector, Compute::f32), kEps};
     Tensor view = x.tensor();
-    ops.moe_add(view, norm, {router.place(ops), gate_up.place(ops), down.place(ops), shape.num_experts, shape.per_token, norm_topk_prob});
+    ops.moe_add(
+        view, norm,
+        {router.place(ops), gate_up.place(ops), down.place(ops), shape.num_experts, shape.per_token, norm_topk_prob});
   }
 
   // Nothing if two experts are so close that rounding may choose between them.
@@ -74,10 +77,13 @@ struct Layer {
       const double share = std::exp(logits[e].value) / total;
       const double share_error = share * (4 * error + (test::sum_error(shape.num_experts) + 8 * kHalfUlp));
       const auto id = static_cast<int64_t>(e);
-      const BoundedRow act = test::gated(test::linear(h, gate_up, id * 2 * shape.F, shape.F), test::linear(h, gate_up, (id * 2 + 1) * shape.F, shape.F));
+      const BoundedRow act = test::gated(test::linear(h, gate_up, id * 2 * shape.F, shape.F),
+                                         test::linear(h, gate_up, (id * 2 + 1) * shape.F, shape.F));
       const BoundedRow y = test::linear(act, down, id * shape.C, shape.C);
       for (size_t c = 0; c < sum.size(); ++c)
-        sum[c] = test::plus(sum[c], {share * y[c].value, share * y[c].error + share_error * (std::abs(y[c].value) + y[c].error) + kHalfUlp * std::abs(share * y[c].value)});
+        sum[c] = test::plus(
+            sum[c], {share * y[c].value, share * y[c].error + share_error * (std::abs(y[c].value) + y[c].error) +
+                                             kHalfUlp * std::abs(share * y[c].value)});
     }
     for (size_t c = 0; c < sum.size(); ++c) sum[c] = test::plus(sum[c], {x[c], 0});
     return sum;
@@ -88,7 +94,8 @@ class Moe : public test::BackendTest {};
 
 TEST_P(Moe, IsWithinItsBounds) {
   const auto ops = test::make_backend(GetParam());
-  for (const auto& [dtype, compute] : {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16}}) {
+  for (const auto& [dtype, compute] :
+       {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16}}) {
     for (const Shape& shape : kShapes) {
       const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
       for (const bool norm_topk_prob : {false, true}) {
@@ -103,7 +110,10 @@ TEST_P(Moe, IsWithinItsBounds) {
             if (wanted.empty())
               ++unclear;
             else
-              test::expect_within(fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token, shape.num_experts, shape.C, shape.F, compute == Compute::f32 ? "f32" : "bf16"), x.row(t), {wanted});
+              test::expect_within(
+                  fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token,
+                              shape.num_experts, shape.C, shape.F, compute == Compute::f32 ? "f32" : "bf16"),
+                  x.row(t), {wanted});
           }
           EXPECT_LE(unclear, T / 10) << "rows where the choice of experts is not clear";
         }

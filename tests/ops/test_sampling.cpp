@@ -50,7 +50,8 @@ TEST(Philox, UniformsFillTheirRangeEvenly) {
   constexpr int kBins = 64, kDraws = 1 << 16;
   std::vector<int> bins(kBins);
   for (int i = 0; i < kDraws; ++i)
-    ++bins[static_cast<size_t>(philox_uniform(7, 0, static_cast<uint64_t>(i) / 16, static_cast<uint32_t>(i) % 16) * kBins)];
+    ++bins[static_cast<size_t>(philox_uniform(7, 0, static_cast<uint64_t>(i) / 16, static_cast<uint32_t>(i) % 16) *
+                               kBins)];
   double chi_square = 0;
   for (const int count : bins) chi_square += std::pow(count - kDraws / kBins, 2) / (kDraws / kBins);
   EXPECT_LT(chi_square, 120) << "63 degrees of freedom: exceeded once in 50,000";
@@ -80,7 +81,8 @@ std::map<int32_t, Survivor> plain_survivors(std::vector<float> logits, const Sam
   }
   std::vector<std::pair<double, int32_t>> order;  // minus the score, id
   for (int32_t id = 0; id < num_drawable; ++id)
-    if (logits[static_cast<size_t>(id)] > -kInf) order.emplace_back(-logits[static_cast<size_t>(id)] / row.temperature, id);
+    if (logits[static_cast<size_t>(id)] > -kInf)
+      order.emplace_back(-logits[static_cast<size_t>(id)] / row.temperature, id);
   std::ranges::sort(order);
   if (row.top_k > 0 && row.top_k < static_cast<int64_t>(order.size())) order.resize(static_cast<size_t>(row.top_k));
   const auto renormed = [&] {
@@ -109,7 +111,8 @@ struct Setting {
 };
 
 const std::vector<int32_t> kPrompt = {1, 2, 2, 3, 90}, kOutput = {3, 4, 4, 4, 95};
-const std::vector<std::pair<int32_t, float>> kBias = {{5, 2.5f}, {6, -100.0f}, {7, -kInf}, {8, 1.0f}, {8, 0.5f}, {99, 100.0f}};
+const std::vector<std::pair<int32_t, float>> kBias = {{5, 2.5f}, {6, -100.0f}, {7, -kInf},
+                                                      {8, 1.0f}, {8, 0.5f},    {99, 100.0f}};
 const Setting kSettings[] = {
     {"plain", {.temperature = 1}},
     {"cold", {.temperature = 0.5}},
@@ -122,9 +125,20 @@ const Setting kSettings[] = {
     {"min-p after temperature", {.temperature = 2, .min_p = 0.5}},
     {"all three", {.temperature = 1.3, .top_k = 12, .top_p = 0.9, .min_p = 0.1}},
     {"repetition", {.temperature = 1, .repetition_penalty = 1.5, .prompt = kPrompt, .output = kOutput}},
-    {"presence, frequency", {.temperature = 1, .presence_penalty = 0.7, .frequency_penalty = 0.4, .prompt = kPrompt, .output = kOutput}},
+    {"presence, frequency",
+     {.temperature = 1, .presence_penalty = 0.7, .frequency_penalty = 0.4, .prompt = kPrompt, .output = kOutput}},
     {"bias", {.temperature = 1, .logit_bias = kBias}},
-    {"everything", {.temperature = 0.8, .top_k = 20, .top_p = 0.95, .min_p = 0.02, .repetition_penalty = 1.2, .presence_penalty = 0.3, .frequency_penalty = -0.2, .logit_bias = kBias, .prompt = kPrompt, .output = kOutput}},
+    {"everything",
+     {.temperature = 0.8,
+      .top_k = 20,
+      .top_p = 0.95,
+      .min_p = 0.02,
+      .repetition_penalty = 1.2,
+      .presence_penalty = 0.3,
+      .frequency_penalty = -0.2,
+      .logit_bias = kBias,
+      .prompt = kPrompt,
+      .output = kOutput}},
 };
 constexpr int64_t kVocab = 100, kDrawable = 40;
 
@@ -187,7 +201,8 @@ TEST(Sampling, DrawsAreDistributedAsTheyShould) {
     }
     for (const auto& [id, count] : counts) EXPECT_TRUE(count == 0 || survivors.contains(id)) << name << ": drew " << id;
     // The upper end of the statistic by Wilson and Hilferty's cube root, 4 standard deviations.
-    const double spread = 2.0 / (9 * std::max(degrees, 1)), limit = std::max(degrees, 1) * std::pow(1 - spread + 4 * std::sqrt(spread), 3);
+    const double spread = 2.0 / (9 * std::max(degrees, 1)),
+                 limit = std::max(degrees, 1) * std::pow(1 - spread + 4 * std::sqrt(spread), 3);
     EXPECT_LE(chi_square, limit) << name << ": " << degrees << " degrees of freedom";
   }
 }
@@ -200,7 +215,8 @@ TEST(Sampling, GreedyTakesTheLowestOfTheHighest) {
   EXPECT_EQ(sample_row(std::vector<float>{1, 3}, {.logit_bias = bias}, 2).id, 0) << "bias moves the greedy choice";
   const std::vector<int32_t> seen = {1};
   EXPECT_EQ(sample_row(std::vector<float>{1.6f, 3}, {.repetition_penalty = 2, .prompt = seen}, 2).id, 0);
-  EXPECT_EQ(sample_row(std::vector<float>{-3, -2}, {.repetition_penalty = 2, .prompt = seen}, 2).id, 0) << "below 0 it multiplies";
+  EXPECT_EQ(sample_row(std::vector<float>{-3, -2}, {.repetition_penalty = 2, .prompt = seen}, 2).id, 0)
+      << "below 0 it multiplies";
 }
 
 TEST(Sampling, EqualLogitsAtTheBorderOfTopKKeepTheLowestIds) {
@@ -216,7 +232,8 @@ TEST(Sampling, DependsOnSeedChoiceAndPositionAlone) {
   const auto stream = [&](uint64_t seed, uint32_t choice) {
     std::vector<int32_t> ids;
     for (uint64_t position = 0; position < 32; ++position)
-      ids.push_back(sample_row(flat, {.temperature = 1, .seed = seed, .choice = choice, .position = position}, 2000).id);
+      ids.push_back(
+          sample_row(flat, {.temperature = 1, .seed = seed, .choice = choice, .position = position}, 2000).id);
     return ids;
   };
   EXPECT_EQ(stream(1, 0), stream(1, 0));
@@ -239,7 +256,8 @@ TEST(Sampling, Temperatures) {
 TEST(Sampling, BiasOfAHundredDecides) {
   Random random(1);
   const std::vector<float> logits = random.floats(50, -5, 5);
-  const std::vector<std::pair<int32_t, float>> force = {{17, 100.0f}}, forbid = {{3, -100.0f}, {4, -kInf}, {60, 100.0f}, {50, kInf}};
+  const std::vector<std::pair<int32_t, float>> force = {{17, 100.0f}},
+                                               forbid = {{3, -100.0f}, {4, -kInf}, {60, 100.0f}, {50, kInf}};
   for (uint64_t position = 0; position < 500; ++position) {
     EXPECT_EQ(sample_row(logits, {.temperature = 1, .logit_bias = force, .position = position}, 50).id, 17);
     const int32_t id = sample_row(logits, {.temperature = 1, .logit_bias = forbid, .position = position}, 50).id;

@@ -35,7 +35,8 @@ class VectorMath : public test::BackendTest {
     if (GetParam() == "reference")
       reference::rms_norm(x, weight, eps, out);
     else
-      cpu::select_kernels(GetParam()).rms_norm(x.data(), weight.data(), static_cast<int64_t>(x.size()), eps, out.data());
+      cpu::select_kernels(GetParam())
+          .rms_norm(x.data(), weight.data(), static_cast<int64_t>(x.size()), eps, out.data());
     return out;
   }
 };
@@ -79,7 +80,8 @@ TEST_P(VectorMath, SiluHasTheSameBitsAtEveryPlace) {
   const std::vector<float> whole = silu(gates, 1.7f);
   for (size_t first = 0; first < gates.size(); ++first)
     for (size_t last = first + 1; last <= gates.size(); last += 7) {
-      const std::vector<float> part = silu({gates.begin() + static_cast<int64_t>(first), gates.begin() + static_cast<int64_t>(last)}, 1.7f);
+      const std::vector<float> part =
+          silu({gates.begin() + static_cast<int64_t>(first), gates.begin() + static_cast<int64_t>(last)}, 1.7f);
       ASSERT_EQ(std::memcmp(part.data(), &whole[first], part.size() * sizeof(float)), 0) << first << " to " << last;
     }
 }

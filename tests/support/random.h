@@ -20,9 +20,7 @@ class Random {
   // 0 … n - 1
   int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
   int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
-  float uniform(float low, float high) {
-    return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24f;
-  }
+  float uniform(float low, float high) { return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24f; }
   std::vector<float> floats(int64_t count, float low, float high) {
     std::vector<float> values(static_cast<size_t>(count));
     for (float& value : values) value = uniform(low, high);
@@ -30,7 +28,8 @@ class Random {
   }
   template <typename T>
   void shuffle(std::vector<T>& items) {
-    for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[static_cast<size_t>(below(static_cast<int64_t>(i)))]);
+    for (size_t i = items.size(); i > 1; --i)
+      std::swap(items[i - 1], items[static_cast<size_t>(below(static_cast<int64_t>(i)))]);
   }
 
  private:

@@ -15,10 +15,12 @@ TEST(DType, HalfPrecisionWidensExactly) {
     const double sign = bits & 0x8000 ? -1 : 1;
     const float got = to_float(f16{static_cast<uint16_t>(bits)});
     if (exponent == 31) {
-      ASSERT_TRUE(mantissa ? std::isnan(got) : got == sign * std::numeric_limits<float>::infinity()) << std::hex << bits;
+      ASSERT_TRUE(mantissa ? std::isnan(got) : got == sign * std::numeric_limits<float>::infinity())
+          << std::hex << bits;
       continue;
     }
-    const double wanted = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, static_cast<int>(exponent) - 25);
+    const double wanted =
+        exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, static_cast<int>(exponent) - 25);
     ASSERT_EQ(got, sign * wanted) << std::hex << bits;
     ASSERT_EQ(std::signbit(got), sign < 0) << std::hex << bits;
   }
@@ -29,7 +31,9 @@ TEST(DType, Bf16RoundsToNearestEven) {
   for (uint32_t bits = 0; bits < 0x7f80; ++bits) {
     for (const uint32_t sign : {0u, 0x8000u}) {
       const uint32_t low = bits | sign, even = bits & 1 ? low + 1 : low;
-      const auto rounded = [&](uint32_t below) { return uint32_t{to_bf16(std::bit_cast<float>(low << 16 | below)).bits}; };
+      const auto rounded = [&](uint32_t below) {
+        return uint32_t{to_bf16(std::bit_cast<float>(low << 16 | below)).bits};
+      };
       ASSERT_EQ(rounded(0x0000), low);
       ASSERT_EQ(rounded(0x7fff), low);
       ASSERT_EQ(rounded(0x8000), even);
