@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "llm/llm.h"
 #include "text/chat_template.h"
 #include "weights/checkpoint.h"
 
@@ -50,12 +51,7 @@ std::vector<TensorRow> list_tensors(const Checkpoint& checkpoint) {
 
 // The name of the chat template, "unknown" for one that no name is known for, "" for none.
 std::string template_name(const ModelFolder& folder) {
-  std::optional<std::string> jinja;
-  if (const auto file = folder.open_if_present("chat_template.jinja")) jinja = std::string(file->text());
-  const Json config =
-      folder.open_if_present("tokenizer_config.json") ? folder.open_json("tokenizer_config.json") : Json::object();
-  const std::optional<std::string> text = with_context(
-      folder.name_of("tokenizer_config.json"), [&] { return chat_template_text(jinja, config, /*with_tools=*/false); });
+  const std::optional<std::string> text = read_chat_template(folder, /*with_tools=*/false);
   if (!text) return "";
   try {
     return std::string(ChatTemplate::recognise(*text).name());

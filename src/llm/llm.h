@@ -112,6 +112,9 @@ void require_device(const std::string& device);
 // The tokenizer of a folder, nothing if it has none.
 std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder);
 
+// The text of a folder's template, nothing if it has none.
+std::optional<std::string> read_chat_template(const ModelFolder& folder, bool with_tools);
+
 // The template of a folder, or the one named. Throws Error(unsupported) if there is neither.
 ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& name, bool with_tools);
 
