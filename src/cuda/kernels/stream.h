@@ -1,0 +1,39 @@
+// Products of a few rows with one weight, bound by the rate at which the weight can be read.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "cuda/layout.h"
+
+namespace qwill::cuda {
+
+enum class StreamOutput : uint8_t {
+  store,     // y [T, ldy] f32 = product
+  add,       // y [T, ldy] f32 += product
+  silu_mul,  // y [T, ldy] bf16 = silu(gate) * up; row blocks of the weight alternate gate, up
+};
+
+// One product. Either x and norm are given (the operand is the norm of x, rounded to bf16) or a (as it is).
+struct StreamCall {
+  const void* weight = nullptr;
+  MatrixLayout layout;
+  int32_t num_outputs = 0;  // columns of y
+  const float* x = nullptr;     // [T, cols]
+  const float* norm = nullptr;  // [cols]
+  float eps = 0;
+  const void* a = nullptr;  // [T, padded_cols] bf16
+  int32_t cols = 0;
+  int32_t num_rows = 0;  // T, at most kMaxStreamRows
+  StreamOutput output = StreamOutput::store;
+  void* y = nullptr;
+  int64_t ldy = 0;
+};
+
+constexpr int32_t kMaxStreamRows = 4;
+
+// Whether the operand leaves room for the weight's ring.
+bool stream_fits(const StreamCall& call, int32_t num_sms);
+cudaError_t prepare_stream();
+cudaError_t stream(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream);
+
+}  // namespace qwill::cuda
