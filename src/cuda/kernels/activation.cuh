@@ -15,7 +15,7 @@ __device__ __forceinline__ float silu(float g) {
   const float x = __fmul_rn(minus, kLog2e);
   const float r = __fmaf_rn(minus, kLog2eRest, __fmaf_rn(minus, kLog2e, -x));
   const float power = exp2_approx(x);
-  return __fdividef(numerator, __fadd_rn(1.0f, __fmaf_rn(power, __fmul_rn(r, kLn2), power)));
+  return __fmul_rn(numerator, reciprocal_approx(__fadd_rn(1.0f, __fmaf_rn(power, __fmul_rn(r, kLn2), power))));
 }
 
 // One element of the gated unit: silu(gate) * up.

@@ -53,17 +53,18 @@ struct GemmCall {
   int64_t num_rows = 0;
   Epilogue epilogue = Epilogue::store;
   void* y = nullptr;
-  int64_t ldy = 0;  // even
+  int64_t ldy = 0;  // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
 };
 
 // --- Hopper: wgmma and the copy engine ---
 
-// A tile of `rows` weight rows by `tokens` rows of A; `cluster` blocks with the same tokens share their loads.
+// A tile of `rows` weight rows by `tokens` rows of A. The ring of a deep one takes a multiprocessor's whole shared
+// memory; a shallow one's half, so that two blocks fit, or one and one of the next kernel.
 struct GemmTile {
   int32_t rows;
   int32_t tokens;
-  int32_t cluster;
+  bool deep;
   friend bool operator==(const GemmTile&, const GemmTile&) = default;
 };
 std::span<const GemmTile> gemm_tiles();  // all there are

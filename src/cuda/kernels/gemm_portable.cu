@@ -17,6 +17,8 @@ constexpr int32_t kThreads = kRows / 16 * 32;
 constexpr int32_t kStages = 3;
 constexpr int32_t kWeightBytes = kRows * 128;
 constexpr int32_t stage_bytes(int32_t tokens) { return kWeightBytes + tokens * 128; }
+template <int kTokens>
+constexpr int32_t kSharedBytes = kStages* stage_bytes(kTokens) + kRows / 16 * WarpOutput<kTokens>::kStagingBytes;
 
 // Byte offset of 16-byte chunk `chunk` of a row, in atoms one below the other.
 __device__ __forceinline__ int32_t chunk_offset(int32_t row, int32_t chunk) {
@@ -96,20 +98,23 @@ __global__ __launch_bounds__(kThreads) void gemm_kernel(const bfloat* weights, c
       }
     }
   }
-  write_tile<kTokens / 8, 2>(task, d, place.row_tile * kRows + warp * 16, place.token, place.end_token);
+  WarpOutput<kTokens> output;
+  output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
+  output.finish(task, d,
+                reinterpret_cast<float*>(shared + kStages * stage_bytes(kTokens) + warp * output.kStagingBytes));
 }
 
 template <int kTokens>
 cudaError_t launch_tiles(const GemmCall& call, cudaStream_t stream) {
   const GemmTask task = make_task(call, kRows, kTokens);
   const int64_t tiles = static_cast<int64_t>(task.row_tiles) * task.token_tiles;
-  return launch(gemm_kernel<kTokens>, static_cast<unsigned>(tiles), kThreads, kStages * stage_bytes(kTokens), stream,
+  return launch(gemm_kernel<kTokens>, static_cast<unsigned>(tiles), kThreads, kSharedBytes<kTokens>, stream,
                 static_cast<const bfloat*>(call.weight->data), static_cast<const bfloat*>(call.a), call.lda, task);
 }
 
 }  // namespace
 
-cudaError_t prepare_gemm_portable() { return allow_shared(gemm_kernel<128>, kStages * stage_bytes(128)); }
+cudaError_t prepare_gemm_portable() { return allow_shared(gemm_kernel<128>, kSharedBytes<128>); }
 
 cudaError_t gemm_portable(const GemmCall& call, cudaStream_t stream) {
   const int64_t tokens = call.grouped ? call.grouped->tile_rows : call.num_rows;
