@@ -41,6 +41,14 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint3
                : "memory");
 }
 
+// The transpose of an 8x8 matrix of 16-bit elements spread over a warp: lane l holds columns 2 (l % 4) and the next of
+// row l / 4, before and after ("movmatrix").
+__device__ __forceinline__ uint32_t transpose_matrix(uint32_t pair) {
+  uint32_t transposed;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
+  return transposed;
+}
+
 // d += a b, a [16, 16] and b [16, 8] of bf16, d [16, 8] of f32 ("mma.sync.m16n8k16"). Lane l holds rows l / 4 and
 // l / 4 + 8 of d, columns 2 (l % 4) and the next.
 __device__ __forceinline__ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
@@ -63,6 +71,13 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
+// 1 / x for normal x and 1 / x ("rcp.approx.ftz"): one unit in the last place.
+__device__ __forceinline__ float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 16 bytes from global to shared memory, in the background ("cp.async"); zeros if `bytes` is 0.
 __device__ __forceinline__ void copy_16_async(uint32_t to, const void* from, uint32_t bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
@@ -73,7 +88,25 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// The line of 128 bytes that holds this address, towards the L2 cache.
+__device__ __forceinline__ void prefetch_line(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address) : "memory");
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+// True in one lane of a converged warp, always the same ("elect.sync"). The compiler knows that only one lane passes.
+__device__ __forceinline__ bool elect_lane() {
+  uint32_t elected;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "elect.sync _|p, 0xFFFFFFFF;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(elected));
+  return elected != 0;
+}
+
 // Barriers in shared memory that count arrivals and bytes ("mbarrier").
 __device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
