@@ -1,0 +1,133 @@
+// The counter-based generator of ops/sampling.h on the device (Philox4x32-10, Salmon et al. 2011), and a warp's search
+// for the token with the largest score + Gumbel noise.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace qwill::cuda {
+
+// A token and what it is judged by. Higher values first; equal values by id. Without a token: id 0.
+struct Found {
+  double value;
+  int32_t id;
+};
+constexpr double kMinusInfinity = -__builtin_huge_val();
+
+__device__ __forceinline__ Found better(const Found& a, const Found& b) {
+  return a.value > b.value || (a.value == b.value && a.id < b.id) ? a : b;
+}
+
+__device__ __forceinline__ Found best_of_warp(Found found) {
+  for (int offset = 16; offset > 0; offset /= 2)
+    found = better(found, {__shfl_xor_sync(~0u, found.value, offset), __shfl_xor_sync(~0u, found.id, offset)});
+  return found;
+}
+
+// Larger floats have larger keys; both zeros have one.
+__device__ __forceinline__ uint32_t float_key(float x) {
+  const uint32_t bits = __float_as_uint(__fadd_rn(x, 0.0f));
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float float_of_key(uint32_t key) {
+  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+__device__ __forceinline__ uint4 philox4x32_10(uint4 c, uint2 k) {
+#pragma unroll
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c.x, p1 = uint64_t{0xCD9E8D57u} * c.z;
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c.y ^ k.x, static_cast<uint32_t>(p1),
+         static_cast<uint32_t>(p0 >> 32) ^ c.w ^ k.y, static_cast<uint32_t>(p0)};
+    k.x += 0x9E3779B9u;
+    k.y += 0xBB67AE85u;
+  }
+  return c;
+}
+
+// What a row's noise and scores depend on.
+struct GumbelRow {
+  uint64_t seed;
+  uint64_t position;
+  uint32_t choice;
+  double temperature;
+  double min_p;    // 0: off
+  double highest;  // score that min_p is relative to
+};
+
+// The largest logit / temperature - log(-log(u)) in double, over groups of four tokens (one call of the generator each).
+//
+// Most tokens cannot win, and are told without double logarithms: with v = 1 - u, -log(-log(u)) <= -log(v), so
+// score - log(v), rounded generously up in float, bounds the noisy score. A token is evaluated only if its bound reaches
+// the best found so far in the warp; the most promising one of each lane first, which at once raises the bar for the
+// rest. So the result is that of evaluating all.
+class GumbelSearch {
+ public:
+  __device__ explicit GumbelSearch(const GumbelRow& row)
+      : row_(row), inverse_temperature_(static_cast<float>(1 / row.temperature)) {}
+
+  // The whole warp calls this together. Tokens 4 group … 4 group + 3; those that must not be drawn have -infinity.
+  __device__ void visit(uint32_t group, const float4& four) {
+    const float logits[4] = {four.x, four.y, four.z, four.w};
+    float bound[4];
+    uint32_t pending = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float score = logits[i] * inverse_temperature_;
+      bound[i] = score * (score > 0 ? 1 + kRelativeSlack : 1 - kRelativeSlack) + kAbsoluteSlack;
+      pending |= static_cast<uint32_t>(logits[i] > -INFINITY && !(bound[i] + kMaxNoise < bar_)) << i;
+    }
+    if (!__any_sync(~0u, pending)) return;
+    const uint4 random =
+        philox4x32_10({group, static_cast<uint32_t>(row_.position), static_cast<uint32_t>(row_.position >> 32), row_.choice},
+                      {static_cast<uint32_t>(row_.seed), static_cast<uint32_t>(row_.seed >> 32)});
+    const uint32_t words[4] = {random.x, random.y, random.z, random.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) bound[i] += (32 - __log2f(__uint2float_rz(~words[i]))) * 0.69314718f;
+    while (true) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (bound[i] < bar_) pending &= ~(1u << i);
+      if (!__any_sync(~0u, pending)) return;
+      if (pending) evaluate_most_promising(group, logits, words, bound, pending);
+      // Rounded down, so that the bar is never above what was found.
+      bar_ = float_of_key(__reduce_max_sync(~0u, float_key(__double2float_rd(found_.value))));
+    }
+  }
+
+  __device__ const Found& found() const { return found_; }  // of this lane
+
+ private:
+  static constexpr float kMaxNoise = 23;  // -log(2^-33) = 22.9
+  static constexpr float kRelativeSlack = 0x1p-21f;
+  static constexpr float kAbsoluteSlack = 0x1p-13f;
+
+  __device__ void evaluate_most_promising(uint32_t group, const float (&logits)[4], const uint32_t (&words)[4],
+                                          const float (&bound)[4], uint32_t& pending) {
+    int chosen = -1;
+    float chosen_bound = 0, logit = 0;
+    uint32_t word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (!(pending >> i & 1) || (chosen >= 0 && !(bound[i] > chosen_bound))) continue;
+      chosen = i;
+      chosen_bound = bound[i];
+      logit = logits[i];
+      word = words[i];
+    }
+    pending &= ~(1u << chosen);
+    const double score = static_cast<double>(logit) / row_.temperature;
+    if (row_.min_p > 0 && score != row_.highest && exp(score - row_.highest) < row_.min_p) return;
+    const double u = (word + 0.5) * 0x1p-32;
+    const Found candidate = {score - log(-log(u)), static_cast<int32_t>(4 * group) + chosen};
+    found_ = better(candidate, found_);
+  }
+
+  GumbelRow row_;
+  float inverse_temperature_;
+  float bar_ = -INFINITY;  // no token below it can win
+  Found found_ = {kMinusInfinity, 0};
+};
+
+}  // namespace qwill::cuda

@@ -1,0 +1,494 @@
+// sample: ids[r] = the draw of row r (ops/sampling.h): adjusted logits -> greedy, or temperature and Gumbel-max over all
+// tokens, or over those that top-k, top-p and min-p leave.
+// logits [R, ld] f32; settings [R]; ids [R] int32. Two launches: `search_slices` finds the best token of each slice of a
+// greedy or plain row, `finish_rows` the best of the slices, and does rows with a filter from the start.
+// Moves 4 R V bytes; memory-bound (noise costs about half as long as reading).
+// reference: ops/sampling.cpp sample_row. Same token, except where double rounding decides: the weights of top-p are
+// summed as integers in units of 2^-46 of the best token's (order-free, so deterministic), and exp and log differ from
+// the host's by an ulp. bench: bench/cuda/bench_sampling.cu
+#include "cuda/kernels/sampling.h"
+
+#include <cooperative_groups.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/kernels/launch.cuh"
+#include "cuda/kernels/philox.cuh"
+#include "cuda/kernels/ptx.cuh"
+
+namespace qwill::cuda {
+namespace {
+
+namespace cg = cooperative_groups;
+
+constexpr int kSearchThreads = 256;
+constexpr int kMinSlice = 4 * kSearchThreads;
+constexpr int kRanks = 8;  // blocks of a cluster, which share the columns of a filtered row
+constexpr int kFinishThreads = 320;
+constexpr int kMaxClusters = 32;  // two blocks an SM
+constexpr int kBins = 2048;
+constexpr int kSegment = kBins / kRanks;
+constexpr int kIdBits = 18;
+static_assert(kMaxSampledColumns <= int64_t{1} << kIdBits);
+
+// Below this temperature scores would become infinite, and equal.
+__device__ __forceinline__ double temperature_of(const SampleSettings& row) { return fmax(row.temperature, 1e-30); }
+
+__device__ __forceinline__ bool is_filtered(const SampleSettings& row, int32_t num_drawable) {
+  return row.temperature > 0 && ((row.top_k > 0 && row.top_k < num_drawable) || row.top_p < 1 || row.min_p > 0);
+}
+
+__device__ float adjusted(float logit, const TokenAdjustment& a, const SampleSettings& row) {
+  if (row.repetition_penalty != 1 && a.seen)
+    logit = logit < 0 ? __fmul_rn(logit, row.repetition_penalty) : __fdiv_rn(logit, row.repetition_penalty);
+  if ((row.presence_penalty != 0 || row.frequency_penalty != 0) && a.output_count > 0)
+    logit = __fsub_rn(logit, static_cast<float>(__dadd_rn(
+                                 row.presence_penalty, __dmul_rn(row.frequency_penalty, a.output_count))));
+  return __fadd_rn(logit, a.bias);
+}
+
+// Columns first … first + count - 1 of a row, adjusted, in shared memory.
+class Slice {
+ public:
+  // The whole block; `barrier` is in shared memory.
+  __device__ Slice(float* values, uint64_t* barrier) : values_(values), barrier_(shared_address(barrier)) {
+    if (threadIdx.x == 0) {
+      barrier_init(barrier_, 1);
+      barrier_init_fence();
+    }
+    __syncthreads();
+  }
+
+  __device__ void load(const float* logits, int32_t first, int32_t count, const SampleSettings& row,
+                       const TokenAdjustment* adjustments) {
+    first_ = first;
+    count_ = max(count, 0);
+    if (count_ == 0) return;
+    if (threadIdx.x == 0) {
+      const uint32_t bytes = (static_cast<uint32_t>(count) + 3) / 4 * 16;
+      barrier_expect_bytes(barrier_, bytes);
+      copy_bulk(shared_address(values_), logits + first, bytes, barrier_);
+    }
+    const TokenAdjustment* list = adjustments + row.first_adjustment;
+    const int32_t begin = find(list, row.num_adjustments, first), end = find(list, row.num_adjustments, first + count);
+    barrier_wait(barrier_, parity_);
+    parity_ ^= 1;
+    if (begin == end) return;
+    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < end; i += static_cast<int32_t>(blockDim.x)) {
+      float& value = values_[list[i].id - first];
+      value = adjusted(value, list[i], row);
+    }
+    __syncthreads();
+  }
+
+  // The values may be overwritten once all threads have called this.
+  __device__ void release() const {
+    fence_async_proxy();
+    __syncthreads();
+  }
+
+  __device__ int32_t first() const { return first_; }
+  __device__ int32_t count() const { return count_; }
+  __device__ float operator[](int32_t i) const { return values_[i]; }
+  // Four at a time; -infinity beyond the end.
+  __device__ float4 four(int32_t group) const {
+    if (4 * group >= count_) return {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    float4 v = reinterpret_cast<const float4*>(values_)[group];
+    if (4 * group + 1 >= count_) v.y = -INFINITY;
+    if (4 * group + 2 >= count_) v.z = -INFINITY;
+    if (4 * group + 3 >= count_) v.w = -INFINITY;
+    return v;
+  }
+  __device__ int32_t num_groups() const { return (count_ + 3) / 4; }
+
+ private:
+  // Index of the first adjustment whose id is not below `id`.
+  static __device__ int32_t find(const TokenAdjustment* list, int32_t size, int32_t id) {
+    int32_t low = 0;
+    while (low < size) {
+      const int32_t middle = (low + size) / 2;
+      if (list[middle].id < id) low = middle + 1;
+      else size = middle;
+    }
+    return low;
+  }
+
+  float* values_;
+  uint32_t barrier_;
+  uint32_t parity_ = 0;
+  int32_t first_ = 0, count_ = 0;
+};
+
+// This thread's best token by score and noise. `keep(value, column)` is false for tokens that must not be drawn.
+template <typename Keep>
+__device__ Found search_noisy(const Slice& slice, const SampleSettings& row, double highest, Keep keep) {
+  GumbelSearch search({row.seed, row.position, row.choice, temperature_of(row), row.min_p, highest});
+  const int32_t lane = threadIdx.x % 32;
+  for (int32_t base = static_cast<int32_t>(threadIdx.x) - lane; base < slice.num_groups(); base += blockDim.x) {
+    const int32_t column = 4 * (base + lane);
+    float4 v = slice.four(base + lane);
+    if (!keep(v.x, column)) v.x = -INFINITY;
+    if (!keep(v.y, column + 1)) v.y = -INFINITY;
+    if (!keep(v.z, column + 2)) v.z = -INFINITY;
+    if (!keep(v.w, column + 3)) v.w = -INFINITY;
+    search.visit(static_cast<uint32_t>(slice.first() + column) / 4, v);
+  }
+  return search.found();
+}
+
+__device__ Found search_greedy(const Slice& slice) {
+  float highest = -INFINITY;
+  int32_t id = 0;
+  for (int32_t group = threadIdx.x; group < slice.num_groups(); group += blockDim.x) {
+    const float4 v = slice.four(group);
+    const int32_t first = slice.first() + 4 * group;
+    if (v.x > highest) highest = v.x, id = first;
+    if (v.y > highest) highest = v.y, id = first + 1;
+    if (v.z > highest) highest = v.z, id = first + 2;
+    if (v.w > highest) highest = v.w, id = first + 3;
+  }
+  return {highest, id};
+}
+
+// The best that any thread of the block found, in warp 0.
+__device__ Found best_of_block(Found found, Found* shared) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  found = best_of_warp(found);
+  if (lane == 0) shared[warp] = found;
+  __syncthreads();
+  if (warp == 0) found = best_of_warp(lane < static_cast<int>(blockDim.x) / 32 ? shared[lane] : Found{kMinusInfinity, 0});
+  return found;
+}
+
+// One block a slice of a row's columns: found[row][slice], for rows without a filter.
+__global__ void __launch_bounds__(kSearchThreads)
+    search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns,
+                  const SampleSettings* settings, const TokenAdjustment* adjustments, Found* found) {
+  extern __shared__ __align__(128) float values[];
+  __shared__ uint64_t barrier;
+  __shared__ Found shared[32];
+  let_next_kernel_start();
+  Slice slice(values, &barrier);
+  wait_for_previous_kernel();
+  const SampleSettings row = settings[blockIdx.y];
+  if (is_filtered(row, num_drawable)) return;
+  const int32_t first = static_cast<int32_t>(blockIdx.x) * slice_columns;
+  slice.load(logits + blockIdx.y * ld, first, min(slice_columns, num_drawable - first), row, adjustments);
+  Found best = row.temperature > 0 ? search_noisy(slice, row, 0, [](float, int32_t) { return true; })
+                                   : search_greedy(slice);
+  best = best_of_block(best, shared);
+  if (threadIdx.x == 0) found[blockIdx.y * gridDim.x + blockIdx.x] = best;
+}
+
+// A token's place in the order best first: by descending logit, then ascending id. (Dividing by the temperature keeps
+// the order of logits.)
+__device__ __forceinline__ uint64_t place_of(float logit, int32_t id) {
+  return uint64_t{~float_key(logit)} << kIdBits | static_cast<uint32_t>(id);
+}
+
+// Bins of equal width from the highest logit down, the last without end; bins of higher logits come first, whatever the
+// rounding, since each step of `bin` is monotonic.
+struct LinearBins {
+  float highest, scale;
+  __device__ uint32_t bin(float logit) const {
+    return min(__float2uint_rz(__fmul_rn(__fsub_rn(highest, logit), scale)), uint32_t{kBins - 1});
+  }
+  // The first place, between two, whose logit lies in this bin or behind it; `last` + 1 if none does.
+  __device__ uint64_t first_place(uint32_t wanted, float lowest) const {
+    uint32_t low = ~float_key(highest), high = ~float_key(lowest) + 1;
+    while (low < high) {
+      const uint32_t middle = low + (high - low) / 2;
+      if (bin(float_of_key(~middle)) < wanted) low = middle + 1;
+      else high = middle;
+    }
+    return uint64_t{low} << kIdBits;
+  }
+};
+
+// Shared memory of a block that helps with a filtered row; other blocks of the cluster read it.
+struct FilterShared {
+  uint32_t count[kBins];
+  uint32_t weight[3][kBins];  // sums of the weights' bits 0 … 15, 16 … 31, 32 …
+  uint64_t mass[kSegment];    // of bins rank * kSegment …, over the cluster: inclusive prefix sums
+  uint32_t segment_count[kSegment];
+  uint64_t warp_mass[kSegment / 32];
+  float highest, lowest;
+  uint32_t num_candidates;
+  Found best;
+  // of one step of a cut
+  uint64_t before, bounds[2];
+  uint32_t bin, bin_count;
+};
+
+// The cluster's work on one filtered row.
+class FilteredRow {
+ public:
+  __device__ FilteredRow(FilterShared& shared, const Slice& slice, const SampleSettings& row)
+      : cluster_(cg::this_cluster()), shared_(shared), slice_(slice), row_(row) {}
+
+  // The drawn token, in thread 0 of rank 0. `scratch` holds a value per warp.
+  __device__ int32_t draw(Found* scratch) {
+    find_extremes();
+    uint64_t cut = place_of(lowest_, (1 << kIdBits) - 1);
+    if (num_candidates_ > 0) {
+      if (row_.top_k > 0 && static_cast<uint32_t>(row_.top_k) < num_candidates_) cut = find_cut<false>(cut);
+      if (row_.top_p < 1) cut = find_cut<true>(cut);
+    }
+    const double highest = static_cast<double>(highest_) / temperature_of(row_);
+    const Found best = best_of_block(search_noisy(slice_, row_, highest,
+                                                  [&](float logit, int32_t column) {
+                                                    return place_of(logit, slice_.first() + column) <= cut;
+                                                  }),
+                                     scratch);
+    if (threadIdx.x == 0) shared_.best = best;
+    cluster_.sync();
+    Found found = {kMinusInfinity, 0};
+    if (cluster_.block_rank() == 0 && threadIdx.x == 0)
+      for (int rank = 0; rank < kRanks; ++rank) found = better(remote(rank).best, found);
+    cluster_.sync();
+    return found.id;
+  }
+
+ private:
+  __device__ const FilterShared& remote(int rank) const { return *cluster_.map_shared_rank(&shared_, rank); }
+
+  template <typename Function>
+  __device__ void for_each_candidate(Function function) const {
+    for (int32_t i = threadIdx.x; i < slice_.count(); i += kFinishThreads)
+      if (slice_[i] > -INFINITY) function(slice_[i], slice_.first() + i);
+  }
+
+  // Highest and lowest logit above -infinity, and the number of them, of the whole row.
+  __device__ void find_extremes() {
+    uint32_t high = 0, low = ~0u, count = 0;
+    for_each_candidate([&](float logit, int32_t) {
+      high = max(high, float_key(logit));
+      low = min(low, float_key(logit));
+      ++count;
+    });
+    uint32_t* const sums = shared_.count;  // borrowed
+    if (threadIdx.x == 0) sums[0] = 0, sums[1] = ~0u, sums[2] = 0;
+    __syncthreads();
+    high = __reduce_max_sync(~0u, high);
+    low = __reduce_min_sync(~0u, low);
+    count = __reduce_add_sync(~0u, count);
+    if (threadIdx.x % 32 == 0) {
+      atomicMax(&sums[0], high);
+      atomicMin(&sums[1], low);
+      atomicAdd(&sums[2], count);
+    }
+    cluster_.sync();
+    high = 0, low = ~0u, count = 0;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      high = max(high, remote(rank).count[0]);
+      low = min(low, remote(rank).count[1]);
+      count += remote(rank).count[2];
+    }
+    cluster_.sync();
+    highest_ = float_of_key(high);
+    lowest_ = float_of_key(low);
+    num_candidates_ = count;
+  }
+
+  // exp(score - best score) in units of 2^-46.
+  __device__ uint64_t weight(float logit) const {
+    if (logit == highest_) return uint64_t{1} << 46;
+    const double distance = (static_cast<double>(logit) - highest_) * (1 / temperature_of(row_));
+    return distance < -33 ? 0 : __double2ull_rn(exp(distance) * 0x1p46);
+  }
+
+  // The place of the last token that stays: the best tokens stay until their masses reach a share (kByWeight: top_p of
+  // all weights, else top_k tokens). Only places up to `limit` count.
+  //
+  // Each step sorts the tokens between two places into bins and goes on with the bin in which the target is reached,
+  // until that holds one token. At first bins are equal in logits, so that real logits spread over them; then equal in
+  // places, which ends also where logits are equal.
+  template <bool kByWeight>
+  __device__ uint64_t find_cut(uint64_t limit) {
+    const LinearBins linear = {highest_, kBins / fmaxf(fminf(highest_ - lowest_, 64.0f), 1e-30f)};
+    uint64_t low = 0, high = limit, before = 0, target = kByWeight ? 0 : static_cast<uint64_t>(row_.top_k);
+    for (bool first = true;; first = false) {
+      const int shift = max(0, 64 - __clzll(high - low) - 11);
+      tally<kByWeight>(low, high, [&](float logit, uint64_t place) {
+        return first ? linear.bin(logit) : static_cast<uint32_t>((place - low) >> shift);
+      });
+      if (kByWeight && first) {
+        uint64_t total = 0;
+        for (int rank = 0; rank < kRanks; ++rank) total += remote(rank).mass[kSegment - 1];
+        const double share = ceil(row_.top_p * static_cast<double>(total));
+        target = share < 1 ? 1 : min(static_cast<uint64_t>(share), total);
+      }
+      choose_bin(before, target);
+      before = shared_.before;
+      if (first) {
+        if (threadIdx.x < 2) shared_.bounds[threadIdx.x] = linear.first_place(shared_.bin + threadIdx.x, lowest_);
+        __syncthreads();
+        low = shared_.bounds[0];
+        high = min(high, shared_.bin + 1 < kBins ? shared_.bounds[1] - 1 : high);
+      } else {
+        low += static_cast<uint64_t>(shared_.bin) << shift;
+        high = min(high, low + (uint64_t{1} << shift) - 1);
+      }
+      if (low == high || shared_.bin_count == 1) return high;
+    }
+  }
+
+  // Counts and weights of the tokens between two places by bin, over the cluster: each block ends with the sums of its
+  // segment of the bins.
+  template <bool kByWeight, typename Bin>
+  __device__ void tally(uint64_t low, uint64_t high, Bin bin_of) {
+    constexpr int kArrays = kByWeight ? 4 : 1;
+    for (int i = threadIdx.x; i < kArrays * kBins; i += kFinishThreads) shared_.count[i] = 0;  // weight follows count
+    __syncthreads();
+    for_each_candidate([&](float logit, int32_t id) {
+      const uint64_t place = place_of(logit, id);
+      if (place < low || place > high) return;
+      const uint32_t bin = bin_of(logit, place);
+      atomicAdd(&shared_.count[bin], 1);
+      if constexpr (kByWeight) {
+        const uint64_t w = weight(logit);
+#pragma unroll
+        for (int part = 0; part < 3; ++part) {
+          const uint32_t bits = part < 2 ? w >> 16 * part & 0xffff : w >> 32;
+          if (bits) atomicAdd(&shared_.weight[part][bin], bits);
+        }
+      }
+    });
+    cluster_.sync();
+    const uint32_t t = threadIdx.x, lane = t % 32;
+    uint64_t mass = 0;
+    if (t < kSegment) {
+      const uint32_t bin = cluster_.block_rank() * kSegment + t;
+      uint32_t count = 0;
+#pragma unroll
+      for (int rank = 0; rank < kRanks; ++rank) {
+        const FilterShared& other = remote(rank);
+        count += other.count[bin];
+        if constexpr (kByWeight)
+          for (int part = 0; part < 3; ++part) mass += uint64_t{other.weight[part][bin]} << 16 * part;
+      }
+      shared_.segment_count[t] = count;
+      if constexpr (!kByWeight) mass = count;
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const uint64_t left = __shfl_up_sync(~0u, mass, offset);
+        if (lane >= static_cast<uint32_t>(offset)) mass += left;
+      }
+      if (lane == 31) shared_.warp_mass[t / 32] = mass;
+    }
+    __syncthreads();
+    if (t < kSegment) {
+      for (uint32_t warp = 0; warp < t / 32; ++warp) mass += shared_.warp_mass[warp];
+      shared_.mass[t] = mass;
+    }
+    cluster_.sync();
+  }
+
+  // The bin in which the sum of masses, `before` included, reaches the target: to shared_.bin, with its number of tokens
+  // and what stands before it.
+  __device__ void choose_bin(uint64_t before, uint64_t target) {
+    int rank = 0;
+    while (rank + 1 < kRanks && before + remote(rank).mass[kSegment - 1] < target)
+      before += remote(rank++).mass[kSegment - 1];
+    const uint32_t t = threadIdx.x;
+    if (t < kSegment) {
+      const FilterShared& other = remote(rank);
+      const uint64_t ahead = before + (t > 0 ? other.mass[t - 1] : 0);
+      if (ahead < target && before + other.mass[t] >= target) {
+        shared_.bin = rank * kSegment + t;
+        shared_.bin_count = other.segment_count[t];
+        shared_.before = ahead;
+      }
+    }
+    __syncthreads();
+  }
+
+  cg::cluster_group cluster_;
+  FilterShared& shared_;
+  const Slice& slice_;
+  const SampleSettings& row_;
+  float highest_ = 0, lowest_ = 0;
+  uint32_t num_candidates_ = 0;
+};
+
+// Rows without a filter: one warp each, over the best of the slices. Rows with one: a cluster each, which keeps the
+// row's adjusted logits in shared memory and reads global memory once.
+__global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads, 2)
+    finish_rows(int32_t* ids, const float* logits, int64_t ld, int32_t num_rows, int32_t num_drawable,
+                int32_t rank_columns, const SampleSettings* settings, const TokenAdjustment* adjustments,
+                const Found* found, int32_t num_slices) {
+  extern __shared__ __align__(128) float values[];
+  __shared__ uint64_t barrier;
+  __shared__ Found scratch[32];
+  __shared__ FilterShared shared;
+  __shared__ SampleSettings row;
+  let_next_kernel_start();
+  Slice slice(values, &barrier);
+  wait_for_previous_kernel();
+  const int32_t lane = threadIdx.x % 32;
+
+  const int32_t num_warps = gridDim.x * (kFinishThreads / 32);
+  for (int32_t r = (blockIdx.x * kFinishThreads + threadIdx.x) / 32; r < num_rows; r += num_warps) {
+    if (is_filtered(settings[r], num_drawable)) continue;
+    Found best = {kMinusInfinity, 0};
+    for (int32_t i = lane; i < num_slices; i += 32) best = better(found[static_cast<int64_t>(r) * num_slices + i], best);
+    best = best_of_warp(best);
+    if (lane == 0) ids[r] = best.id;
+  }
+
+  // Filtered rows are dealt to the clusters in turn.
+  const int32_t rank = blockIdx.x % kRanks, num_clusters = gridDim.x / kRanks;
+  int32_t turn = blockIdx.x / kRanks;
+  for (int32_t base = 0; base < num_rows; base += 32) {
+    uint32_t filtered =
+        __ballot_sync(~0u, base + lane < num_rows && is_filtered(settings[min(base + lane, num_rows - 1)], num_drawable));
+    for (; filtered; filtered &= filtered - 1) {
+      if (turn-- > 0) continue;
+      turn = num_clusters - 1;
+      const int32_t r = base + __ffs(filtered) - 1;
+      if (threadIdx.x == 0) row = settings[r];
+      __syncthreads();
+      const int32_t first = rank * rank_columns;
+      slice.load(logits + r * ld, first, min(rank_columns, num_drawable - first), row, adjustments);
+      const int32_t id = FilteredRow(shared, slice, row).draw(scratch);
+      if (rank == 0 && threadIdx.x == 0) ids[r] = id;
+      slice.release();
+    }
+  }
+}
+
+// Columns of a block of search_slices: for few rows as few as its threads can take, so that all SMs have some; for many
+// rows more, so that starting a block costs little.
+int32_t slice_columns(int64_t num_rows) {
+  return kMinSlice * static_cast<int32_t>(std::clamp<int64_t>(num_rows / 8, 1, 8));
+}
+
+int32_t num_slices(int64_t num_rows, int64_t num_drawable) {
+  return static_cast<int32_t>((num_drawable + slice_columns(num_rows) - 1) / slice_columns(num_rows));
+}
+
+}  // namespace
+
+size_t sample_workspace_bytes(int64_t num_rows, int64_t num_drawable) {
+  return static_cast<size_t>(num_rows * ((num_drawable + kMinSlice - 1) / kMinSlice)) * sizeof(Found);
+}
+
+cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_rows, int64_t num_drawable,
+                   const SampleSettings* settings, const TokenAdjustment* adjustments, void* workspace,
+                   cudaStream_t stream) {
+  if (ld % 4 != 0 || num_drawable < 1 || num_drawable > std::min(ld, kMaxSampledColumns)) return cudaErrorInvalidValue;
+  if (num_rows <= 0) return cudaSuccess;
+  const int32_t columns = slice_columns(num_rows), slices = num_slices(num_rows, num_drawable);
+  const int32_t rank_columns = static_cast<int32_t>((num_drawable + 4 * kRanks - 1) / (4 * kRanks) * 4);
+  const size_t rank_bytes = static_cast<size_t>(rank_columns) * sizeof(float);
+  Found* const found = static_cast<Found*>(workspace);
+  if (const cudaError_t error = allow_shared(finish_rows, kMaxSampledColumns / kRanks * sizeof(float))) return error;
+  if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, columns * sizeof(float),
+                                       stream, logits, ld, num_drawable, columns, settings, adjustments, found))
+    return error;
+  const int64_t clusters = std::min<int64_t>(num_rows, kMaxClusters);
+  return launch(finish_rows, dim3(static_cast<uint32_t>(clusters * kRanks)), kFinishThreads, rank_bytes, stream, ids,
+                logits, ld, num_rows, num_drawable, rank_columns, settings, adjustments, found, slices);
+}
+
+}  // namespace qwill::cuda
