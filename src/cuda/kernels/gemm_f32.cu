@@ -1,7 +1,7 @@
 // gemm_f32: Y = A W^T in f32 by CUDA cores, in the order of sums that gemm_f32.h lays down.
-// Two kernels with the same bits. `few_rows`: each thread sums one block of 64 of k for few outputs, so that a short
-// product fills the card; moves 4 N K bytes; memory-bound at T = 1. `many_rows`: tiles of 64 x 128 outputs, all of k in
-// one thread; bound by FMA at 2 T N K flops.
+// Three kernels with the same bits. `one_row` (T = 1): a lane a block of k; moves 4 N K bytes, memory-bound. `few_rows`: a
+// warp a block of k, so that few outputs still fill the card. `many_rows`: tiles of 64 x 128 outputs, all of k in one
+// thread; bound by FMA at 2 T N K flops.
 // reference: ops/reference.cpp linear, gated (double sums; error near 1e-6)    bench: bench/cuda/bench_sampling.cu
 #include "cuda/kernels/gemm_f32.h"
 
@@ -70,95 +70,140 @@ __device__ __forceinline__ void fma_4(float& sum, const float4& a, const float4&
   sum = __fmaf_rn(a.w, w.w, sum);
 }
 
-constexpr int kFewThreads = 128;
+// Rows of W and A in shared memory, in blocks of k. Chunks of four values are permuted within a block by a key, so that
+// the lanes of a warp, which read the same chunk under different keys, meet different banks.
+__device__ __forceinline__ float* chunk_of(float* block, int chunk, int key) {
+  return block + (chunk ^ key % 8) * 4;
+}
 
-// A thread sums one of kParts blocks of k for kThreadCols columns and kTokens rows of A. The parts' sums meet in shared
-// memory, where one thread an output adds them in order.
-template <int kParts, int kThreadCols, int kTokens>
-struct FewRows {
-  static constexpr int kCols = kThreadCols * kFewThreads / kParts;
-  static constexpr int kDepth = kParts * kBlockK;
-  static constexpr int kOutputs = kCols * kTokens;
-  static constexpr int kSumStride = kOutputs + 1;  // other banks for other parts
-  static constexpr size_t kSharedBytes = ((kCols + kTokens) * kDepth + kParts * kSumStride) * sizeof(float);
-  static_assert(kOutputs <= kFewThreads && kCols % 2 == 0);
+// One row of A. A warp has one column, its lanes 32 blocks of k at a time; lane 0 adds their sums in order.
+constexpr int kOneThreads = 128;
+constexpr int kOneCols = kOneThreads / 32;
+constexpr int kOneDepth = 32 * kBlockK;
+constexpr size_t kOneSharedBytes = (kOneCols + 1) * kOneDepth * sizeof(float);
 
-  // Chunks of four values are permuted within a block of k by its number, so that threads of different parts, which
-  // read the same chunk, meet different banks.
-  static __device__ float* chunk(float* row, int part, int c) { return row + part * kBlockK + (c ^ part % 8) * 4; }
-
-  static __device__ void copy_row(const Problem& p, float* to, const float* row, bool exists, int64_t k) {
-#pragma unroll
-    for (int i = threadIdx.x; i < kDepth / 4; i += kFewThreads)
-      p.copy_4(chunk(to, i / (kBlockK / 4), i % (kBlockK / 4)), row, exists, k + 4 * i);
-  }
-
-  static __device__ void copy_weights(const Problem& p, float* to, const float* weight, int64_t first_col, int64_t k) {
-#pragma unroll
-    for (int c = 0; c < kCols; ++c) {
-      const bool exists = first_col + c < p.num_cols;
-      copy_row(p, to + c * kDepth, weight + (exists ? p.weight_row(first_col + c) * p.ldw : 0), exists, k);
-    }
-  }
-};
-
-template <int kParts, int kThreadCols, int kTokens>
-__global__ void __launch_bounds__(kFewThreads) few_rows(Problem p, RowTiles rows) {
-  using Few = FewRows<kParts, kThreadCols, kTokens>;
+__global__ void __launch_bounds__(kOneThreads) one_row(Problem p) {
   extern __shared__ __align__(128) float shared[];
-  float* const w_shared = shared;
-  float* const a_shared = w_shared + Few::kCols * Few::kDepth;
-  float* const sums = a_shared + kTokens * Few::kDepth;
-  const int part = threadIdx.x % kParts, thread_col = threadIdx.x / kParts * kThreadCols;
-  const int output = threadIdx.x, out_token = output / Few::kCols, out_col = output % Few::kCols;
-  const int64_t first_col = static_cast<int64_t>(blockIdx.x) * Few::kCols;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int64_t col = static_cast<int64_t>(blockIdx.x) * kOneCols + warp;
+  const bool exists = col < p.num_cols;
+  const float* const w_row = p.weight + (exists ? p.weight_row(col) * p.ldw : 0);
+  float* const w_shared = shared + warp * kOneDepth;
+  float* const a_shared = shared + kOneCols * kOneDepth;
+  __shared__ float totals[kOneCols];
+  const auto copy = [&](float* to, const float* row, bool row_exists, int64_t k, int first, int step) {
+#pragma unroll
+    for (int i = first; i < kOneDepth / 4; i += step)
+      p.copy_4(chunk_of(to + i / 16 * kBlockK, i % 16, i / 16), row, row_exists, k + 4 * i);
+  };
 
   let_next_kernel_start();
-  if (!rows.tiles) Few::copy_weights(p, w_shared, p.weight, first_col, 0);
+  copy(w_shared, w_row, exists, 0, lane, 32);
   wait_for_previous_kernel();
-  const ExpertTile tile = rows.tile(kTokens);
+  float total = 0;
+  for (int64_t k = 0; k < p.depth; k += kOneDepth) {
+    if (k > 0) copy(w_shared, w_row, exists, k, lane, 32);
+    copy(a_shared, p.a, true, k, threadIdx.x, kOneThreads);
+    commit_copies();
+    wait_for_copies<0>();
+    __syncthreads();
+    float sum = 0;
+#pragma unroll
+    for (int c = 0; c < kBlockK / 4; ++c)
+      fma_4(sum, *reinterpret_cast<const float4*>(chunk_of(a_shared + lane * kBlockK, c, lane)),
+            *reinterpret_cast<const float4*>(chunk_of(w_shared + lane * kBlockK, c, lane)));
+#pragma unroll
+    for (int i = 0; i < 32; ++i) total = __fadd_rn(total, __shfl_sync(~0u, sum, i));
+    __syncthreads();
+  }
+  if (lane == 0) totals[warp] = total;
+  __syncthreads();
+  if (warp > 0) return;
+  const int64_t out_col = static_cast<int64_t>(blockIdx.x) * kOneCols + lane;
+  p.finish(0, out_col, lane < kOneCols && out_col < p.num_cols, lane < kOneCols ? totals[lane] : 0);
+}
+
+// Few rows of A: tiles of 8 rows by 16 columns. A warp has one block of k at a time, its lanes two by two outputs of it;
+// the sums of eight warps meet in shared memory, where one thread an output adds them in order.
+constexpr int kFewThreads = 256;
+constexpr int kFewWarps = kFewThreads / 32;
+constexpr int kFewRows = 8;
+constexpr int kFewCols = 16;
+constexpr int kFewOutputs = kFewRows * kFewCols;
+constexpr int kFewStageFloats = (kFewRows + kFewCols) * kFewWarps * kBlockK;
+constexpr size_t kFewSharedBytes = (2 * kFewStageFloats + kFewWarps * kFewOutputs) * sizeof(float);
+
+__global__ void __launch_bounds__(kFewThreads, 2) few_rows(Problem p, RowTiles rows) {
+  extern __shared__ __align__(128) float shared[];
+  float* const sums = shared + 2 * kFewStageFloats;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int thread_col = lane % 8, thread_row = lane / 8;  // and 8 columns, 4 rows on
+  const int output = threadIdx.x, out_row = output / kFewCols, out_col = output % kFewCols;
+  const int64_t first_col = static_cast<int64_t>(blockIdx.x) * kFewCols;
+  constexpr int kStageDepth = kFewWarps * kBlockK;
+  const int num_stages = static_cast<int>((p.depth + kStageDepth - 1) / kStageDepth);
+
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const ExpertTile tile = rows.tile(kFewRows);
   const float* const weight = p.weight + tile.expert * p.num_cols * p.ldw;
 
-  for (int first = 0; first < tile.num_rows; first += kTokens) {
-    float total = 0;
-    for (int64_t k = 0; k < p.depth; k += Few::kDepth) {
-      if (rows.tiles || k > 0) Few::copy_weights(p, w_shared, weight, first_col, k);
+  for (int first = 0; first < tile.num_rows; first += kFewRows) {
+    // A warp copies what it multiplies: its block of k of each row, 16 lanes a row. In shared memory: [stage][warp][row]
+    // [64], rows of W before those of A.
+    const auto copy_stage = [&](int stage) {
+      float* const to = shared + stage % 2 * kFewStageFloats + warp * (kFewRows + kFewCols) * kBlockK;
+      const int64_t k = static_cast<int64_t>(stage) * kStageDepth + warp * kBlockK + lane % 16 * 4;
+      if (stage < num_stages) {
 #pragma unroll
-      for (int t = 0; t < kTokens; ++t) {
-        const bool exists = first + t < tile.num_rows;
-        Few::copy_row(p, a_shared + t * Few::kDepth, p.a + (exists ? (tile.first_row + first + t) * p.lda : 0), exists, k);
+        for (int i = lane / 16; i < kFewCols; i += 2) {
+          const bool exists = first_col + i < p.num_cols;
+          p.copy_4(chunk_of(to + i * kBlockK, lane % 16, i), weight + p.weight_row(first_col + i) * p.ldw, exists, k);
+        }
+#pragma unroll
+        for (int i = lane / 16; i < kFewRows; i += 2)
+          p.copy_4(chunk_of(to + (kFewCols + i) * kBlockK, lane % 16, i), p.a + (tile.first_row + first + i) * p.lda,
+                   first + i < tile.num_rows, k);
       }
       commit_copies();
-      wait_for_copies<0>();
-      __syncthreads();
-
-      float sum[kThreadCols][kTokens] = {};
-#pragma unroll 4
+    };
+    float total = 0;
+    copy_stage(0);
+    for (int stage = 0; stage < num_stages; ++stage) {
+      copy_stage(stage + 1);
+      wait_for_copies<1>();
+      __syncwarp();
+      float* const w_shared = shared + stage % 2 * kFewStageFloats + warp * (kFewRows + kFewCols) * kBlockK;
+      float* const a_shared = w_shared + kFewCols * kBlockK;
+      float sum[2][2] = {};
+#pragma unroll 8
       for (int c = 0; c < kBlockK / 4; ++c) {
-        float4 w[kThreadCols];
+        float4 w[2], a[2];
 #pragma unroll
-        for (int i = 0; i < kThreadCols; ++i)
-          w[i] = *reinterpret_cast<const float4*>(Few::chunk(w_shared + (thread_col + i) * Few::kDepth, part, c));
-#pragma unroll
-        for (int t = 0; t < kTokens; ++t) {
-          const float4 a = *reinterpret_cast<const float4*>(Few::chunk(a_shared + t * Few::kDepth, part, c));
-#pragma unroll
-          for (int i = 0; i < kThreadCols; ++i) fma_4(sum[i][t], a, w[i]);
+        for (int i = 0; i < 2; ++i) {
+          w[i] = *reinterpret_cast<const float4*>(chunk_of(w_shared + (thread_col + 8 * i) * kBlockK, c, thread_col));
+          a[i] = *reinterpret_cast<const float4*>(
+              chunk_of(a_shared + (thread_row + 4 * i) * kBlockK, c, thread_row + 4 * i));
         }
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+#pragma unroll
+          for (int j = 0; j < 2; ++j) fma_4(sum[i][j], a[i], w[j]);
       }
 #pragma unroll
-      for (int t = 0; t < kTokens; ++t)
+      for (int i = 0; i < 2; ++i)
 #pragma unroll
-        for (int i = 0; i < kThreadCols; ++i)
-          sums[part * Few::kSumStride + t * Few::kCols + thread_col + i] = sum[i][t];
+        for (int j = 0; j < 2; ++j)
+          sums[warp * kFewOutputs + (thread_row + 4 * i) * kFewCols + thread_col + 8 * j] = sum[i][j];
       __syncthreads();
-      if (output < Few::kOutputs)
+      if (output < kFewOutputs)
 #pragma unroll
-        for (int i = 0; i < kParts; ++i) total = __fadd_rn(total, sums[i * Few::kSumStride + output]);
+        for (int i = 0; i < kFewWarps; ++i) total = __fadd_rn(total, sums[i * kFewOutputs + output]);
+      __syncthreads();
     }
-    if (output / 32 * 32 < Few::kOutputs)
-      p.finish(tile.first_row + first + out_token, first_col + out_col,
-               output < Few::kOutputs && first + out_token < tile.num_rows && first_col + out_col < p.num_cols, total);
+    if (output < kFewOutputs)
+      p.finish(tile.first_row + first + out_row, first_col + out_col,
+               first + out_row < tile.num_rows && first_col + out_col < p.num_cols, total);
   }
 }
 
@@ -259,21 +304,28 @@ Problem problem(const GemmF32& gemm) {
   return {gemm, aligned(gemm.a, gemm.lda) && aligned(gemm.weight, gemm.ldw)};
 }
 
-template <int kParts, int kThreadCols, int kTokens>
-cudaError_t launch_few(const GemmF32& gemm, const RowTiles& rows, int64_t grid_y, cudaStream_t stream) {
-  using Few = FewRows<kParts, kThreadCols, kTokens>;
-  const auto kernel = few_rows<kParts, kThreadCols, kTokens>;
-  if (const cudaError_t error = allow_shared(kernel, Few::kSharedBytes)) return error;
-  if (!rows.tiles) grid_y = (rows.num_rows + kTokens - 1) / kTokens;
-  const dim3 grid(static_cast<uint32_t>((gemm.num_cols + Few::kCols - 1) / Few::kCols), static_cast<uint32_t>(grid_y));
-  return launch(kernel, grid, kFewThreads, Few::kSharedBytes, stream, problem(gemm), rows);
+cudaError_t launch_one(const GemmF32& gemm, cudaStream_t stream) {
+  if (const cudaError_t error = allow_shared(one_row, kOneSharedBytes)) return error;
+  const auto blocks = static_cast<uint32_t>((gemm.num_cols + kOneCols - 1) / kOneCols);
+  return launch(one_row, blocks, kOneThreads, kOneSharedBytes, stream, problem(gemm));
 }
 
-cudaError_t launch_many(const GemmF32& gemm, const RowTiles& rows, int64_t grid_y, cudaStream_t stream) {
-  if (const cudaError_t error = allow_shared(many_rows, kManySharedBytes)) return error;
-  if (!rows.tiles) grid_y = (rows.num_rows + kTileRows - 1) / kTileRows;
-  const dim3 grid(static_cast<uint32_t>((gemm.num_cols + kTileCols - 1) / kTileCols), static_cast<uint32_t>(grid_y));
-  return launch(many_rows, grid, kManyThreads, kManySharedBytes, stream, problem(gemm), rows);
+// A kernel with tiles of the given size, over all tiles of experts, or all rows.
+template <typename Kernel>
+cudaError_t launch_tiles(Kernel kernel, int threads, size_t shared_bytes, int64_t tile_rows, int64_t tile_cols,
+                         const GemmF32& gemm, const RowTiles& rows, int64_t max_tiles, cudaStream_t stream) {
+  if (const cudaError_t error = allow_shared(kernel, shared_bytes)) return error;
+  if (!rows.tiles) max_tiles = (rows.num_rows + tile_rows - 1) / tile_rows;
+  const dim3 grid(static_cast<uint32_t>((gemm.num_cols + tile_cols - 1) / tile_cols), static_cast<uint32_t>(max_tiles));
+  return launch(kernel, grid, threads, shared_bytes, stream, problem(gemm), rows);
+}
+
+cudaError_t launch_few(const GemmF32& gemm, const RowTiles& rows, int64_t max_tiles, cudaStream_t stream) {
+  return launch_tiles(few_rows, kFewThreads, kFewSharedBytes, kFewRows, kFewCols, gemm, rows, max_tiles, stream);
+}
+
+cudaError_t launch_many(const GemmF32& gemm, const RowTiles& rows, int64_t max_tiles, cudaStream_t stream) {
+  return launch_tiles(many_rows, kManyThreads, kManySharedBytes, kTileRows, kTileCols, gemm, rows, max_tiles, stream);
 }
 
 }  // namespace
@@ -281,21 +333,17 @@ cudaError_t launch_many(const GemmF32& gemm, const RowTiles& rows, int64_t grid_
 cudaError_t gemm_f32(const GemmF32& gemm, int64_t num_rows, cudaStream_t stream) {
   if (num_rows <= 0 || gemm.num_cols <= 0) return cudaSuccess;
   const RowTiles rows = {nullptr, nullptr, static_cast<int32_t>(num_rows)};
-  if (num_rows == 1) return launch_few<32, 1, 1>(gemm, rows, 0, stream);
-  if (num_rows <= 4) return launch_few<32, 1, 4>(gemm, rows, 0, stream);
+  if (num_rows == 1) return launch_one(gemm, stream);
   // Half as many tiles as SMs are the least with which many_rows wins.
   const int64_t tiles = (num_rows + kTileRows - 1) / kTileRows * ((gemm.num_cols + kTileCols - 1) / kTileCols);
-  if (num_rows <= 16 || tiles < 66) return launch_few<16, 2, 8>(gemm, rows, 0, stream);
-  return launch_many(gemm, rows, 0, stream);
+  return num_rows <= 16 || tiles < 66 ? launch_few(gemm, rows, 0, stream) : launch_many(gemm, rows, 0, stream);
 }
 
 cudaError_t gemm_f32_grouped(const GemmF32& gemm, const ExpertTile* tiles, const int32_t* num_tiles, int64_t max_tiles,
                              int64_t mean_rows, cudaStream_t stream) {
   if (max_tiles <= 0 || gemm.num_cols <= 0) return cudaSuccess;
   const RowTiles rows = {tiles, num_tiles, 0};
-  if (mean_rows <= 1) return launch_few<32, 1, 4>(gemm, rows, max_tiles, stream);
-  if (mean_rows <= 16) return launch_few<16, 2, 8>(gemm, rows, max_tiles, stream);
-  return launch_many(gemm, rows, max_tiles, stream);
+  return mean_rows <= 16 ? launch_few(gemm, rows, max_tiles, stream) : launch_many(gemm, rows, max_tiles, stream);
 }
 
 }  // namespace qwill::cuda

@@ -16,9 +16,8 @@ namespace qwill::cuda {
 namespace {
 
 constexpr int kChunk = 32;
-constexpr int kThreads = 32 * kChunk;  // a warp a token
-constexpr int kSlots = kMaxExperts / 32;
-static_assert(kMaxExperts <= kThreads);
+constexpr int kMaxThreads = 32 * kChunk;  // a warp a token; at least a thread an expert
+static_assert(kMaxExperts <= kMaxThreads);
 
 struct Routing {
   const float* logits;
@@ -29,8 +28,26 @@ struct Routing {
   __host__ __device__ int32_t num_chunks() const { return (num_tokens + kChunk - 1) / kChunk; }
 };
 
-// One warp: the experts and weights of a token.
-__device__ void route_token(const Routing& r, const ExpertPlan& plan, int32_t token) {
+// A chunk's choices.
+struct Chunk {
+  int32_t first, num_pairs;
+  int32_t expert[kChunk * kMaxExpertsPerToken];  // of its pairs
+  uint32_t tokens_of[kMaxExperts];               // bit per token
+};
+
+// The block starts a chunk; no thread may go on before the block is synchronised.
+__device__ void start_chunk(const Routing& r, Chunk& chunk, int32_t index) {
+  if (threadIdx.x == 0) {
+    chunk.first = index * kChunk;
+    chunk.num_pairs = min(kChunk, r.num_tokens - index * kChunk) * r.k;
+  }
+  if (static_cast<int32_t>(threadIdx.x) < r.num_experts) chunk.tokens_of[threadIdx.x] = 0;
+}
+
+// One warp: the experts and weights of a token of the chunk; 32 kSlots experts at most.
+template <int kSlots>
+__device__ void route_token(const Routing& r, const ExpertPlan& plan, Chunk& chunk, int32_t token_in_chunk) {
+  const int32_t token = chunk.first + token_in_chunk;
   const int32_t lane = threadIdx.x % 32;
   const float* logits = r.logits + static_cast<int64_t>(token) * r.num_experts;
   float p[kSlots];  // of expert 32 slot + lane; -1: none
@@ -73,60 +90,60 @@ __device__ void route_token(const Routing& r, const ExpertPlan& plan, int32_t to
         sum = __fadd_rn(sum, __shfl_sync(~0u, p[slot], __ffs(left) - 1));
     }
   }
-  int32_t pair = token * r.k;
+  int32_t pair = token_in_chunk * r.k;
 #pragma unroll
   for (int slot = 0; slot < kSlots; ++slot) {
     const uint32_t all = __ballot_sync(~0u, chosen >> slot & 1);
     if (chosen >> slot & 1) {
       const int32_t at = pair + __popc(all & ((1u << lane) - 1));
-      plan.expert[at] = 32 * slot + lane;
-      plan.weight[at] = __fdiv_rn(p[slot], sum);
+      chunk.expert[at] = 32 * slot + lane;
+      atomicOr(&chunk.tokens_of[32 * slot + lane], 1u << token_in_chunk);
+      plan.expert[chunk.first * r.k + at] = 32 * slot + lane;
+      plan.weight[chunk.first * r.k + at] = __fdiv_rn(p[slot], sum);
     }
     pair += __popc(all);
   }
 }
 
-// Which tokens of a chunk chose an expert, from their pairs.
-__device__ void mark_tokens(const Routing& r, const ExpertPlan& plan, int32_t chunk, uint32_t (&masks)[kMaxExperts]) {
-  if (threadIdx.x < kMaxExperts) masks[threadIdx.x] = 0;
-  __syncthreads();  // also behind route_token's stores
-  const int32_t first = chunk * kChunk, pairs = min(kChunk, r.num_tokens - first) * r.k;
-  for (int32_t i = threadIdx.x; i < pairs; i += kThreads)
-    atomicOr(&masks[plan.expert[first * r.k + i]], 1u << i / r.k);
+template <int kSlots>
+__device__ void route_tokens(const Routing& r, const ExpertPlan& plan, Chunk& chunk) {
+  const int32_t warp = threadIdx.x / 32;
+  __syncthreads();
+  if (warp * r.k < chunk.num_pairs) route_token<kSlots>(r, plan, chunk, warp);
   __syncthreads();
 }
 
-// Exclusive sum over the block's threads; the sum of all to `total`.
-__device__ int32_t sum_before(int32_t value, int32_t* total) {
-  __shared__ int32_t warps[32];
-  const int32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int32_t sum = value;
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const int32_t left = __shfl_up_sync(~0u, sum, offset);
+// Exclusive sum over the block's threads, of two numbers below 2^31 in one; the sum of all to `total`.
+__device__ uint64_t sum_before(uint64_t value, uint64_t* total) {
+  __shared__ uint64_t warps[32];
+  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  uint64_t sum = value;
+  for (uint32_t offset = 1; offset < 32; offset *= 2) {
+    const uint64_t left = __shfl_up_sync(~0u, sum, offset);
     if (lane >= offset) sum += left;
   }
-  __syncthreads();
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
-  int32_t of_warp = warps[lane];
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const int32_t left = __shfl_up_sync(~0u, of_warp, offset);
-    if (lane >= offset) of_warp += left;
+  uint64_t before = 0;
+  *total = 0;
+  for (uint32_t i = 0; i < blockDim.x / 32; ++i) {
+    if (i < warp) before += warps[i];
+    *total += warps[i];
   }
-  *total = __shfl_sync(~0u, of_warp, 31);
-  return sum - value + (warp > 0 ? __shfl_sync(~0u, of_warp, (warp + 31) % 32) : 0);
+  return before + sum - value;
 }
 
 // The block: from each expert's number of rows (in place) its first row; the tiles.
 __device__ void lay_out_experts(const Routing& r, const ExpertPlan& plan, int32_t (&rows)[kMaxExperts]) {
   __shared__ int32_t first_tile[kMaxExperts + 1];
   const int32_t e = threadIdx.x;
-  const int32_t count = e < r.num_experts ? rows[e] : 0, tiles = (count + r.tile_rows - 1) / r.tile_rows;
-  int32_t num_rows, num_tiles;
-  const int32_t first_row = sum_before(count, &num_rows), tile = sum_before(tiles, &num_tiles);
+  const uint32_t count = e < r.num_experts ? rows[e] : 0, tiles = (count + r.tile_rows - 1) / r.tile_rows;
+  uint64_t total;
+  const uint64_t before = sum_before(uint64_t{tiles} << 32 | count, &total);
+  const auto num_rows = static_cast<int32_t>(total), num_tiles = static_cast<int32_t>(total >> 32);
   if (e < r.num_experts) {
-    rows[e] = first_row;
-    first_tile[e] = tile;
+    rows[e] = static_cast<int32_t>(before);
+    first_tile[e] = static_cast<int32_t>(before >> 32);
   }
   if (e == 0) {
     first_tile[r.num_experts] = num_tiles;
@@ -134,7 +151,7 @@ __device__ void lay_out_experts(const Routing& r, const ExpertPlan& plan, int32_
   }
   __syncthreads();
   // A tile's expert is the last one whose first tile is not behind it.
-  for (int32_t i = threadIdx.x; i < num_tiles; i += kThreads) {
+  for (int32_t i = threadIdx.x; i < num_tiles; i += blockDim.x) {
     int32_t low = 0, high = r.num_experts;
     while (high - low > 1) {
       const int32_t middle = (low + high) / 2;
@@ -149,50 +166,48 @@ __device__ void lay_out_experts(const Routing& r, const ExpertPlan& plan, int32_
 
 // The block: a chunk's pairs to their rows; `first_row(e)` is that of the chunk's first token with expert e.
 template <typename FirstRow>
-__device__ void place_pairs(const Routing& r, const ExpertPlan& plan, int32_t chunk,
-                            const uint32_t (&masks)[kMaxExperts], FirstRow first_row) {
-  const int32_t first = chunk * kChunk, pairs = min(kChunk, r.num_tokens - first) * r.k;
-  for (int32_t i = threadIdx.x; i < pairs; i += kThreads) {
-    const int32_t token = i / r.k, e = plan.expert[first * r.k + i];
-    const int32_t row = first_row(e) + __popc(masks[e] & ((1u << token) - 1));
-    plan.permuted[first * r.k + i] = row;
-    plan.row_token[row] = first + token;
+__device__ void place_pairs(const Routing& r, const ExpertPlan& plan, const Chunk& chunk, FirstRow first_row) {
+  for (int32_t i = threadIdx.x; i < chunk.num_pairs; i += blockDim.x) {
+    const int32_t token = i / r.k, e = chunk.expert[i];
+    const int32_t row = first_row(e) + __popc(chunk.tokens_of[e] & ((1u << token) - 1));
+    plan.permuted[chunk.first * r.k + i] = row;
+    plan.row_token[row] = chunk.first + token;
   }
 }
 
 // Up to 32 tokens: everything in one block.
-__global__ void __launch_bounds__(kThreads) route_few(Routing r, ExpertPlan plan) {
-  __shared__ uint32_t masks[kMaxExperts];
+template <int kSlots>
+__global__ void __launch_bounds__(kMaxThreads) route_few(Routing r, ExpertPlan plan) {
+  __shared__ Chunk chunk;
   __shared__ int32_t rows[kMaxExperts];
   let_next_kernel_start();
+  start_chunk(r, chunk, 0);
   wait_for_previous_kernel();
-  if (static_cast<int32_t>(threadIdx.x / 32) < r.num_tokens) route_token(r, plan, threadIdx.x / 32);
-  mark_tokens(r, plan, 0, masks);
-  if (threadIdx.x < kMaxExperts) rows[threadIdx.x] = __popc(masks[threadIdx.x]);
-  __syncthreads();
+  route_tokens<kSlots>(r, plan, chunk);
+  if (static_cast<int32_t>(threadIdx.x) < r.num_experts) rows[threadIdx.x] = __popc(chunk.tokens_of[threadIdx.x]);
   lay_out_experts(r, plan, rows);
-  place_pairs(r, plan, 0, masks, [&](int32_t e) { return rows[e]; });
+  place_pairs(r, plan, chunk, [&](int32_t e) { return rows[e]; });
 }
 
 // Beyond: experts of a chunk and its counts, scratch[e][chunk].
-__global__ void __launch_bounds__(kThreads) route_chunk(Routing r, ExpertPlan plan) {
-  __shared__ uint32_t masks[kMaxExperts];
+template <int kSlots>
+__global__ void __launch_bounds__(kMaxThreads) route_chunk(Routing r, ExpertPlan plan) {
+  __shared__ Chunk chunk;
   let_next_kernel_start();
+  start_chunk(r, chunk, blockIdx.x);
   wait_for_previous_kernel();
-  const int32_t token = blockIdx.x * kChunk + threadIdx.x / 32;
-  if (token < r.num_tokens) route_token(r, plan, token);
-  mark_tokens(r, plan, blockIdx.x, masks);
+  route_tokens<kSlots>(r, plan, chunk);
   if (static_cast<int32_t>(threadIdx.x) < r.num_experts)
-    plan.scratch[threadIdx.x * r.num_chunks() + blockIdx.x] = __popc(masks[threadIdx.x]);
+    plan.scratch[threadIdx.x * r.num_chunks() + blockIdx.x] = __popc(chunk.tokens_of[threadIdx.x]);
 }
 
 // One block: counts to sums over the chunks before, in place; each expert's first row behind them; the tiles.
-__global__ void __launch_bounds__(kThreads) plan_experts(Routing r, ExpertPlan plan) {
+__global__ void __launch_bounds__(kMaxThreads) plan_experts(Routing r, ExpertPlan plan) {
   __shared__ int32_t rows[kMaxExperts];
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int32_t lane = threadIdx.x % 32, chunks = r.num_chunks();
-  for (int32_t e = threadIdx.x / 32; e < r.num_experts; e += kThreads / 32) {
+  for (int32_t e = threadIdx.x / 32; e < r.num_experts; e += blockDim.x / 32) {
     int32_t* counts = plan.scratch + e * chunks;
     int32_t before = 0;
     for (int32_t base = 0; base < chunks; base += 32) {
@@ -212,14 +227,20 @@ __global__ void __launch_bounds__(kThreads) plan_experts(Routing r, ExpertPlan p
   if (static_cast<int32_t>(threadIdx.x) < r.num_experts) plan.scratch[r.num_experts * chunks + threadIdx.x] = rows[threadIdx.x];
 }
 
-__global__ void __launch_bounds__(kThreads) permute_chunk(Routing r, ExpertPlan plan) {
-  __shared__ uint32_t masks[kMaxExperts];
+__global__ void __launch_bounds__(kMaxThreads) permute_chunk(Routing r, ExpertPlan plan) {
+  __shared__ Chunk chunk;
   let_next_kernel_start();
+  start_chunk(r, chunk, blockIdx.x);
   wait_for_previous_kernel();
-  mark_tokens(r, plan, blockIdx.x, masks);
-  const int32_t chunks = r.num_chunks();
-  place_pairs(r, plan, blockIdx.x, masks, [&](int32_t e) {
-    return plan.scratch[r.num_experts * chunks + e] + plan.scratch[e * chunks + blockIdx.x];
+  __syncthreads();
+  for (int32_t i = threadIdx.x; i < chunk.num_pairs; i += blockDim.x) {
+    const int32_t e = plan.expert[chunk.first * r.k + i];
+    chunk.expert[i] = e;
+    atomicOr(&chunk.tokens_of[e], 1u << i / r.k);
+  }
+  __syncthreads();
+  place_pairs(r, plan, chunk, [&](int32_t e) {
+    return plan.scratch[r.num_experts * r.num_chunks() + e] + plan.scratch[e * r.num_chunks() + blockIdx.x];
   });
 }
 
@@ -275,10 +296,16 @@ cudaError_t route(const ExpertPlan& plan, const float* logits, int64_t num_token
                      static_cast<int32_t>(num_experts_per_tok),
                      norm_topk_prob,
                      static_cast<int32_t>(tile_rows)};
-  if (num_tokens <= kChunk) return launch(route_few, 1, kThreads, 0, stream, r, plan);
-  if (const cudaError_t error = launch(route_chunk, r.num_chunks(), kThreads, 0, stream, r, plan)) return error;
-  if (const cudaError_t error = launch(plan_experts, 1, kThreads, 0, stream, r, plan)) return error;
-  return launch(permute_chunk, r.num_chunks(), kThreads, 0, stream, r, plan);
+  const bool few_experts = num_experts <= 128;
+  const int64_t warps = std::max((num_experts + 31) / 32, std::min<int64_t>(num_tokens, kChunk));
+  const auto threads = static_cast<uint32_t>(32 * warps);
+  if (num_tokens <= kChunk)
+    return launch(few_experts ? route_few<4> : route_few<kMaxExperts / 32>, 1, threads, 0, stream, r, plan);
+  if (const cudaError_t error = launch(few_experts ? route_chunk<4> : route_chunk<kMaxExperts / 32>, r.num_chunks(),
+                                       threads, 0, stream, r, plan))
+    return error;
+  if (const cudaError_t error = launch(plan_experts, 1, kMaxThreads, 0, stream, r, plan)) return error;
+  return launch(permute_chunk, r.num_chunks(), threads, 0, stream, r, plan);
 }
 
 cudaError_t gather_rows(void* out, int64_t out_stride_bytes, const void* in, int64_t in_stride_bytes, int64_t row_bytes,

@@ -52,16 +52,15 @@ struct GumbelRow {
   uint64_t position;
   uint32_t choice;
   double temperature;
-  double min_p;    // 0: off
-  double highest;  // score that min_p is relative to
 };
 
 // The largest logit / temperature - log(-log(u)) in double, over groups of four tokens (one call of the generator each).
 //
-// Most tokens cannot win, and are told without double logarithms: with v = 1 - u, -log(-log(u)) <= -log(v), so
-// score - log(v), rounded generously up in float, bounds the noisy score. A token is evaluated only if its bound reaches
-// the best found so far in the warp; the most promising one of each lane first, which at once raises the bar for the
-// rest. So the result is that of evaluating all.
+// Double logarithms are spared for tokens that cannot win. With v = 1 - u, log(u) - log(v) <= -log(-log(u)) <= -log(v):
+// in float, rounded generously, this bounds a noisy score from both sides. The highest lower bound of the warp is the
+// bar; a token whose upper bound is below it is dropped; one that reaches it raises the bar, and is held back in its lane
+// until another takes its place or the end has come, when the bar has mostly passed it. So one or two tokens of a row
+// are evaluated, and the result is that of evaluating all.
 class GumbelSearch {
  public:
   __device__ explicit GumbelSearch(const GumbelRow& row)
@@ -72,11 +71,12 @@ class GumbelSearch {
     const float logits[4] = {four.x, four.y, four.z, four.w};
     float bound[4];
     uint32_t pending = 0;
+    // Where a bound is not a number (scores beyond float), the token is evaluated.
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float score = logits[i] * inverse_temperature_;
-      bound[i] = score * (score > 0 ? 1 + kRelativeSlack : 1 - kRelativeSlack) + kAbsoluteSlack;
-      pending |= static_cast<uint32_t>(logits[i] > -INFINITY && !(bound[i] + kMaxNoise < bar_)) << i;
+      bound[i] = fmaf(fabsf(score), kRelativeSlack, score);
+      pending |= static_cast<uint32_t>(logits[i] > -INFINITY && !(bound[i] < bar_ - kMaxNoise)) << i;
     }
     if (!__any_sync(~0u, pending)) return;
     const uint4 random =
@@ -84,49 +84,67 @@ class GumbelSearch {
                       {static_cast<uint32_t>(row_.seed), static_cast<uint32_t>(row_.seed >> 32)});
     const uint32_t words[4] = {random.x, random.y, random.z, random.w};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) bound[i] += (32 - __log2f(__uint2float_rz(~words[i]))) * 0.69314718f;
-    while (true) {
+    for (int i = 0; i < 4; ++i) {
+      bound[i] += fmaf(__log2f(__uint2float_rz(~words[i])), -kLog2, 32 * kLog2 + kSlack);
+      if (bound[i] < bar_) pending &= ~(1u << i);
+    }
+    while (__any_sync(~0u, pending)) {
+      if (pending) hold_most_promising(group, logits, words, bound, pending);
+      bar_ = float_of_key(__reduce_max_sync(~0u, float_key(bar_)));
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         if (bound[i] < bar_) pending &= ~(1u << i);
-      if (!__any_sync(~0u, pending)) return;
-      if (pending) evaluate_most_promising(group, logits, words, bound, pending);
-      // Rounded down, so that the bar is never above what was found.
-      bar_ = float_of_key(__reduce_max_sync(~0u, float_key(__double2float_rd(found_.value))));
     }
   }
 
-  __device__ const Found& found() const { return found_; }  // of this lane
+  // No token below it wins. The same in all lanes.
+  __device__ float bar() const { return bar_; }
+
+  // This lane's best token, or none if it is below the bar of this warp or another of the row.
+  __device__ Found finish(float bar) {
+    bar_ = fmaxf(bar_, bar);
+    evaluate_held();
+    return found_;
+  }
 
  private:
+  static constexpr float kLog2 = 0.69314718f;
   static constexpr float kMaxNoise = 23;  // -log(2^-33) = 22.9
   static constexpr float kRelativeSlack = 0x1p-21f;
-  static constexpr float kAbsoluteSlack = 0x1p-13f;
+  static constexpr float kSlack = 0x1p-13f;
 
-  __device__ void evaluate_most_promising(uint32_t group, const float (&logits)[4], const uint32_t (&words)[4],
-                                          const float (&bound)[4], uint32_t& pending) {
+  __device__ void hold_most_promising(uint32_t group, const float (&logits)[4], const uint32_t (&words)[4],
+                                      const float (&bound)[4], uint32_t& pending) {
+    evaluate_held();
     int chosen = -1;
-    float chosen_bound = 0, logit = 0;
-    uint32_t word = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (!(pending >> i & 1) || (chosen >= 0 && !(bound[i] > chosen_bound))) continue;
+      if (!(pending >> i & 1) || (chosen >= 0 && !(bound[i] > held_bound_))) continue;
       chosen = i;
-      chosen_bound = bound[i];
-      logit = logits[i];
-      word = words[i];
+      held_bound_ = bound[i];
+      held_logit_ = logits[i];
+      held_word_ = words[i];
     }
     pending &= ~(1u << chosen);
-    const double score = static_cast<double>(logit) / row_.temperature;
-    if (row_.min_p > 0 && score != row_.highest && exp(score - row_.highest) < row_.min_p) return;
-    const double u = (word + 0.5) * 0x1p-32;
-    const Found candidate = {score - log(-log(u)), static_cast<int32_t>(4 * group) + chosen};
-    found_ = better(candidate, found_);
+    held_id_ = static_cast<int32_t>(4 * group) + chosen;
+    const float score = held_logit_ * inverse_temperature_;
+    const float noise = __log2f(__uint2float_rz(held_word_)) - __log2f(__uint2float_ru(~held_word_) + 1);
+    bar_ = fmaxf(bar_, fmaf(fabsf(score), -kRelativeSlack, score) + fmaf(noise, kLog2, -kSlack));
+  }
+
+  __device__ void evaluate_held() {
+    if (held_id_ < 0 || held_bound_ < bar_) return;
+    const double u = (held_word_ + 0.5) * 0x1p-32;
+    found_ = better({static_cast<double>(held_logit_) / row_.temperature - log(-log(u)), held_id_}, found_);
+    held_id_ = -1;
   }
 
   GumbelRow row_;
   float inverse_temperature_;
-  float bar_ = -INFINITY;  // no token below it can win
+  float bar_ = -INFINITY;
+  float held_bound_ = 0, held_logit_ = 0;
+  uint32_t held_word_ = 0;
+  int32_t held_id_ = -1;  // -1: none
   Found found_ = {kMinusInfinity, 0};
 };
 

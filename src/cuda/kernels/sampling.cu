@@ -25,11 +25,12 @@ namespace cg = cooperative_groups;
 constexpr int kSearchThreads = 256;
 constexpr int kMinSlice = 4 * kSearchThreads;
 constexpr int kRanks = 8;  // blocks of a cluster, which share the columns of a filtered row
-constexpr int kFinishThreads = 320;
-constexpr int kMaxClusters = 32;  // two blocks an SM
+constexpr int kFinishThreads = 512;
+constexpr int kMaxClusters = 16;  // one block an SM
 constexpr int kBins = 2048;
 constexpr int kSegment = kBins / kRanks;
 constexpr int kIdBits = 18;
+constexpr int32_t kLastId = (1 << kIdBits) - 1;
 static_assert(kMaxSampledColumns <= int64_t{1} << kIdBits);
 
 // Below this temperature scores would become infinite, and equal.
@@ -89,8 +90,6 @@ class Slice {
   }
 
   __device__ int32_t first() const { return first_; }
-  __device__ int32_t count() const { return count_; }
-  __device__ float operator[](int32_t i) const { return values_[i]; }
   // Four at a time; -infinity beyond the end.
   __device__ float4 four(int32_t group) const {
     if (4 * group >= count_) return {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
@@ -120,10 +119,11 @@ class Slice {
   int32_t first_ = 0, count_ = 0;
 };
 
-// This thread's best token by score and noise. `keep(value, column)` is false for tokens that must not be drawn.
+// This thread's best token by score and noise, if it can be the block's. `keep(value, column)` is false for tokens that
+// must not be drawn; `bars` has a value per warp.
 template <typename Keep>
-__device__ Found search_noisy(const Slice& slice, const SampleSettings& row, double highest, Keep keep) {
-  GumbelSearch search({row.seed, row.position, row.choice, temperature_of(row), row.min_p, highest});
+__device__ Found search_noisy(const Slice& slice, const SampleSettings& row, float* bars, Keep keep) {
+  GumbelSearch search({row.seed, row.position, row.choice, temperature_of(row)});
   const int32_t lane = threadIdx.x % 32;
   for (int32_t base = static_cast<int32_t>(threadIdx.x) - lane; base < slice.num_groups(); base += blockDim.x) {
     const int32_t column = 4 * (base + lane);
@@ -134,7 +134,11 @@ __device__ Found search_noisy(const Slice& slice, const SampleSettings& row, dou
     if (!keep(v.w, column + 3)) v.w = -INFINITY;
     search.visit(static_cast<uint32_t>(slice.first() + column) / 4, v);
   }
-  return search.found();
+  bars[threadIdx.x / 32] = search.bar();
+  __syncthreads();
+  float bar = bars[0];
+  for (uint32_t warp = 1; warp < blockDim.x / 32; ++warp) bar = fmaxf(bar, bars[warp]);
+  return search.finish(bar);
 }
 
 __device__ Found search_greedy(const Slice& slice) {
@@ -162,12 +166,13 @@ __device__ Found best_of_block(Found found, Found* shared) {
 }
 
 // One block a slice of a row's columns: found[row][slice], for rows without a filter.
-__global__ void __launch_bounds__(kSearchThreads)
+__global__ void __launch_bounds__(kSearchThreads, 3)
     search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns,
                   const SampleSettings* settings, const TokenAdjustment* adjustments, Found* found) {
   extern __shared__ __align__(128) float values[];
   __shared__ uint64_t barrier;
   __shared__ Found shared[32];
+  __shared__ float bars[32];
   let_next_kernel_start();
   Slice slice(values, &barrier);
   wait_for_previous_kernel();
@@ -175,7 +180,7 @@ __global__ void __launch_bounds__(kSearchThreads)
   if (is_filtered(row, num_drawable)) return;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * slice_columns;
   slice.load(logits + blockIdx.y * ld, first, min(slice_columns, num_drawable - first), row, adjustments);
-  Found best = row.temperature > 0 ? search_noisy(slice, row, 0, [](float, int32_t) { return true; })
+  Found best = row.temperature > 0 ? search_noisy(slice, row, bars, [](float, int32_t) { return true; })
                                    : search_greedy(slice);
   best = best_of_block(best, shared);
   if (threadIdx.x == 0) found[blockIdx.y * gridDim.x + blockIdx.x] = best;
@@ -213,9 +218,8 @@ struct FilterShared {
   uint64_t mass[kSegment];    // of bins rank * kSegment …, over the cluster: inclusive prefix sums
   uint32_t segment_count[kSegment];
   uint64_t warp_mass[kSegment / 32];
-  float highest, lowest;
-  uint32_t num_candidates;
-  Found best;
+  Found best, warp_best[32];
+  float bars[32];
   // of one step of a cut
   uint64_t before, bounds[2];
   uint32_t bin, bin_count;
@@ -225,22 +229,23 @@ struct FilterShared {
 class FilteredRow {
  public:
   __device__ FilteredRow(FilterShared& shared, const Slice& slice, const SampleSettings& row)
-      : cluster_(cg::this_cluster()), shared_(shared), slice_(slice), row_(row) {}
+      : cluster_(cg::this_cluster()),
+        shared_(shared),
+        slice_(slice),
+        row_(row),
+        inverse_temperature_(1 / temperature_of(row)) {}
 
-  // The drawn token, in thread 0 of rank 0. `scratch` holds a value per warp.
-  __device__ int32_t draw(Found* scratch) {
+  // The drawn token, in thread 0 of rank 0.
+  __device__ int32_t draw() {
     find_extremes();
-    uint64_t cut = place_of(lowest_, (1 << kIdBits) - 1);
+    uint64_t cut = place_of(lowest_, kLastId);
     if (num_candidates_ > 0) {
       if (row_.top_k > 0 && static_cast<uint32_t>(row_.top_k) < num_candidates_) cut = find_cut<false>(cut);
       if (row_.top_p < 1) cut = find_cut<true>(cut);
+      if (row_.min_p > 0) cut = min(cut, min_p_cut());
     }
-    const double highest = static_cast<double>(highest_) / temperature_of(row_);
-    const Found best = best_of_block(search_noisy(slice_, row_, highest,
-                                                  [&](float logit, int32_t column) {
-                                                    return place_of(logit, slice_.first() + column) <= cut;
-                                                  }),
-                                     scratch);
+    const auto keep = [&](float logit, int32_t column) { return place_of(logit, slice_.first() + column) <= cut; };
+    const Found best = best_of_block(search_noisy(slice_, row_, shared_.bars, keep), shared_.warp_best);
     if (threadIdx.x == 0) shared_.best = best;
     cluster_.sync();
     Found found = {kMinusInfinity, 0};
@@ -253,20 +258,18 @@ class FilteredRow {
  private:
   __device__ const FilterShared& remote(int rank) const { return *cluster_.map_shared_rank(&shared_, rank); }
 
-  template <typename Function>
-  __device__ void for_each_candidate(Function function) const {
-    for (int32_t i = threadIdx.x; i < slice_.count(); i += kFinishThreads)
-      if (slice_[i] > -INFINITY) function(slice_[i], slice_.first() + i);
-  }
-
   // Highest and lowest logit above -infinity, and the number of them, of the whole row.
   __device__ void find_extremes() {
     uint32_t high = 0, low = ~0u, count = 0;
-    for_each_candidate([&](float logit, int32_t) {
-      high = max(high, float_key(logit));
-      low = min(low, float_key(logit));
-      ++count;
-    });
+    for (int32_t group = threadIdx.x; group < slice_.num_groups(); group += kFinishThreads) {
+      const float4 v = slice_.four(group);
+      for (const float logit : {v.x, v.y, v.z, v.w}) {
+        if (!(logit > -INFINITY)) continue;
+        high = max(high, float_key(logit));
+        low = min(low, float_key(logit));
+        ++count;
+      }
+    }
     uint32_t* const sums = shared_.count;  // borrowed
     if (threadIdx.x == 0) sums[0] = 0, sums[1] = ~0u, sums[2] = 0;
     __syncthreads();
@@ -291,11 +294,38 @@ class FilteredRow {
     num_candidates_ = count;
   }
 
-  // exp(score - best score) in units of 2^-46.
+  // exp(score - best score) in units of 2^-46, without branches: 2^n times the series of e^r, |r| <= log(2) / 2, whose
+  // first term left out is below 1e-14.
   __device__ uint64_t weight(float logit) const {
-    if (logit == highest_) return uint64_t{1} << 46;
-    const double distance = (static_cast<double>(logit) - highest_) * (1 / temperature_of(row_));
-    return distance < -33 ? 0 : __double2ull_rn(exp(distance) * 0x1p46);
+    constexpr double kRound = 0x1.8p52;  // adding it leaves an integer in the low bits
+    constexpr double kInverseFactorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+                                             1.0 / 720,      1.0 / 120,     1.0 / 24,     1.0 / 6,     1.0 / 2,
+                                             1.0,            1.0};
+    double x = fmax((static_cast<double>(logit) - static_cast<double>(highest_)) * inverse_temperature_, -40.0);
+    if (logit == highest_) x = 0;
+    const double rounded = __fma_rn(x, 0x1.71547652b82fep0, kRound), n = rounded - kRound;
+    const double r = __fma_rn(n, -0x1.abc9e3b39803fp-56, __fma_rn(n, -0x1.62e42fefa39efp-1, x));
+    double e = 0;
+#pragma unroll
+    for (const double coefficient : kInverseFactorials) e = __fma_rn(e, r, coefficient);
+    const double scale = __hiloint2double((__double2loint(rounded) + 46 + 1023) << 20, 0);
+    return __double_as_longlong(__fma_rn(e, scale, 0x1p52)) & ((uint64_t{1} << 52) - 1);
+  }
+
+  // The last place of the lowest logit whose weight reaches min_p. Each warp finds it by itself, its lanes taking the
+  // ends of 32 parts of what is left.
+  __device__ uint64_t min_p_cut() const {
+    const double temperature = temperature_of(row_), highest = static_cast<double>(highest_) / temperature;
+    uint32_t below = float_key(-INFINITY), reaches = float_key(highest_);
+    while (reaches - below > 1) {
+      const uint32_t key = min(below + (threadIdx.x % 32 + 1) * ((reaches - below + 31) / 32), reaches);
+      const bool stays = key == reaches ||
+                         exp(static_cast<double>(float_of_key(key)) / temperature - highest) >= row_.min_p;
+      const int first = __ffs(__ballot_sync(~0u, stays)) - 1;
+      if (first > 0) below = __shfl_sync(~0u, key, first - 1);
+      reaches = __shfl_sync(~0u, key, first);
+    }
+    return place_of(float_of_key(reaches), kLastId);
   }
 
   // The place of the last token that stays: the best tokens stay until their masses reach a share (kByWeight: top_p of
@@ -341,20 +371,33 @@ class FilteredRow {
     constexpr int kArrays = kByWeight ? 4 : 1;
     for (int i = threadIdx.x; i < kArrays * kBins; i += kFinishThreads) shared_.count[i] = 0;  // weight follows count
     __syncthreads();
-    for_each_candidate([&](float logit, int32_t id) {
-      const uint64_t place = place_of(logit, id);
-      if (place < low || place > high) return;
-      const uint32_t bin = bin_of(logit, place);
-      atomicAdd(&shared_.count[bin], 1);
-      if constexpr (kByWeight) {
-        const uint64_t w = weight(logit);
+    for (int32_t group = threadIdx.x; group < slice_.num_groups(); group += kFinishThreads) {
+      const float4 v = slice_.four(group);
+      const float logits[4] = {v.x, v.y, v.z, v.w};
+      uint64_t places[4], weights[4];
+      uint32_t inside = 0;
 #pragma unroll
-        for (int part = 0; part < 3; ++part) {
-          const uint32_t bits = part < 2 ? w >> 16 * part & 0xffff : w >> 32;
-          if (bits) atomicAdd(&shared_.weight[part][bin], bits);
-        }
+      for (int i = 0; i < 4; ++i) {
+        places[i] = place_of(logits[i], slice_.first() + 4 * group + i);
+        inside |= static_cast<uint32_t>(logits[i] > -INFINITY && places[i] >= low && places[i] <= high) << i;
       }
-    });
+      if (!inside) continue;
+      if constexpr (kByWeight)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) weights[i] = weight(logits[i]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (!(inside >> i & 1)) continue;
+        const uint32_t bin = bin_of(logits[i], places[i]);
+        atomicAdd(&shared_.count[bin], 1);
+        if constexpr (kByWeight)
+#pragma unroll
+          for (int part = 0; part < 3; ++part) {
+            const uint32_t bits = part < 2 ? weights[i] >> 16 * part & 0xffff : weights[i] >> 32;
+            if (bits) atomicAdd(&shared_.weight[part][bin], bits);
+          }
+      }
+    }
     cluster_.sync();
     const uint32_t t = threadIdx.x, lane = t % 32;
     uint64_t mass = 0;
@@ -407,19 +450,19 @@ class FilteredRow {
   FilterShared& shared_;
   const Slice& slice_;
   const SampleSettings& row_;
+  double inverse_temperature_;
   float highest_ = 0, lowest_ = 0;
   uint32_t num_candidates_ = 0;
 };
 
 // Rows without a filter: one warp each, over the best of the slices. Rows with one: a cluster each, which keeps the
 // row's adjusted logits in shared memory and reads global memory once.
-__global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads, 2)
+__global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
     finish_rows(int32_t* ids, const float* logits, int64_t ld, int32_t num_rows, int32_t num_drawable,
                 int32_t rank_columns, const SampleSettings* settings, const TokenAdjustment* adjustments,
                 const Found* found, int32_t num_slices) {
   extern __shared__ __align__(128) float values[];
   __shared__ uint64_t barrier;
-  __shared__ Found scratch[32];
   __shared__ FilterShared shared;
   __shared__ SampleSettings row;
   let_next_kernel_start();
@@ -450,21 +493,17 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads,
       __syncthreads();
       const int32_t first = rank * rank_columns;
       slice.load(logits + r * ld, first, min(rank_columns, num_drawable - first), row, adjustments);
-      const int32_t id = FilteredRow(shared, slice, row).draw(scratch);
+      const int32_t id = FilteredRow(shared, slice, row).draw();
       if (rank == 0 && threadIdx.x == 0) ids[r] = id;
       slice.release();
     }
   }
 }
 
-// Columns of a block of search_slices: for few rows as few as its threads can take, so that all SMs have some; for many
-// rows more, so that starting a block costs little.
-int32_t slice_columns(int64_t num_rows) {
-  return kMinSlice * static_cast<int32_t>(std::clamp<int64_t>(num_rows / 8, 1, 8));
-}
-
-int32_t num_slices(int64_t num_rows, int64_t num_drawable) {
-  return static_cast<int32_t>((num_drawable + slice_columns(num_rows) - 1) / slice_columns(num_rows));
+// Columns of a block of search_slices: no more than its threads can take at once while that fills the card (three blocks
+// an SM), else more, so that starting a block costs little.
+int32_t slice_columns(int64_t num_rows, int64_t num_drawable) {
+  return kMinSlice * static_cast<int32_t>(std::clamp<int64_t>(num_rows * num_drawable / kMinSlice / 396, 1, 8));
 }
 
 }  // namespace
@@ -478,7 +517,8 @@ cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_ro
                    cudaStream_t stream) {
   if (ld % 4 != 0 || num_drawable < 1 || num_drawable > std::min(ld, kMaxSampledColumns)) return cudaErrorInvalidValue;
   if (num_rows <= 0) return cudaSuccess;
-  const int32_t columns = slice_columns(num_rows), slices = num_slices(num_rows, num_drawable);
+  const int32_t columns = slice_columns(num_rows, num_drawable);
+  const int32_t slices = static_cast<int32_t>((num_drawable + columns - 1) / columns);
   const int32_t rank_columns = static_cast<int32_t>((num_drawable + 4 * kRanks - 1) / (4 * kRanks) * 4);
   const size_t rank_bytes = static_cast<size_t>(rank_columns) * sizeof(float);
   Found* const found = static_cast<Found*>(workspace);
