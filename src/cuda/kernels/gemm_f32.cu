@@ -143,27 +143,37 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_rows(Problem p, RowTiles r
   constexpr int kStageDepth = kFewWarps * kBlockK;
   const int num_stages = static_cast<int>((p.depth + kStageDepth - 1) / kStageDepth);
 
+  // A warp copies what it multiplies: its block of k of each row, 16 lanes a row. In shared memory: [stage][warp][row][64],
+  // rows of W before those of A.
+  const auto shared_block = [&](int stage, int row) {
+    return shared + (((stage % 2) * kFewWarps + warp) * (kFewRows + kFewCols) + row) * kBlockK;
+  };
+  const int copy_row = lane / 16, copy_chunk = lane % 16;
+  const auto depth_of = [&](int stage) { return stage * kStageDepth + warp * kBlockK + copy_chunk * 4; };
+  const int64_t w_step = (p.epilogue == EpilogueF32::silu_mul ? 1 : 2) * p.ldw;  // to the weight row two columns on
+  const int64_t w_offset = p.weight_row(first_col + copy_row) * p.ldw;
+  const auto copy_weights = [&](int stage, const float* weight) {
+#pragma unroll
+    for (int i = 0; i < kFewCols; i += 2)
+      p.copy_4(chunk_of(shared_block(stage, copy_row + i), copy_chunk, copy_row + i), weight + w_offset + i / 2 * w_step,
+               first_col + copy_row + i < p.num_cols, depth_of(stage));
+  };
+
   let_next_kernel_start();
+  if (!rows.tiles) copy_weights(0, p.weight);
   wait_for_previous_kernel();
   const ExpertTile tile = rows.tile(kFewRows);
   const float* const weight = p.weight + tile.expert * p.num_cols * p.ldw;
 
   for (int first = 0; first < tile.num_rows; first += kFewRows) {
-    // A warp copies what it multiplies: its block of k of each row, 16 lanes a row. In shared memory: [stage][warp][row]
-    // [64], rows of W before those of A.
+    const float* const a_from = p.a + (tile.first_row + first + copy_row) * p.lda;
     const auto copy_stage = [&](int stage) {
-      float* const to = shared + stage % 2 * kFewStageFloats + warp * (kFewRows + kFewCols) * kBlockK;
-      const int64_t k = static_cast<int64_t>(stage) * kStageDepth + warp * kBlockK + lane % 16 * 4;
       if (stage < num_stages) {
+        if (rows.tiles || stage > 0) copy_weights(stage, weight);
 #pragma unroll
-        for (int i = lane / 16; i < kFewCols; i += 2) {
-          const bool exists = first_col + i < p.num_cols;
-          p.copy_4(chunk_of(to + i * kBlockK, lane % 16, i), weight + p.weight_row(first_col + i) * p.ldw, exists, k);
-        }
-#pragma unroll
-        for (int i = lane / 16; i < kFewRows; i += 2)
-          p.copy_4(chunk_of(to + (kFewCols + i) * kBlockK, lane % 16, i), p.a + (tile.first_row + first + i) * p.lda,
-                   first + i < tile.num_rows, k);
+        for (int i = 0; i < kFewRows; i += 2)
+          p.copy_4(chunk_of(shared_block(stage, kFewCols + copy_row + i), copy_chunk, copy_row + i), a_from + i * p.lda,
+                   first + copy_row + i < tile.num_rows, depth_of(stage));
       }
       commit_copies();
     };
@@ -173,8 +183,8 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_rows(Problem p, RowTiles r
       copy_stage(stage + 1);
       wait_for_copies<1>();
       __syncwarp();
-      float* const w_shared = shared + stage % 2 * kFewStageFloats + warp * (kFewRows + kFewCols) * kBlockK;
-      float* const a_shared = w_shared + kFewCols * kBlockK;
+      float* const w_shared = shared_block(stage, 0);
+      float* const a_shared = shared_block(stage, kFewCols);
       float sum[2][2] = {};
 #pragma unroll 8
       for (int c = 0; c < kBlockK / 4; ++c) {
@@ -263,7 +273,7 @@ __global__ void __launch_bounds__(kManyThreads, 2) many_rows(Problem p, RowTiles
       const float* const w_shared = shared + stage % kStages * kStageFloats + thread_col * kStageStride;
       const float* const a_shared =
           shared + stage % kStages * kStageFloats + (kTileCols + thread_row) * kStageStride;
-#pragma unroll
+#pragma unroll 2
       for (int k = 0; k < kStageK; k += 4) {
         float4 a[kThreadRows];
 #pragma unroll

@@ -23,10 +23,11 @@ namespace {
 namespace cg = cooperative_groups;
 
 constexpr int kSearchThreads = 256;
-constexpr int kMinSlice = 4 * kSearchThreads;
+constexpr int kMinSlice = 4 * kSearchThreads;  // columns that its threads take at once
+constexpr int kPiece = 2 * kMinSlice;
+constexpr int kPieces = 4;  // ring of them in shared memory
 constexpr int kRanks = 8;  // blocks of a cluster, which share the columns of a filtered row
 constexpr int kFinishThreads = 512;
-constexpr int kMaxClusters = 16;  // one block an SM
 constexpr int kBins = 2048;
 constexpr int kSegment = kBins / kRanks;
 constexpr int kIdBits = 18;
@@ -49,91 +50,88 @@ __device__ float adjusted(float logit, const TokenAdjustment& a, const SampleSet
   return __fadd_rn(logit, a.bias);
 }
 
-// Columns first … first + count - 1 of a row, adjusted, in shared memory.
-class Slice {
- public:
-  // The whole block; `barrier` is in shared memory.
-  __device__ Slice(float* values, uint64_t* barrier) : values_(values), barrier_(shared_address(barrier)) {
-    if (threadIdx.x == 0) {
-      barrier_init(barrier_, 1);
-      barrier_init_fence();
-    }
-    __syncthreads();
-  }
+// Columns first … first + count - 1 of a row in shared memory; none if count is not above 0.
+struct Columns {
+  float* values;
+  int32_t first, count;
 
-  __device__ void load(const float* logits, int32_t first, int32_t count, const SampleSettings& row,
-                       const TokenAdjustment* adjustments) {
-    first_ = first;
-    count_ = max(count, 0);
-    if (count_ == 0) return;
-    if (threadIdx.x == 0) {
-      const uint32_t bytes = (static_cast<uint32_t>(count) + 3) / 4 * 16;
-      barrier_expect_bytes(barrier_, bytes);
-      copy_bulk(shared_address(values_), logits + first, bytes, barrier_);
-    }
-    const TokenAdjustment* list = adjustments + row.first_adjustment;
-    const int32_t begin = find(list, row.num_adjustments, first), end = find(list, row.num_adjustments, first + count);
-    barrier_wait(barrier_, parity_);
-    parity_ ^= 1;
-    if (begin == end) return;
-    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < end; i += static_cast<int32_t>(blockDim.x)) {
-      float& value = values_[list[i].id - first];
-      value = adjusted(value, list[i], row);
-    }
-    __syncthreads();
-  }
-
-  // The values may be overwritten once all threads have called this.
-  __device__ void release() const {
-    fence_async_proxy();
-    __syncthreads();
-  }
-
-  __device__ int32_t first() const { return first_; }
+  __device__ int32_t num_groups() const { return (count + 3) / 4; }
   // Four at a time; -infinity beyond the end.
   __device__ float4 four(int32_t group) const {
-    if (4 * group >= count_) return {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    float4 v = reinterpret_cast<const float4*>(values_)[group];
-    if (4 * group + 1 >= count_) v.y = -INFINITY;
-    if (4 * group + 2 >= count_) v.z = -INFINITY;
-    if (4 * group + 3 >= count_) v.w = -INFINITY;
+    if (4 * group >= count) return {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    float4 v = reinterpret_cast<const float4*>(values)[group];
+    if (4 * group + 1 >= count) v.y = -INFINITY;
+    if (4 * group + 2 >= count) v.z = -INFINITY;
+    if (4 * group + 3 >= count) v.w = -INFINITY;
     return v;
   }
-  __device__ int32_t num_groups() const { return (count_ + 3) / 4; }
+
+  // One thread; `barrier` completes a phase when they have come.
+  __device__ void start_copy(const float* logits, uint64_t* barrier) const {
+    const uint32_t bytes = static_cast<uint32_t>(num_groups()) * 16;
+    barrier_expect_bytes(shared_address(barrier), bytes);
+    copy_bulk(shared_address(values), logits + first, bytes, shared_address(barrier));
+  }
+};
+
+// One thread, before the block is synchronised.
+__device__ __forceinline__ void init_barrier(uint64_t* barrier) {
+  barrier_init(shared_address(barrier), 1);
+  barrier_init_fence();
+}
+
+// A row's penalties and bias, applied to columns that come in ascending order.
+class Adjuster {
+ public:
+  __device__ Adjuster(const SampleSettings& row, const TokenAdjustment* adjustments, int32_t first_column)
+      : row_(row), list_(adjustments + row.first_adjustment), next_(find(0, first_column)) {}
+
+  // The whole block, after the columns have come.
+  __device__ void apply(const Columns& columns) {
+    const int32_t begin = next_;
+    next_ = find(begin, columns.first + columns.count);
+    if (begin == next_) return;
+    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < next_; i += static_cast<int32_t>(blockDim.x)) {
+      float& value = columns.values[list_[i].id - columns.first];
+      value = adjusted(value, list_[i], row_);
+    }
+    __syncthreads();
+  }
 
  private:
-  // Index of the first adjustment whose id is not below `id`.
-  static __device__ int32_t find(const TokenAdjustment* list, int32_t size, int32_t id) {
-    int32_t low = 0;
-    while (low < size) {
-      const int32_t middle = (low + size) / 2;
-      if (list[middle].id < id) low = middle + 1;
-      else size = middle;
+  // Index of the first adjustment, from `low` on, whose id is not below `id`.
+  __device__ int32_t find(int32_t low, int32_t id) const {
+    int32_t high = row_.num_adjustments;
+    while (low < high) {
+      const int32_t middle = (low + high) / 2;
+      if (list_[middle].id < id) low = middle + 1;
+      else high = middle;
     }
     return low;
   }
 
-  float* values_;
-  uint32_t barrier_;
-  uint32_t parity_ = 0;
-  int32_t first_ = 0, count_ = 0;
+  const SampleSettings& row_;
+  const TokenAdjustment* list_;
+  int32_t next_;
 };
 
-// This thread's best token by score and noise, if it can be the block's. `keep(value, column)` is false for tokens that
-// must not be drawn; `bars` has a value per warp.
+// Shows the columns to the search; `keep(value, id)` is false for tokens that must not be drawn.
 template <typename Keep>
-__device__ Found search_noisy(const Slice& slice, const SampleSettings& row, float* bars, Keep keep) {
-  GumbelSearch search({row.seed, row.position, row.choice, temperature_of(row)});
+__device__ void search_noisy(GumbelSearch& search, const Columns& columns, Keep keep) {
   const int32_t lane = threadIdx.x % 32;
-  for (int32_t base = static_cast<int32_t>(threadIdx.x) - lane; base < slice.num_groups(); base += blockDim.x) {
-    const int32_t column = 4 * (base + lane);
-    float4 v = slice.four(base + lane);
-    if (!keep(v.x, column)) v.x = -INFINITY;
-    if (!keep(v.y, column + 1)) v.y = -INFINITY;
-    if (!keep(v.z, column + 2)) v.z = -INFINITY;
-    if (!keep(v.w, column + 3)) v.w = -INFINITY;
-    search.visit(static_cast<uint32_t>(slice.first() + column) / 4, v);
+  for (int32_t base = static_cast<int32_t>(threadIdx.x) - lane; base < columns.num_groups(); base += blockDim.x) {
+    const int32_t id = columns.first + 4 * (base + lane);
+    float4 v = columns.four(base + lane);
+    if (!keep(v.x, id)) v.x = -INFINITY;
+    if (!keep(v.y, id + 1)) v.y = -INFINITY;
+    if (!keep(v.z, id + 2)) v.z = -INFINITY;
+    if (!keep(v.w, id + 3)) v.w = -INFINITY;
+    search.visit(static_cast<uint32_t>(id) / 4, v);
   }
+}
+
+// This thread's best token, if it can be the block's; `bars` has a value per warp.
+__device__ Found finish_search(GumbelSearch& search, float* bars) {
   bars[threadIdx.x / 32] = search.bar();
   __syncthreads();
   float bar = bars[0];
@@ -141,18 +139,19 @@ __device__ Found search_noisy(const Slice& slice, const SampleSettings& row, flo
   return search.finish(bar);
 }
 
-__device__ Found search_greedy(const Slice& slice) {
-  float highest = -INFINITY;
-  int32_t id = 0;
-  for (int32_t group = threadIdx.x; group < slice.num_groups(); group += blockDim.x) {
-    const float4 v = slice.four(group);
-    const int32_t first = slice.first() + 4 * group;
+// This thread's best token of these columns and those before, none of which was judged by noise.
+__device__ void search_greedy(Found& found, const Columns& columns) {
+  float highest = static_cast<float>(found.value);
+  int32_t id = found.id;
+  for (int32_t group = threadIdx.x; group < columns.num_groups(); group += blockDim.x) {
+    const float4 v = columns.four(group);
+    const int32_t first = columns.first + 4 * group;
     if (v.x > highest) highest = v.x, id = first;
     if (v.y > highest) highest = v.y, id = first + 1;
     if (v.z > highest) highest = v.z, id = first + 2;
     if (v.w > highest) highest = v.w, id = first + 3;
   }
-  return {highest, id};
+  found = {highest, id};
 }
 
 // The best that any thread of the block found, in warp 0.
@@ -165,24 +164,51 @@ __device__ Found best_of_block(Found found, Found* shared) {
   return found;
 }
 
-// One block a slice of a row's columns: found[row][slice], for rows without a filter.
+__device__ __forceinline__ GumbelRow gumbel_row(const SampleSettings& row) {
+  return {row.seed, row.position, row.choice, temperature_of(row)};
+}
+
+// One block a slice of a row's columns, for rows without a filter: found[row][slice]. The columns come by a ring of pieces.
 __global__ void __launch_bounds__(kSearchThreads, 3)
     search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns,
                   const SampleSettings* settings, const TokenAdjustment* adjustments, Found* found) {
-  extern __shared__ __align__(128) float values[];
-  __shared__ uint64_t barrier;
-  __shared__ Found shared[32];
+  __shared__ __align__(128) float values[kPieces * kPiece];
+  __shared__ uint64_t barriers[kPieces];
+  __shared__ Found warp_best[32];
   __shared__ float bars[32];
-  let_next_kernel_start();
-  Slice slice(values, &barrier);
-  wait_for_previous_kernel();
-  const SampleSettings row = settings[blockIdx.y];
-  if (is_filtered(row, num_drawable)) return;
+  __shared__ SampleSettings row;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * slice_columns;
-  slice.load(logits + blockIdx.y * ld, first, min(slice_columns, num_drawable - first), row, adjustments);
-  Found best = row.temperature > 0 ? search_noisy(slice, row, bars, [](float, int32_t) { return true; })
-                                   : search_greedy(slice);
-  best = best_of_block(best, shared);
+  const int32_t count = min(slice_columns, num_drawable - first), num_pieces = (count + kPiece - 1) / kPiece;
+  const auto piece = [&](int32_t i) {
+    return Columns{values + i % kPieces * kPiece, first + i * kPiece, min(kPiece, count - i * kPiece)};
+  };
+  logits += blockIdx.y * ld;
+  let_next_kernel_start();
+  if (threadIdx.x < kPieces) init_barrier(&barriers[threadIdx.x]);
+  wait_for_previous_kernel();
+  if (threadIdx.x == 0) row = settings[blockIdx.y];
+  __syncthreads();
+  if (is_filtered(row, num_drawable)) return;
+  if (threadIdx.x == 0)
+    for (int32_t i = 0; i < min(kPieces, num_pieces); ++i) piece(i).start_copy(logits, &barriers[i]);
+
+  Adjuster adjuster(row, adjustments, first);
+  GumbelSearch search(gumbel_row(row));
+  Found best = {kMinusInfinity, 0};
+  const bool noisy = row.temperature > 0;
+  for (int32_t i = 0; i < num_pieces; ++i) {
+    const Columns columns = piece(i);
+    barrier_wait(shared_address(&barriers[i % kPieces]), i / kPieces & 1);
+    adjuster.apply(columns);
+    if (noisy) search_noisy(search, columns, [](float, int32_t) { return true; });
+    else search_greedy(best, columns);
+    if (i + kPieces >= num_pieces) continue;
+    fence_async_proxy();
+    __syncthreads();
+    if (threadIdx.x == 0) piece(i + kPieces).start_copy(logits, &barriers[i % kPieces]);
+  }
+  if (noisy) best = finish_search(search, bars);
+  best = best_of_block(best, warp_best);
   if (threadIdx.x == 0) found[blockIdx.y * gridDim.x + blockIdx.x] = best;
 }
 
@@ -228,10 +254,10 @@ struct FilterShared {
 // The cluster's work on one filtered row.
 class FilteredRow {
  public:
-  __device__ FilteredRow(FilterShared& shared, const Slice& slice, const SampleSettings& row)
+  __device__ FilteredRow(FilterShared& shared, const Columns& columns, const SampleSettings& row)
       : cluster_(cg::this_cluster()),
         shared_(shared),
-        slice_(slice),
+        columns_(columns),
         row_(row),
         inverse_temperature_(1 / temperature_of(row)) {}
 
@@ -244,8 +270,9 @@ class FilteredRow {
       if (row_.top_p < 1) cut = find_cut<true>(cut);
       if (row_.min_p > 0) cut = min(cut, min_p_cut());
     }
-    const auto keep = [&](float logit, int32_t column) { return place_of(logit, slice_.first() + column) <= cut; };
-    const Found best = best_of_block(search_noisy(slice_, row_, shared_.bars, keep), shared_.warp_best);
+    GumbelSearch search(gumbel_row(row_));
+    search_noisy(search, columns_, [&](float logit, int32_t id) { return place_of(logit, id) <= cut; });
+    const Found best = best_of_block(finish_search(search, shared_.bars), shared_.warp_best);
     if (threadIdx.x == 0) shared_.best = best;
     cluster_.sync();
     Found found = {kMinusInfinity, 0};
@@ -261,8 +288,8 @@ class FilteredRow {
   // Highest and lowest logit above -infinity, and the number of them, of the whole row.
   __device__ void find_extremes() {
     uint32_t high = 0, low = ~0u, count = 0;
-    for (int32_t group = threadIdx.x; group < slice_.num_groups(); group += kFinishThreads) {
-      const float4 v = slice_.four(group);
+    for (int32_t group = threadIdx.x; group < columns_.num_groups(); group += kFinishThreads) {
+      const float4 v = columns_.four(group);
       for (const float logit : {v.x, v.y, v.z, v.w}) {
         if (!(logit > -INFINITY)) continue;
         high = max(high, float_key(logit));
@@ -332,15 +359,17 @@ class FilteredRow {
   // all weights, else top_k tokens). Only places up to `limit` count.
   //
   // Each step sorts the tokens between two places into bins and goes on with the bin in which the target is reached,
-  // until that holds one token. At first bins are equal in logits, so that real logits spread over them; then equal in
-  // places, which ends also where logits are equal.
+  // until that holds one token. At first bins are equal in logits, so that real logits spread over them (adding to few
+  // would be slow); then equal in places, which ends also where logits are equal. The first step by weight does not
+  // count, to spare the time: there its bin is never the last.
   template <bool kByWeight>
   __device__ uint64_t find_cut(uint64_t limit) {
     const LinearBins linear = {highest_, kBins / fmaxf(fminf(highest_ - lowest_, 64.0f), 1e-30f)};
     uint64_t low = 0, high = limit, before = 0, target = kByWeight ? 0 : static_cast<uint64_t>(row_.top_k);
     for (bool first = true;; first = false) {
       const int shift = max(0, 64 - __clzll(high - low) - 11);
-      tally<kByWeight>(low, high, [&](float logit, uint64_t place) {
+      const bool counted = !kByWeight || !first;
+      tally<kByWeight>(low, high, counted, [&](float logit, uint64_t place) {
         return first ? linear.bin(logit) : static_cast<uint32_t>((place - low) >> shift);
       });
       if (kByWeight && first) {
@@ -360,25 +389,25 @@ class FilteredRow {
         low += static_cast<uint64_t>(shared_.bin) << shift;
         high = min(high, low + (uint64_t{1} << shift) - 1);
       }
-      if (low == high || shared_.bin_count == 1) return high;
+      if (low == high || (counted && shared_.bin_count == 1)) return high;
     }
   }
 
   // Counts and weights of the tokens between two places by bin, over the cluster: each block ends with the sums of its
   // segment of the bins.
   template <bool kByWeight, typename Bin>
-  __device__ void tally(uint64_t low, uint64_t high, Bin bin_of) {
+  __device__ void tally(uint64_t low, uint64_t high, bool counted, Bin bin_of) {
     constexpr int kArrays = kByWeight ? 4 : 1;
     for (int i = threadIdx.x; i < kArrays * kBins; i += kFinishThreads) shared_.count[i] = 0;  // weight follows count
     __syncthreads();
-    for (int32_t group = threadIdx.x; group < slice_.num_groups(); group += kFinishThreads) {
-      const float4 v = slice_.four(group);
+    for (int32_t group = threadIdx.x; group < columns_.num_groups(); group += kFinishThreads) {
+      const float4 v = columns_.four(group);
       const float logits[4] = {v.x, v.y, v.z, v.w};
       uint64_t places[4], weights[4];
       uint32_t inside = 0;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        places[i] = place_of(logits[i], slice_.first() + 4 * group + i);
+        places[i] = place_of(logits[i], columns_.first + 4 * group + i);
         inside |= static_cast<uint32_t>(logits[i] > -INFINITY && places[i] >= low && places[i] <= high) << i;
       }
       if (!inside) continue;
@@ -389,7 +418,7 @@ class FilteredRow {
       for (int i = 0; i < 4; ++i) {
         if (!(inside >> i & 1)) continue;
         const uint32_t bin = bin_of(logits[i], places[i]);
-        atomicAdd(&shared_.count[bin], 1);
+        if (counted) atomicAdd(&shared_.count[bin], 1);
         if constexpr (kByWeight)
 #pragma unroll
           for (int part = 0; part < 3; ++part) {
@@ -448,7 +477,7 @@ class FilteredRow {
 
   cg::cluster_group cluster_;
   FilterShared& shared_;
-  const Slice& slice_;
+  const Columns columns_;
   const SampleSettings& row_;
   double inverse_temperature_;
   float highest_ = 0, lowest_ = 0;
@@ -466,7 +495,7 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   __shared__ FilterShared shared;
   __shared__ SampleSettings row;
   let_next_kernel_start();
-  Slice slice(values, &barrier);
+  if (threadIdx.x == 0) init_barrier(&barrier);
   wait_for_previous_kernel();
   const int32_t lane = threadIdx.x % 32;
 
@@ -481,7 +510,10 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
 
   // Filtered rows are dealt to the clusters in turn.
   const int32_t rank = blockIdx.x % kRanks, num_clusters = gridDim.x / kRanks;
+  const int32_t first = rank * rank_columns;
+  const Columns columns = {values, first, min(rank_columns, num_drawable - first)};
   int32_t turn = blockIdx.x / kRanks;
+  uint32_t parity = 0;
   for (int32_t base = 0; base < num_rows; base += 32) {
     uint32_t filtered =
         __ballot_sync(~0u, base + lane < num_rows && is_filtered(settings[min(base + lane, num_rows - 1)], num_drawable));
@@ -489,21 +521,44 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
       if (turn-- > 0) continue;
       turn = num_clusters - 1;
       const int32_t r = base + __ffs(filtered) - 1;
-      if (threadIdx.x == 0) row = settings[r];
+      if (threadIdx.x == 0) {
+        row = settings[r];
+        if (columns.count > 0) columns.start_copy(logits + r * ld, &barrier);
+      }
       __syncthreads();
-      const int32_t first = rank * rank_columns;
-      slice.load(logits + r * ld, first, min(rank_columns, num_drawable - first), row, adjustments);
-      const int32_t id = FilteredRow(shared, slice, row).draw();
+      if (columns.count > 0) {
+        Adjuster adjuster(row, adjustments, first);
+        barrier_wait(shared_address(&barrier), parity);
+        parity ^= 1;
+        adjuster.apply(columns);
+      }
+      const int32_t id = FilteredRow(shared, columns, row).draw();
       if (rank == 0 && threadIdx.x == 0) ids[r] = id;
-      slice.release();
+      fence_async_proxy();
+      __syncthreads();
     }
   }
 }
 
-// Columns of a block of search_slices: no more than its threads can take at once while that fills the card (three blocks
-// an SM), else more, so that starting a block costs little.
+// Columns of a block of search_slices: so that all blocks run at once, three on each of an H100's SMs; with many rows at
+// least three blocks a row, since whole rows would leave SMs idle at the end.
 int32_t slice_columns(int64_t num_rows, int64_t num_drawable) {
-  return kMinSlice * static_cast<int32_t>(std::clamp<int64_t>(num_rows * num_drawable / kMinSlice / 396, 1, 8));
+  const int64_t slices = std::max<int64_t>(3 * 132 / num_rows, 3), columns = (num_drawable + slices - 1) / slices;
+  return static_cast<int32_t>((columns + kMinSlice - 1) / kMinSlice * kMinSlice);
+}
+
+// How many clusters of finish_rows run at once.
+cudaError_t max_clusters(size_t shared_bytes, int& clusters) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = kRanks;
+  config.blockDim = kFinishThreads;
+  config.dynamicSmemBytes = shared_bytes;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {kRanks, 1, 1};
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaOccupancyMaxActiveClusters(&clusters, finish_rows, &config);
 }
 
 }  // namespace
@@ -523,12 +578,13 @@ cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_ro
   const size_t rank_bytes = static_cast<size_t>(rank_columns) * sizeof(float);
   Found* const found = static_cast<Found*>(workspace);
   if (const cudaError_t error = allow_shared(finish_rows, kMaxSampledColumns / kRanks * sizeof(float))) return error;
-  if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, columns * sizeof(float),
-                                       stream, logits, ld, num_drawable, columns, settings, adjustments, found))
+  if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, 0, stream, logits, ld, num_drawable, columns, settings, adjustments, found))
     return error;
-  const int64_t clusters = std::min<int64_t>(num_rows, kMaxClusters);
-  return launch(finish_rows, dim3(static_cast<uint32_t>(clusters * kRanks)), kFinishThreads, rank_bytes, stream, ids,
-                logits, ld, num_rows, num_drawable, rank_columns, settings, adjustments, found, slices);
+  int clusters = 0;
+  if (const cudaError_t error = max_clusters(rank_bytes, clusters)) return error;
+  const auto blocks = static_cast<uint32_t>(std::clamp<int64_t>(num_rows, 1, std::max(clusters, 1)) * kRanks);
+  return launch(finish_rows, blocks, kFinishThreads, rank_bytes, stream, ids, logits, ld, num_rows, num_drawable,
+                rank_columns, settings, adjustments, found, slices);
 }
 
 }  // namespace qwill::cuda
