@@ -82,6 +82,10 @@ __device__ __forceinline__ float reciprocal_approx(float x) {
 __device__ __forceinline__ void copy_16_async(uint32_t to, const void* from, uint32_t bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+// 4 bytes, for rows that are not aligned to 16.
+__device__ __forceinline__ void copy_4_async(uint32_t to, const void* from, uint32_t bytes = 4) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kPending>
 __device__ __forceinline__ void wait_for_copies() {
