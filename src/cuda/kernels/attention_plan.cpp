@@ -1,0 +1,47 @@
+// What a step's attention launches: how decode is split over blocks, which query tiles prefill has.
+#include <algorithm>
+
+#include "cuda/kernels/attention.h"
+#include "ops/paged_kv.h"
+
+namespace qwill::cuda {
+
+DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t max_context, int32_t multiprocessors) {
+  DecodePlan plan;
+  plan.num_sequences = num_sequences;
+  plan.max_tiles = static_cast<int32_t>((max_context + kTileKeys - 1) / kTileKeys);
+  // One block streams its share as fast as a multiprocessor can take it; more parts only make the merge longer.
+  const auto blocks = [&](int32_t tiles) {
+    return int64_t{num_sequences} * args.num_kv_heads * ((plan.max_tiles + tiles - 1) / tiles);
+  };
+  while (plan.tiles_per_block > 1 && blocks(plan.tiles_per_block) < multiprocessors * 9 / 10) plan.tiles_per_block /= 2;
+  return plan;
+}
+
+int64_t decode_partial_bytes(const AttendArgs& args, const DecodePlan& plan) {
+  const int64_t parts = plan.tiles_per_block == kGroupTiles ? (plan.max_tiles + kGroupTiles - 1) / kGroupTiles : plan.max_tiles;
+  // Per part and row: maximum, sum, and the output not yet divided.
+  return int64_t{4} * plan.num_sequences * args.num_heads * parts * (2 + args.kv.padded_dim);
+}
+
+std::vector<QueryTile> list_query_tiles(std::span<const int32_t> row_begin, std::span<const int32_t> seq_lens,
+                                        int32_t group, int32_t min_rows) {
+  struct Weighted {
+    QueryTile tile;
+    int64_t num_keys;
+  };
+  std::vector<Weighted> weighted;
+  const int32_t step = query_tile_rows(group);
+  for (size_t s = 0; s < seq_lens.size(); ++s) {
+    const int32_t begin = row_begin[s], end = row_begin[s + 1];
+    if (seq_lens[s] == 0 || end - begin < min_rows) continue;
+    for (int32_t row = begin; row < end; row += step)
+      weighted.push_back({{static_cast<int32_t>(s), row}, seq_lens[s] - std::max(0, end - row - step)});
+  }
+  std::ranges::stable_sort(weighted, std::ranges::greater{}, &Weighted::num_keys);
+  std::vector<QueryTile> tiles;
+  for (const Weighted& w : weighted) tiles.push_back(w.tile);
+  return tiles;
+}
+
+}  // namespace qwill::cuda

@@ -1,0 +1,192 @@
+#include "cuda/kernels/attention_common.cuh"
+#include "cuda/kernels/attention_query.cuh"
+#include "cuda/kernels/launch.cuh"
+
+namespace qwill::cuda {
+namespace {
+
+constexpr int kGroupThreads = 128;  // of a warpgroup
+constexpr int kConsumers = 2;       // warpgroups that multiply, 64 of the 128 pairs each; one more copies
+constexpr int kStages = 2;
+constexpr int kConsumerWarps = 4 * kConsumers;
+
+template <int kDim>
+struct PrefillShared {
+  uint8_t q[kTileBytes<kDim>];
+  uint8_t k[kStages][kTileBytes<kDim>];
+  uint8_t v[kStages][kTileBytes<kDim>];
+  float total[kDim / 2][kConsumers * kGroupThreads];  // o of the groups merged so far, by thread
+  uint64_t k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
+};
+
+// The copying thread: keys and values of tile after tile, in pieces of a page's 64-column blocks.
+template <int kDim>
+__device__ void copy_tiles(PrefillShared<kDim>& shared, const AttendArgs& args, int sequence, int kv_head,
+                           int num_tiles) {
+  const KvLayout& kv = args.kv;
+  const int32_t* pages = args.page_table + int64_t{sequence} * args.max_pages;
+  const int tile_pages = kTile / kv.page_size;
+  for (int t = 0; t < num_tiles; ++t) {
+    const int stage = t % kStages;
+    const uint32_t parity = t / kStages % 2;
+    const auto copy = [&](uint8_t* to, bool values, uint64_t& full, uint64_t& empty) {
+      barrier_wait(shared_address(&empty), parity ^ 1);
+      barrier_expect_bytes(shared_address(&full), kTileBytes<kDim>);
+      for (int i = 0; i < tile_pages; ++i) {
+        const int64_t page = pages[min(t * tile_pages + i, args.max_pages - 1)];
+        const bfloat* from =
+            static_cast<const bfloat*>(kv.data) + (values ? kv.values(page, kv_head) : kv.keys(page, kv_head));
+        for (int block = 0; block < kDim / 64; ++block)
+          copy_bulk(shared_address(to) + block * kTileBlockBytes + i * kv.page_size * 128,
+                    from + block * kv.page_size * 64, kv.page_size * 128, shared_address(&full));
+      }
+    };
+    copy(shared.k[stage], false, shared.k_full[stage], shared.k_empty[stage]);
+    copy(shared.v[stage], true, shared.v_full[stage], shared.v_empty[stage]);
+  }
+}
+
+// A warpgroup's scores: s = q k^T, q its 64 rows.
+template <int kDim>
+__device__ __forceinline__ void begin_scores(float (&s)[kTile / 2], uint32_t q, uint32_t k) {
+  begin_products();
+#pragma unroll
+  for (int d = 0; d < kDim / 16; ++d) {
+    const uint32_t at = d / 4 * kTileBlockBytes + d % 4 * 32;
+    product_64x128x16(s, matrix_descriptor(q + at, kAtomBytes), matrix_descriptor(k + at, kAtomBytes), d > 0);
+  }
+  commit_products();
+}
+
+// total += group; the total's o comes from shared memory and ends in group.o.
+template <int kDim>
+__device__ __forceinline__ void merge_to_total(const PrefillShared<kDim>& shared, PartScalars& total,
+                                               Part<kDim / 2>& group, bool is_first, float scale) {
+  const MergeFactors f[2] = {total.merge(group, 0, scale), total.merge(group, 1, scale)};
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i)
+    group.o[i] = merged(is_first ? 0.0f : shared.total[i][threadIdx.x], group.o[i], f[i / 2 % 2]);
+}
+
+// attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
+// q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
+// 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: two warpgroups take turns, one
+// multiplies while the other is at its softmax; a group's o is in registers, the total, touched every eighth tile, is
+// in shared memory; the merge of a tile runs beside the next tile's scores
+// reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
+template <int kDim>
+__global__ void __launch_bounds__(kGroupThreads * (1 + kConsumers), 1)
+    attend_prefill_kernel(AttendArgs args, const QueryTile* tiles, float scale) {
+  extern __shared__ __align__(1024) uint8_t shared_bytes[];
+  auto& shared = *reinterpret_cast<PrefillShared<kDim>*>(shared_bytes);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStages; ++i) {
+      barrier_init(shared_address(&shared.k_full[i]), 1);
+      barrier_init(shared_address(&shared.v_full[i]), 1);
+      barrier_init(shared_address(&shared.k_empty[i]), kConsumerWarps);
+      barrier_init(shared_address(&shared.v_empty[i]), kConsumerWarps);
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const QueryTile tile = tiles[blockIdx.y];
+  if (tile.sequence < 0) return;
+  const Queries queries(args, tile, blockIdx.x);
+  const int num_tiles = queries.num_key_tiles();
+
+  if (threadIdx.x >= kConsumers * kGroupThreads) {
+    shrink_registers<24>();
+    if (threadIdx.x == kConsumers * kGroupThreads)
+      copy_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
+    return;
+  }
+  grow_registers<240>();
+  const int warpgroup = threadIdx.x / kGroupThreads, lane = threadIdx.x % 32;
+  queries.load<kDim>(shared.q, threadIdx.x % kGroupThreads, kGroupThreads, warpgroup * 64, 64);
+  fence_async_proxy();
+  sync_threads<kGroupThreads>(1 + warpgroup);
+
+  const int first_pair = threadIdx.x / 32 * 16 + lane / 4;
+  const int pairs[2] = {first_pair, first_pair + 8};
+  const int positions[2] = {queries.position(pairs[0]), queries.position(pairs[1])};
+  const int first_position = queries.first_position();
+  const uint32_t q = shared_address(shared.q) + warpgroup * 64 * 128;
+  const auto await = [&](uint64_t (&full)[kStages], int t) {
+    barrier_wait(shared_address(&full[t % kStages]), t / kStages % 2);
+  };
+  const auto release = [&](uint64_t (&empty)[kStages], int t) {
+    if (lane == 0) barrier_arrive(shared_address(&empty[t % kStages]));
+  };
+
+  float scores[kTile / 2];
+  Part<kDim / 2> group;
+  PartScalars total;
+  await(shared.k_full, 0);
+  begin_scores<kDim>(scores, q, shared_address(shared.k[0]));
+  float o[kDim / 2];
+  MergeFactors f[2];
+  for (int t = 0;; ++t) {
+    wait_for_products<0>(scores);
+    release(shared.k_empty, t);
+    if (t * kTile + kTile - 1 > first_position) mask_scores(scores, t * kTile, positions, lane);
+    PartScalars part;
+    row_maxima(scores, part.m);
+    uint32_t p[kTile / 4];
+    probabilities(scores, part.m, scale, p);
+
+    await(shared.v_full, t);
+    begin_products();
+#pragma unroll
+    for (int key = 0; key < kTile / 16; ++key)
+      product_64xNx16(o, p + 4 * key,
+                      matrix_descriptor(shared_address(shared.v[t % kStages]) + key * 2 * kAtomBytes, kAtomBytes,
+                                        kTileBlockBytes),
+                      key > 0);
+    commit_products();
+    RowSums sums;
+#pragma unroll
+    for (int key = 0; key < kTile / 16; ++key) sums.add(*reinterpret_cast<const uint32_t(*)[4]>(p + 4 * key));
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      part.l[r] = sums.of_row(r);
+      f[r] = group.PartScalars::merge(part, r, scale);
+    }
+    wait_for_products<0>(o);
+    release(shared.v_empty, t);
+    if (t + 1 == num_tiles) break;
+
+    await(shared.k_full, t + 1);
+    begin_scores<kDim>(scores, q, shared_address(shared.k[(t + 1) % kStages]));
+    group.merge_outputs(o, f);
+    if (t % kGroup == kGroup - 1) {
+      merge_to_total(shared, total, group, t < kGroup, scale);
+#pragma unroll
+      for (int i = 0; i < kDim / 2; ++i) shared.total[i][threadIdx.x] = group.o[i];
+      group = {};
+    }
+  }
+  group.merge_outputs(o, f);
+  merge_to_total(shared, total, group, num_tiles <= kGroup, scale);
+  queries.store(group.o, total.l, pairs, lane);
+}
+
+template <int kDim>
+cudaError_t launch_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream) {
+  constexpr size_t kBytes = sizeof(PrefillShared<kDim>);
+  static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim>, kBytes);
+  if (allowed != cudaSuccess) return allowed;
+  return launch(attend_prefill_kernel<kDim>, dim3(args.num_kv_heads, num_tiles), dim3(kGroupThreads * (1 + kConsumers)),
+                kBytes, stream, args, tiles, score_scale(args.head_dim));
+}
+
+}  // namespace
+
+cudaError_t attend_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream) {
+  if (num_tiles == 0) return cudaSuccess;
+  return args.kv.padded_dim == 64 ? launch_prefill<64>(args, tiles, num_tiles, stream)
+                                  : launch_prefill<128>(args, tiles, num_tiles, stream);
+}
+
+}  // namespace qwill::cuda

@@ -1,0 +1,71 @@
+#include "cuda/kernels/attention_common.cuh"
+#include "cuda/kernels/launch.cuh"
+
+namespace qwill::cuda {
+namespace {
+
+// Where a page keeps (entry, dim), from its block's first element (attention.h).
+__device__ __forceinline__ int64_t in_block(const KvLayout& kv, int64_t entry, int64_t dim, bfloat) {
+  return kv.in_block(entry, dim);
+}
+__device__ __forceinline__ int64_t in_block(const KvLayout& kv, int64_t entry, int64_t dim, float) {
+  return entry * kv.padded_dim + dim;
+}
+
+constexpr int kWarps = 8;
+
+// rope_and_store: per row and head q, k = rotate(rms_norm(x)); q to its buffer, k and v to the row's slot in the pages.
+// qkv [T, (H + 2 KV) D] f32; q [T, H, padded_dim], zeros from D on, and the pages in Element (bf16, f32)
+// moves T (H + 2 KV) D (4 + sizeof(Element)) bytes; memory-bound; one warp a head
+// reference: ops/reference.cpp attend (first loop)    test, bench: bench/cuda/bench_attention.cu
+template <typename Element>
+__global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs args) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int lane = threadIdx.x % 32;
+  const int num_heads = args.num_heads + 2 * args.num_kv_heads;
+  const int64_t item = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  const int64_t row = item / num_heads;
+  int head = static_cast<int>(item - row * num_heads);
+  if (row >= args.num_rows) return;
+
+  const int dim = args.head_dim, half = dim / 2;
+  const int32_t slot = args.slots[row];
+  const bool is_query = head < args.num_heads;
+  if (!is_query && slot < 0) return;
+  Head x = load_head(args.qkv + row * args.ld_qkv + int64_t{head} * dim, half, lane);
+  if (head < args.num_heads + args.num_kv_heads)
+    norm_and_rotate(x, is_query ? args.q_norm : args.k_norm, args.norm_eps, args.cos + row * half,
+                    args.sin + row * half, half, lane);
+  if (is_query) {
+    Element* q = static_cast<Element*>(args.q) + (row * args.num_heads + head) * args.kv.padded_dim;
+    store_head(x, half, lane, [&](int d, float value) { q[d] = Element(value); });
+    clear_padding(q, dim, args.kv.padded_dim, lane);
+    return;
+  }
+  head -= args.num_heads;
+  const bool is_key = head < args.num_kv_heads;
+  const int64_t page = slot / args.kv.page_size, entry = slot % args.kv.page_size;
+  Element* block = static_cast<Element*>(args.kv.data) +
+                   (is_key ? args.kv.keys(page, head) : args.kv.values(page, head - args.num_kv_heads));
+  store_head(x, half, lane, [&](int d, float value) { block[in_block(args.kv, entry, d, Element())] = Element(value); });
+}
+
+template <typename Element>
+cudaError_t launch_rope_and_store(const AttendArgs& args, cudaStream_t stream) {
+  if (args.num_rows == 0) return cudaSuccess;
+  const int64_t items = int64_t{args.num_rows} * (args.num_heads + 2 * args.num_kv_heads);
+  return launch(rope_and_store_kernel<Element>, dim3(static_cast<unsigned>((items + kWarps - 1) / kWarps)),
+                dim3(32 * kWarps), 0, stream, args);
+}
+
+}  // namespace
+
+cudaError_t rope_and_store(const AttendArgs& args, cudaStream_t stream) {
+  return launch_rope_and_store<bfloat>(args, stream);
+}
+cudaError_t rope_and_store_f32(const AttendArgs& args, cudaStream_t stream) {
+  return launch_rope_and_store<float>(args, stream);
+}
+
+}  // namespace qwill::cuda
