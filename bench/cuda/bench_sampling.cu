@@ -1,5 +1,5 @@
-// Tests and timings of sampling, expert routing and f32 products on one GPU, against the host's truth (ops/sampling.cpp,
-// ops/reference.cpp). Exit 1 if anything is wrong.
+// Tests and timings of sampling, expert routing and f32 products on one GPU, against the host's truth
+// (ops/sampling.cpp, ops/reference.cpp). Exit 1 if anything is wrong.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -132,7 +132,9 @@ struct TestRow {
 
 std::vector<cuda::TokenAdjustment> adjustments_of(const TestRow& test, int64_t num_drawable) {
   std::map<int32_t, cuda::TokenAdjustment> all;
-  const auto at = [&](int32_t id) -> cuda::TokenAdjustment& { return all.emplace(id, cuda::TokenAdjustment{id, 0, 0, 0}).first->second; };
+  const auto at = [&](int32_t id) -> cuda::TokenAdjustment& {
+    return all.emplace(id, cuda::TokenAdjustment{id, 0, 0, 0}).first->second;
+  };
   for (const int32_t id : test.prompt) at(id).seen = 1;
   for (const int32_t id : test.output) at(id).seen = 1, ++at(id).output_count;
   for (const auto& [id, bias] : test.bias) at(id).bias = bias;
@@ -249,9 +251,10 @@ void test_sampling(int64_t num_columns, int64_t num_drawable, int64_t num_rows, 
     unequal += got[r] != single[r];
     const SamplingRow& s = tests[r].row;
     char line[300];
-    std::snprintf(line, sizeof line, "sample V %lld row %zu: %d, alone %d, host %d (t %g k %lld p %g min_p %g, logits %g %g)",
-                  static_cast<long long>(num_columns), r, got[r], single[r], wanted[r], s.temperature,
-                  static_cast<long long>(s.top_k), s.top_p, s.min_p, logits[r * ld + got[r]], logits[r * ld + wanted[r]]);
+    std::snprintf(
+        line, sizeof line, "sample V %lld row %zu: %d, alone %d, host %d (t %g k %lld p %g min_p %g, logits %g %g)",
+        static_cast<long long>(num_columns), r, got[r], single[r], wanted[r], s.temperature,
+        static_cast<long long>(s.top_k), s.top_p, s.min_p, logits[r * ld + got[r]], logits[r * ld + wanted[r]]);
     expect(got[r] == wanted[r] && single[r] == wanted[r], line);
   }
   std::printf("sample V %lld, %lld drawable, %lld rows: %d unlike the host, %d unlike alone\n",
@@ -271,11 +274,11 @@ void time_sampling() {
     double top_p, min_p;
     int32_t adjustments;
   };
-  for (const Case& c : {Case{"greedy", 0, 0, 1, 0, 0}, Case{"temperature 1", 1, 0, 1, 0, 0},
-                        Case{"temperature 0.6, 2000 penalties", 0.6, 0, 1, 0, 2000}, Case{"top-k 20, top-p 0.95", 0.6, 20, 0.95, 0, 0},
-                        Case{"top-p 0.9", 1, 0, 0.9, 0, 0}, Case{"top-p 0.99 at 5", 5, 0, 0.99, 0, 0},
-                        Case{"top-k 50", 1, 50, 1, 0, 0}, Case{"min-p 0.05", 1, 0, 1, 0.05, 0},
-                        Case{"top-k 20, top-p 0.95, 2000 penalties", 0.6, 20, 0.95, 0, 2000}}) {
+  for (const Case& c :
+       {Case{"greedy", 0, 0, 1, 0, 0}, Case{"temperature 1", 1, 0, 1, 0, 0},
+        Case{"temperature 0.6, 2000 penalties", 0.6, 0, 1, 0, 2000}, Case{"top-k 20, top-p 0.95", 0.6, 20, 0.95, 0, 0},
+        Case{"top-p 0.9", 1, 0, 0.9, 0, 0}, Case{"top-p 0.99 at 5", 5, 0, 0.99, 0, 0}, Case{"top-k 50", 1, 50, 1, 0, 0},
+        Case{"min-p 0.05", 1, 0, 1, 0.05, 0}, Case{"top-k 20, top-p 0.95, 2000 penalties", 0.6, 20, 0.95, 0, 2000}}) {
     std::vector<cuda::TokenAdjustment> list;
     for (int32_t i = 0; i < 2000; ++i) list.push_back({i * 75, 1, 1, 0});
     const DeviceArray<cuda::TokenAdjustment> adjustments(list);
@@ -309,8 +312,12 @@ void time_sampling() {
 
 struct Plan {
   Plan(int64_t tokens, int64_t experts, int64_t k, int64_t tile_rows)
-      : expert(tokens * k), weight(tokens * k), permuted(tokens * k), row_token(tokens * k),
-        tiles(cuda::max_expert_tiles(tokens * k, experts, tile_rows)), num_tiles(1),
+      : expert(tokens * k),
+        weight(tokens * k),
+        permuted(tokens * k),
+        row_token(tokens * k),
+        tiles(cuda::max_expert_tiles(tokens * k, experts, tile_rows)),
+        num_tiles(1),
         scratch(cuda::expert_scratch_size(tokens, experts)) {}
   cuda::ExpertPlan view() const {
     return {expert.data(), weight.data(),    permuted.data(), row_token.data(),
@@ -340,7 +347,8 @@ void test_routing(int64_t T, int64_t E, int64_t k, bool normed, int64_t tile_row
   const auto tiles = plan.tiles.get();
   const int32_t num_tiles = plan.num_tiles.get()[0];
   const auto single_weight = single.weight.get();
-  expect(std::memcmp(single_weight.data(), &weight[(T - 1) * k], k * sizeof(float)) == 0, std::string(name) + " bits alone");
+  expect(std::memcmp(single_weight.data(), &weight[(T - 1) * k], k * sizeof(float)) == 0,
+         std::string(name) + " bits alone");
   std::vector<std::vector<std::pair<int32_t, int64_t>>> tokens_of(E);
   bool sets = true, weights = true;
   for (int64_t t = 0; t < T; ++t) {
@@ -387,7 +395,8 @@ void test_routing(int64_t T, int64_t E, int64_t k, bool normed, int64_t tile_row
   const int64_t bytes = 4096, stride = 4112;
   const std::vector<float> in = normal_values(T * stride / 4, 1, 5);
   const DeviceArray<float> device_in(in), device_out(T * k * bytes / 4);
-  check(cuda::gather_rows(device_out.data(), bytes, device_in.data(), stride, bytes, plan.row_token.data(), T * k, nullptr));
+  check(cuda::gather_rows(device_out.data(), bytes, device_in.data(), stride, bytes, plan.row_token.data(), T * k,
+                          nullptr));
   check(cudaDeviceSynchronize());
   const std::vector<float> got = device_out.get();
   bool right = true;
@@ -399,18 +408,20 @@ void test_routing(int64_t T, int64_t E, int64_t k, bool normed, int64_t tile_row
 void time_routing() {
   constexpr int64_t E = 128, k = 8, C = 2048;
   for (const int64_t T : {1, 8, 32, 64, 256, 2048, 8192}) {
-    const DeviceArray<float> logits(normal_values(T * E, 2, 9)), x(normal_values(T * C, 1, 10)), out(normal_values(T * k * C, 1, 11));
+    const DeviceArray<float> logits(normal_values(T * E, 2, 9)), x(normal_values(T * C, 1, 10)),
+        out(normal_values(T * k * C, 1, 11));
     const DeviceArray<char> rows(T * C * 2), gathered(T * k * C * 2);
     const Plan plan(T, E, k, 64);
-    const double route_us = time_us(20, [&](int, cudaStream_t s) { check(cuda::route(plan.view(), logits.data(), T, E, k, true, 64, s)); });
+    const double route_us =
+        time_us(20, [&](int, cudaStream_t s) { check(cuda::route(plan.view(), logits.data(), T, E, k, true, 64, s)); });
     const double gather_us = time_us(20, [&](int, cudaStream_t s) {
       check(cuda::gather_rows(gathered.data(), C * 2, rows.data(), C * 2, C * 2, plan.row_token.data(), T * k, s));
     });
-    const double combine_us = time_us(20, [&](int, cudaStream_t s) {
-      check(cuda::combine_experts(x.data(), out.data(), plan.view(), T, C, k, s));
-    });
-    std::printf("T %5lld: route %.2f us, gather %.2f us (%.0f GB/s), combine %.2f us (%.0f GB/s)\n", static_cast<long long>(T),
-                route_us, gather_us, 2e-3 * C * 2 * T * k / gather_us, combine_us, 4e-3 * T * C * (k + 2) / combine_us);
+    const double combine_us = time_us(
+        20, [&](int, cudaStream_t s) { check(cuda::combine_experts(x.data(), out.data(), plan.view(), T, C, k, s)); });
+    std::printf("T %5lld: route %.2f us, gather %.2f us (%.0f GB/s), combine %.2f us (%.0f GB/s)\n",
+                static_cast<long long>(T), route_us, gather_us, 2e-3 * C * 2 * T * k / gather_us, combine_us,
+                4e-3 * T * C * (k + 2) / combine_us);
   }
 }
 
@@ -430,7 +441,8 @@ float dot_in_blocks(const float* a, const float* w, int64_t depth) {
 void test_gemm(int64_t N, int64_t K, int64_t pad) {
   constexpr int64_t kRows = 300;
   const int64_t lda = K + pad, ldw = K + pad;
-  const std::vector<float> a = normal_values(kRows * lda, 1, N), w = normal_values(N * ldw, 0.05f, K), y0 = normal_values(kRows * N, 1, 7);
+  const std::vector<float> a = normal_values(kRows * lda, 1, N), w = normal_values(N * ldw, 0.05f, K),
+                           y0 = normal_values(kRows * N, 1, 7);
   const DeviceArray<float> device_a(a), device_w(w);
   for (const auto epilogue : {cuda::EpilogueF32::store, cuda::EpilogueF32::add, cuda::EpilogueF32::silu_mul}) {
     const bool silu = epilogue == cuda::EpilogueF32::silu_mul;
@@ -447,7 +459,8 @@ void test_gemm(int64_t N, int64_t K, int64_t pad) {
       std::snprintf(name, sizeof name, "gemm N %lld K %lld epilogue %d T %lld", static_cast<long long>(N),
                     static_cast<long long>(K), static_cast<int>(epilogue), static_cast<long long>(T));
       expect(std::memcmp(got.data(), all.data(), T * ldy * sizeof(float)) == 0, std::string(name) + " bits");
-      expect(std::memcmp(&got[T * ldy], &y0[T * ldy], (kRows * N - T * ldy) * sizeof(float)) == 0, std::string(name) + " beyond");
+      expect(std::memcmp(&got[T * ldy], &y0[T * ldy], (kRows * N - T * ldy) * sizeof(float)) == 0,
+             std::string(name) + " beyond");
     }
     double worst = 0;
     bool exact = true;
@@ -470,7 +483,8 @@ void test_gemm(int64_t N, int64_t K, int64_t pad) {
         }
       }
     char name[100];
-    std::snprintf(name, sizeof name, "gemm N %lld K %lld epilogue %d", static_cast<long long>(N), static_cast<long long>(K), static_cast<int>(epilogue));
+    std::snprintf(name, sizeof name, "gemm N %lld K %lld epilogue %d", static_cast<long long>(N),
+                  static_cast<long long>(K), static_cast<int>(epilogue));
     expect(worst < 1e-5, std::string(name) + " error " + std::to_string(worst));
     expect(exact, std::string(name) + " order of sums");
     std::printf("%s: largest error %.2g\n", name, worst);
@@ -481,7 +495,8 @@ void test_grouped(int64_t T) {
   constexpr int64_t E = 16, k = 4, N = 200, K = 192;
   for (const int64_t tile_rows : {8, 64, 128}) {
     const std::vector<float> logits = normal_values(T * E, 3, T);
-    const DeviceArray<float> device_logits(logits), a(normal_values(T * k * K, 1, 20)), w(normal_values(E * N * K, 0.1f, 21));
+    const DeviceArray<float> device_logits(logits), a(normal_values(T * k * K, 1, 20)),
+        w(normal_values(E * N * K, 0.1f, 21));
     const Plan plan(T, E, k, tile_rows);
     check(cuda::route(plan.view(), device_logits.data(), T, E, k, true, tile_rows, nullptr));
     for (const auto epilogue : {cuda::EpilogueF32::store, cuda::EpilogueF32::silu_mul}) {
@@ -515,9 +530,11 @@ void time_gemm() {
     int64_t N, K;
     cuda::EpilogueF32 epilogue;
   };
-  for (const Shape& s : {Shape{"router", 128, 2048, cuda::EpilogueF32::store}, Shape{"0.6B qkv", 4096, 1024, cuda::EpilogueF32::store},
-                         Shape{"0.6B gate_up", 6144, 1024, cuda::EpilogueF32::silu_mul}, Shape{"0.6B down", 1024, 3072, cuda::EpilogueF32::add},
-                         Shape{"0.6B head", 151936, 1024, cuda::EpilogueF32::store}}) {
+  for (const Shape& s :
+       {Shape{"router", 128, 2048, cuda::EpilogueF32::store}, Shape{"0.6B qkv", 4096, 1024, cuda::EpilogueF32::store},
+        Shape{"0.6B gate_up", 6144, 1024, cuda::EpilogueF32::silu_mul},
+        Shape{"0.6B down", 1024, 3072, cuda::EpilogueF32::add},
+        Shape{"0.6B head", 151936, 1024, cuda::EpilogueF32::store}}) {
     const int copies = static_cast<int>(std::clamp<int64_t>(100'000'000 / (4 * s.N * s.K), 1, 16));
     const DeviceArray<float> w(normal_values(static_cast<size_t>(copies * s.N * s.K), 0.05f, 30));
     std::printf("%-14s", s.name);
@@ -530,8 +547,10 @@ void time_gemm() {
                              T, stream));
       });
       std::printf("  T %lld: %.2f us", static_cast<long long>(T), us);
-      if (T <= 16) std::printf(" %.0f GB/s", 4e-3 * s.N * s.K / us);
-      else std::printf(" %.1f TFLOP/s", 2e-6 * T * s.N * s.K / us);
+      if (T <= 16)
+        std::printf(" %.0f GB/s", 4e-3 * s.N * s.K / us);
+      else
+        std::printf(" %.1f TFLOP/s", 2e-6 * T * s.N * s.K / us);
     }
     std::printf("\n");
   }

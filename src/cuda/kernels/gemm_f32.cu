@@ -1,12 +1,11 @@
 // gemm_f32: Y = A W^T in f32 by CUDA cores, in the order of sums that gemm_f32.h lays down.
-// Three kernels with the same bits. `one_row` (T = 1): a lane a block of k; moves 4 N K bytes, memory-bound. `few_rows`: a
-// warp a block of k, so that few outputs still fill the card. `many_rows`: tiles of 64 x 128 outputs, all of k in one
-// thread; bound by FMA at 2 T N K flops.
-// reference: ops/reference.cpp linear, gated (double sums; error near 1e-6)    bench: bench/cuda/bench_sampling.cu
-#include "cuda/kernels/gemm_f32.h"
-
+// Three kernels with the same bits. `one_row` (T = 1): a lane a block of k; moves 4 N K bytes, memory-bound.
+// `few_rows`: a warp a block of k, so that few outputs still fill the card. `many_rows`: tiles of 64 x 128 outputs, all
+// of k in one thread; bound by FMA at 2 T N K flops. reference: ops/reference.cpp linear, gated (double sums; error
+// near 1e-6)    bench: bench/cuda/bench_sampling.cu
 #include <algorithm>
 
+#include "cuda/kernels/gemm_f32.h"
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/ptx.cuh"
 
@@ -17,9 +16,9 @@ constexpr int kBlockK = 64;  // of the order of sums
 
 // Which rows of A a thread block multiplies: its tile of an expert, or its share of all rows.
 struct RowTiles {
-  const ExpertTile* tiles;   // null: one matrix
+  const ExpertTile* tiles;  // null: one matrix
   const int32_t* num_tiles;
-  int32_t num_rows;          // without tiles: T
+  int32_t num_rows;  // without tiles: T
 
   // The tile of this block; no rows: nothing to do.
   __device__ ExpertTile tile(int32_t rows_per_tile) const {
@@ -72,9 +71,7 @@ __device__ __forceinline__ void fma_4(float& sum, const float4& a, const float4&
 
 // Rows of W and A in shared memory, in blocks of k. Chunks of four values are permuted within a block by a key, so that
 // the lanes of a warp, which read the same chunk under different keys, meet different banks.
-__device__ __forceinline__ float* chunk_of(float* block, int chunk, int key) {
-  return block + (chunk ^ key % 8) * 4;
-}
+__device__ __forceinline__ float* chunk_of(float* block, int chunk, int key) { return block + (chunk ^ key % 8) * 4; }
 
 // One row of A. A warp has one column, its lanes 32 blocks of k at a time; lane 0 adds their sums in order.
 constexpr int kOneThreads = 128;
@@ -123,8 +120,8 @@ __global__ void __launch_bounds__(kOneThreads) one_row(Problem p) {
   p.finish(0, out_col, lane < kOneCols && out_col < p.num_cols, lane < kOneCols ? totals[lane] : 0);
 }
 
-// Few rows of A: tiles of 8 rows by 16 columns. A warp has one block of k at a time, its lanes two by two outputs of it;
-// the sums of eight warps meet in shared memory, where one thread an output adds them in order.
+// Few rows of A: tiles of 8 rows by 16 columns. A warp has one block of k at a time, its lanes two by two outputs of
+// it; the sums of eight warps meet in shared memory, where one thread an output adds them in order.
 constexpr int kFewThreads = 256;
 constexpr int kFewWarps = kFewThreads / 32;
 constexpr int kFewRows = 8;
@@ -143,8 +140,8 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_rows(Problem p, RowTiles r
   constexpr int kStageDepth = kFewWarps * kBlockK;
   const int num_stages = static_cast<int>((p.depth + kStageDepth - 1) / kStageDepth);
 
-  // A warp copies what it multiplies: its block of k of each row, 16 lanes a row. In shared memory: [stage][warp][row][64],
-  // rows of W before those of A.
+  // A warp copies what it multiplies: its block of k of each row, 16 lanes a row. In shared memory:
+  // [stage][warp][row][64], rows of W before those of A.
   const auto shared_block = [&](int stage, int row) {
     return shared + (((stage % 2) * kFewWarps + warp) * (kFewRows + kFewCols) + row) * kBlockK;
   };
@@ -155,8 +152,8 @@ __global__ void __launch_bounds__(kFewThreads, 2) few_rows(Problem p, RowTiles r
   const auto copy_weights = [&](int stage, const float* weight) {
 #pragma unroll
     for (int i = 0; i < kFewCols; i += 2)
-      p.copy_4(chunk_of(shared_block(stage, copy_row + i), copy_chunk, copy_row + i), weight + w_offset + i / 2 * w_step,
-               first_col + copy_row + i < p.num_cols, depth_of(stage));
+      p.copy_4(chunk_of(shared_block(stage, copy_row + i), copy_chunk, copy_row + i),
+               weight + w_offset + i / 2 * w_step, first_col + copy_row + i < p.num_cols, depth_of(stage));
   };
 
   let_next_kernel_start();
@@ -232,8 +229,8 @@ __global__ void __launch_bounds__(kManyThreads, 2) many_rows(Problem p, RowTiles
   constexpr int kThreadCols = 8, kThreadRows = 4;
   constexpr int kRowsPerCopy = kManyThreads / (kStageK / 4);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int thread_col = warp % 2 * 64 + lane % 8;   // and every eighth after it
-  const int thread_row = warp / 2 * 16 + lane / 8;   // and every fourth
+  const int thread_col = warp % 2 * 64 + lane % 8;  // and every eighth after it
+  const int thread_row = warp / 2 * 16 + lane / 8;  // and every fourth
   const int copy_row = threadIdx.x / (kStageK / 4), copy_k = threadIdx.x % (kStageK / 4) * 4;
   const int64_t first_col = static_cast<int64_t>(blockIdx.x) * kTileCols;
   // To the weight row of a column kRowsPerCopy on.
@@ -271,9 +268,8 @@ __global__ void __launch_bounds__(kManyThreads, 2) many_rows(Problem p, RowTiles
       __syncthreads();
       copy_stage(stage + 2);
       const float* const w_shared = shared + stage % kStages * kStageFloats + thread_col * kStageStride;
-      const float* const a_shared =
-          shared + stage % kStages * kStageFloats + (kTileCols + thread_row) * kStageStride;
-#pragma unroll 2
+      const float* const a_shared = shared + stage % kStages * kStageFloats + (kTileCols + thread_row) * kStageStride;
+#pragma unroll
       for (int k = 0; k < kStageK; k += 4) {
         float4 a[kThreadRows];
 #pragma unroll

@@ -1,8 +1,8 @@
 // Mixture of experts: which rows go to which expert, and back.
 //
-// A pair is a (token, chosen expert); pairs are stored as [T, k], experts ascending within a token. Permuted rows are the
-// pairs sorted by (expert, token): those of one expert are consecutive, cut into tiles of at most tile_rows for a grouped
-// product. Everything is counted on the device, in integers whose order of summing cannot show.
+// A pair is a (token, chosen expert); pairs are stored as [T, k], experts ascending within a token. Permuted rows are
+// the pairs sorted by (expert, token): those of one expert are consecutive, cut into tiles of at most tile_rows for a
+// grouped product. Everything is counted on the device, in integers whose order of summing cannot show.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -42,8 +42,8 @@ constexpr int64_t expert_scratch_size(int64_t num_tokens, int64_t num_experts) {
   return num_experts * ((num_tokens + 31) / 32 + 1);
 }
 
-// Softmax over each row of logits [T, E] in f32, its k largest probabilities (ties: the lower id), divided by their sum if
-// norm_topk_prob; then the plan. One launch for up to 32 tokens, three beyond.
+// Softmax over each row of logits [T, E] in f32, its k largest probabilities (ties: the lower id), divided by their sum
+// if norm_topk_prob; then the plan. One launch for up to 32 tokens, three beyond.
 cudaError_t route(const ExpertPlan& plan, const float* logits, int64_t num_tokens, int64_t num_experts,
                   int64_t num_experts_per_tok, bool norm_topk_prob, int64_t tile_rows, cudaStream_t stream);
 

@@ -76,7 +76,8 @@ __device__ void route_token(const Routing& r, const ExpertPlan& plan, Chunk& chu
 #pragma unroll
     for (int slot = 0; slot < kSlots; ++slot) {
       const int32_t key = __float_as_int(p[slot]);
-      if (32 * slot + lane < r.num_experts && !(chosen >> slot & 1) && key > best) best = key, best_id = 32 * slot + lane;
+      if (32 * slot + lane < r.num_experts && !(chosen >> slot & 1) && key > best)
+        best = key, best_id = 32 * slot + lane;
     }
     const int32_t winner = __reduce_min_sync(~0u, __reduce_max_sync(~0u, best) == best ? best_id : kNone);
     if (winner % 32 == lane) chosen |= 1u << winner / 32;
@@ -155,8 +156,10 @@ __device__ void lay_out_experts(const Routing& r, const ExpertPlan& plan, int32_
     int32_t low = 0, high = r.num_experts;
     while (high - low > 1) {
       const int32_t middle = (low + high) / 2;
-      if (first_tile[middle] <= i) low = middle;
-      else high = middle;
+      if (first_tile[middle] <= i)
+        low = middle;
+      else
+        high = middle;
     }
     const int32_t end = low + 1 < r.num_experts ? rows[low + 1] : num_rows;
     const int32_t first = rows[low] + (i - first_tile[low]) * r.tile_rows;
@@ -224,7 +227,8 @@ __global__ void __launch_bounds__(kMaxThreads) plan_experts(Routing r, ExpertPla
   }
   __syncthreads();
   lay_out_experts(r, plan, rows);
-  if (static_cast<int32_t>(threadIdx.x) < r.num_experts) plan.scratch[r.num_experts * chunks + threadIdx.x] = rows[threadIdx.x];
+  if (static_cast<int32_t>(threadIdx.x) < r.num_experts)
+    plan.scratch[r.num_experts * chunks + threadIdx.x] = rows[threadIdx.x];
 }
 
 __global__ void __launch_bounds__(kMaxThreads) permute_chunk(Routing r, ExpertPlan plan) {
@@ -256,9 +260,9 @@ __global__ void __launch_bounds__(256) gather_kernel(char* out, int64_t out_stri
     *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(from + i);
 }
 
-// combine_experts: x[t, c] += sum_j weight[t, j] out[permuted[t, j], c], by FMA in order of j from zero, then one addition.
-// x [T, C], out [T k, C] f32. Moves 4 T C (k + 2) bytes; memory-bound. One block 256 kWidth columns of a token.
-// reference: ops/reference.cpp do_moe_add (double sums)
+// combine_experts: x[t, c] += sum_j weight[t, j] out[permuted[t, j], c], by FMA in order of j from zero, then one
+// addition. x [T, C], out [T k, C] f32. Moves 4 T C (k + 2) bytes; memory-bound. One block 256 kWidth columns of a
+// token. reference: ops/reference.cpp do_moe_add (double sums)
 template <typename Vector>
 __global__ void __launch_bounds__(256)
     combine_kernel(float* x, const float* out, ExpertPlan plan, int64_t num_cols, int32_t k) {
@@ -320,9 +324,10 @@ cudaError_t combine_experts(float* x, const float* out, const ExpertPlan& plan, 
                             int64_t num_experts_per_tok, cudaStream_t stream) {
   if (num_tokens <= 0) return cudaSuccess;
   const int64_t width = num_cols % 4 == 0 ? 4 : 1;
-  const dim3 grid(static_cast<uint32_t>(num_tokens), static_cast<uint32_t>((num_cols + 256 * width - 1) / (256 * width)));
-  return launch(width == 4 ? combine_kernel<float4> : combine_kernel<float>, grid, 256, 0, stream, x, out, plan, num_cols,
-                num_experts_per_tok);
+  const dim3 grid(static_cast<uint32_t>(num_tokens),
+                  static_cast<uint32_t>((num_cols + 256 * width - 1) / (256 * width)));
+  return launch(width == 4 ? combine_kernel<float4> : combine_kernel<float>, grid, 256, 0, stream, x, out, plan,
+                num_cols, num_experts_per_tok);
 }
 
 }  // namespace qwill::cuda

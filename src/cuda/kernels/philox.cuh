@@ -54,13 +54,14 @@ struct GumbelRow {
   double temperature;
 };
 
-// The largest logit / temperature - log(-log(u)) in double, over groups of four tokens (one call of the generator each).
+// The largest logit / temperature - log(-log(u)) in double, over groups of four tokens (one call of the generator
+// each).
 //
 // Double logarithms are spared for tokens that cannot win. With v = 1 - u, log(u) - log(v) <= -log(-log(u)) <= -log(v):
 // in float, rounded generously, this bounds a noisy score from both sides. The highest lower bound of the warp is the
-// bar; a token whose upper bound is below it is dropped; one that reaches it raises the bar, and is held back in its lane
-// until another takes its place or the end has come, when the bar has mostly passed it. So one or two tokens of a row
-// are evaluated, and the result is that of evaluating all.
+// bar; a token whose upper bound is below it is dropped; one that reaches it raises the bar, and is held back in its
+// lane until another takes its place or the end has come, when the bar has mostly passed it. So one or two tokens of a
+// row are evaluated, and the result is that of evaluating all.
 class GumbelSearch {
  public:
   __device__ explicit GumbelSearch(const GumbelRow& row)
@@ -79,9 +80,9 @@ class GumbelSearch {
       pending |= static_cast<uint32_t>(logits[i] > -INFINITY && !(bound[i] < bar_ - kMaxNoise)) << i;
     }
     if (!__any_sync(~0u, pending)) return;
-    const uint4 random =
-        philox4x32_10({group, static_cast<uint32_t>(row_.position), static_cast<uint32_t>(row_.position >> 32), row_.choice},
-                      {static_cast<uint32_t>(row_.seed), static_cast<uint32_t>(row_.seed >> 32)});
+    const uint4 random = philox4x32_10(
+        {group, static_cast<uint32_t>(row_.position), static_cast<uint32_t>(row_.position >> 32), row_.choice},
+        {static_cast<uint32_t>(row_.seed), static_cast<uint32_t>(row_.seed >> 32)});
     const uint32_t words[4] = {random.x, random.y, random.z, random.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

@@ -1,13 +1,12 @@
-// sample: ids[r] = the draw of row r (ops/sampling.h): adjusted logits -> greedy, or temperature and Gumbel-max over all
-// tokens, or over those that top-k, top-p and min-p leave.
-// logits [R, ld] f32; settings [R]; ids [R] int32. Two launches: `search_slices` finds the best token of each slice of a
-// greedy or plain row, `finish_rows` the best of the slices, and does rows with a filter from the start.
-// Moves 4 R V bytes; memory-bound (noise costs about half as long as reading).
-// reference: ops/sampling.cpp sample_row. Same token, except where double rounding decides: the weights of top-p are
-// summed as integers in units of 2^-46 of the best token's (order-free, so deterministic), and exp and log differ from
-// the host's by an ulp. bench: bench/cuda/bench_sampling.cu
-#include "cuda/kernels/sampling.h"
-
+// sample: ids[r] = the draw of row r (ops/sampling.h): adjusted logits -> greedy, or temperature and Gumbel-max over
+// all tokens, or over those that top-k, top-p and min-p leave. logits [R, ld] f32; settings [R]; ids [R] int32. Two
+// launches: `search_slices` finds the best token of each slice of a greedy or plain row, `finish_rows` the best of the
+// slices, and does rows with a filter from the start. Moves 4 R V bytes. Greedy rows and rows with a clear favourite
+// are memory-bound; where every token needs its noise (flat logits), the generator takes about twice as long as
+// reading. A filtered row is bound by latency and by adding to bins. reference: ops/sampling.cpp sample_row. Same
+// token, except where double rounding decides: the weights of top-p are summed as integers in units of 2^-46 of the
+// best token's (order-free, so deterministic), and exp and log differ from the host's by an ulp. bench:
+// bench/cuda/bench_sampling.cu
 #include <cooperative_groups.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/philox.cuh"
 #include "cuda/kernels/ptx.cuh"
+#include "cuda/kernels/sampling.h"
 
 namespace qwill::cuda {
 namespace {
@@ -26,7 +26,7 @@ constexpr int kSearchThreads = 256;
 constexpr int kMinSlice = 4 * kSearchThreads;  // columns that its threads take at once
 constexpr int kPiece = 2 * kMinSlice;
 constexpr int kPieces = 4;  // ring of them in shared memory
-constexpr int kRanks = 8;  // blocks of a cluster, which share the columns of a filtered row
+constexpr int kRanks = 8;   // blocks of a cluster, which share the columns of a filtered row
 constexpr int kFinishThreads = 512;
 constexpr int kBins = 2048;
 constexpr int kSegment = kBins / kRanks;
@@ -45,8 +45,8 @@ __device__ float adjusted(float logit, const TokenAdjustment& a, const SampleSet
   if (row.repetition_penalty != 1 && a.seen)
     logit = logit < 0 ? __fmul_rn(logit, row.repetition_penalty) : __fdiv_rn(logit, row.repetition_penalty);
   if ((row.presence_penalty != 0 || row.frequency_penalty != 0) && a.output_count > 0)
-    logit = __fsub_rn(logit, static_cast<float>(__dadd_rn(
-                                 row.presence_penalty, __dmul_rn(row.frequency_penalty, a.output_count))));
+    logit = __fsub_rn(
+        logit, static_cast<float>(__dadd_rn(row.presence_penalty, __dmul_rn(row.frequency_penalty, a.output_count))));
   return __fadd_rn(logit, a.bias);
 }
 
@@ -104,8 +104,10 @@ class Adjuster {
     int32_t high = row_.num_adjustments;
     while (low < high) {
       const int32_t middle = (low + high) / 2;
-      if (list_[middle].id < id) low = middle + 1;
-      else high = middle;
+      if (list_[middle].id < id)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low;
   }
@@ -160,7 +162,8 @@ __device__ Found best_of_block(Found found, Found* shared) {
   found = best_of_warp(found);
   if (lane == 0) shared[warp] = found;
   __syncthreads();
-  if (warp == 0) found = best_of_warp(lane < static_cast<int>(blockDim.x) / 32 ? shared[lane] : Found{kMinusInfinity, 0});
+  if (warp == 0)
+    found = best_of_warp(lane < static_cast<int>(blockDim.x) / 32 ? shared[lane] : Found{kMinusInfinity, 0});
   return found;
 }
 
@@ -168,8 +171,9 @@ __device__ __forceinline__ GumbelRow gumbel_row(const SampleSettings& row) {
   return {row.seed, row.position, row.choice, temperature_of(row)};
 }
 
-// One block a slice of a row's columns, for rows without a filter: found[row][slice]. The columns come by a ring of pieces.
-__global__ void __launch_bounds__(kSearchThreads, 3)
+// One block a slice of a row's columns, for rows without a filter: found[row][slice]. The columns come by a ring of
+// pieces.
+__global__ void __launch_bounds__(kSearchThreads, 4)
     search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns,
                   const SampleSettings* settings, const TokenAdjustment* adjustments, Found* found) {
   __shared__ __align__(128) float values[kPieces * kPiece];
@@ -200,8 +204,10 @@ __global__ void __launch_bounds__(kSearchThreads, 3)
     const Columns columns = piece(i);
     barrier_wait(shared_address(&barriers[i % kPieces]), i / kPieces & 1);
     adjuster.apply(columns);
-    if (noisy) search_noisy(search, columns, [](float, int32_t) { return true; });
-    else search_greedy(best, columns);
+    if (noisy)
+      search_noisy(search, columns, [](float, int32_t) { return true; });
+    else
+      search_greedy(best, columns);
     if (i + kPieces >= num_pieces) continue;
     fence_async_proxy();
     __syncthreads();
@@ -230,8 +236,10 @@ struct LinearBins {
     uint32_t low = ~float_key(highest), high = ~float_key(lowest) + 1;
     while (low < high) {
       const uint32_t middle = low + (high - low) / 2;
-      if (bin(float_of_key(~middle)) < wanted) low = middle + 1;
-      else high = middle;
+      if (bin(float_of_key(~middle)) < wanted)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return uint64_t{low} << kIdBits;
   }
@@ -325,9 +333,9 @@ class FilteredRow {
   // first term left out is below 1e-14.
   __device__ uint64_t weight(float logit) const {
     constexpr double kRound = 0x1.8p52;  // adding it leaves an integer in the low bits
-    constexpr double kInverseFactorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-                                             1.0 / 720,      1.0 / 120,     1.0 / 24,     1.0 / 6,     1.0 / 2,
-                                             1.0,            1.0};
+    constexpr double kInverseFactorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                                             1.0 / 5040,     1.0 / 720,     1.0 / 120,    1.0 / 24,
+                                             1.0 / 6,        1.0 / 2,       1.0,          1.0};
     double x = fmax((static_cast<double>(logit) - static_cast<double>(highest_)) * inverse_temperature_, -40.0);
     if (logit == highest_) x = 0;
     const double rounded = __fma_rn(x, 0x1.71547652b82fep0, kRound), n = rounded - kRound;
@@ -346,8 +354,8 @@ class FilteredRow {
     uint32_t below = float_key(-INFINITY), reaches = float_key(highest_);
     while (reaches - below > 1) {
       const uint32_t key = min(below + (threadIdx.x % 32 + 1) * ((reaches - below + 31) / 32), reaches);
-      const bool stays = key == reaches ||
-                         exp(static_cast<double>(float_of_key(key)) / temperature - highest) >= row_.min_p;
+      const bool stays =
+          key == reaches || exp(static_cast<double>(float_of_key(key)) / temperature - highest) >= row_.min_p;
       const int first = __ffs(__ballot_sync(~0u, stays)) - 1;
       if (first > 0) below = __shfl_sync(~0u, key, first - 1);
       reaches = __shfl_sync(~0u, key, first);
@@ -360,16 +368,14 @@ class FilteredRow {
   //
   // Each step sorts the tokens between two places into bins and goes on with the bin in which the target is reached,
   // until that holds one token. At first bins are equal in logits, so that real logits spread over them (adding to few
-  // would be slow); then equal in places, which ends also where logits are equal. The first step by weight does not
-  // count, to spare the time: there its bin is never the last.
+  // would be slow); then equal in places, which ends also where logits are equal.
   template <bool kByWeight>
   __device__ uint64_t find_cut(uint64_t limit) {
     const LinearBins linear = {highest_, kBins / fmaxf(fminf(highest_ - lowest_, 64.0f), 1e-30f)};
     uint64_t low = 0, high = limit, before = 0, target = kByWeight ? 0 : static_cast<uint64_t>(row_.top_k);
     for (bool first = true;; first = false) {
       const int shift = max(0, 64 - __clzll(high - low) - 11);
-      const bool counted = !kByWeight || !first;
-      tally<kByWeight>(low, high, counted, [&](float logit, uint64_t place) {
+      tally<kByWeight>(low, high, [&](float logit, uint64_t place) {
         return first ? linear.bin(logit) : static_cast<uint32_t>((place - low) >> shift);
       });
       if (kByWeight && first) {
@@ -389,14 +395,14 @@ class FilteredRow {
         low += static_cast<uint64_t>(shared_.bin) << shift;
         high = min(high, low + (uint64_t{1} << shift) - 1);
       }
-      if (low == high || (counted && shared_.bin_count == 1)) return high;
+      if (low == high || shared_.bin_count == 1) return high;
     }
   }
 
   // Counts and weights of the tokens between two places by bin, over the cluster: each block ends with the sums of its
   // segment of the bins.
   template <bool kByWeight, typename Bin>
-  __device__ void tally(uint64_t low, uint64_t high, bool counted, Bin bin_of) {
+  __device__ void tally(uint64_t low, uint64_t high, Bin bin_of) {
     constexpr int kArrays = kByWeight ? 4 : 1;
     for (int i = threadIdx.x; i < kArrays * kBins; i += kFinishThreads) shared_.count[i] = 0;  // weight follows count
     __syncthreads();
@@ -418,7 +424,7 @@ class FilteredRow {
       for (int i = 0; i < 4; ++i) {
         if (!(inside >> i & 1)) continue;
         const uint32_t bin = bin_of(logits[i], places[i]);
-        if (counted) atomicAdd(&shared_.count[bin], 1);
+        atomicAdd(&shared_.count[bin], 1);
         if constexpr (kByWeight)
 #pragma unroll
           for (int part = 0; part < 3; ++part) {
@@ -456,8 +462,8 @@ class FilteredRow {
     cluster_.sync();
   }
 
-  // The bin in which the sum of masses, `before` included, reaches the target: to shared_.bin, with its number of tokens
-  // and what stands before it.
+  // The bin in which the sum of masses, `before` included, reaches the target: to shared_.bin, with its number of
+  // tokens and what stands before it.
   __device__ void choose_bin(uint64_t before, uint64_t target) {
     int rank = 0;
     while (rank + 1 < kRanks && before + remote(rank).mass[kSegment - 1] < target)
@@ -503,7 +509,8 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   for (int32_t r = (blockIdx.x * kFinishThreads + threadIdx.x) / 32; r < num_rows; r += num_warps) {
     if (is_filtered(settings[r], num_drawable)) continue;
     Found best = {kMinusInfinity, 0};
-    for (int32_t i = lane; i < num_slices; i += 32) best = better(found[static_cast<int64_t>(r) * num_slices + i], best);
+    for (int32_t i = lane; i < num_slices; i += 32)
+      best = better(found[static_cast<int64_t>(r) * num_slices + i], best);
     best = best_of_warp(best);
     if (lane == 0) ids[r] = best.id;
   }
@@ -515,8 +522,8 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   int32_t turn = blockIdx.x / kRanks;
   uint32_t parity = 0;
   for (int32_t base = 0; base < num_rows; base += 32) {
-    uint32_t filtered =
-        __ballot_sync(~0u, base + lane < num_rows && is_filtered(settings[min(base + lane, num_rows - 1)], num_drawable));
+    uint32_t filtered = __ballot_sync(
+        ~0u, base + lane < num_rows && is_filtered(settings[min(base + lane, num_rows - 1)], num_drawable));
     for (; filtered; filtered &= filtered - 1) {
       if (turn-- > 0) continue;
       turn = num_clusters - 1;
@@ -540,10 +547,10 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   }
 }
 
-// Columns of a block of search_slices: so that all blocks run at once, three on each of an H100's SMs; with many rows at
-// least three blocks a row, since whole rows would leave SMs idle at the end.
+// Columns of a block of search_slices: so that all blocks run at once, four on each of an H100's SMs; with many rows at
+// least four blocks a row, since whole rows would leave SMs idle at the end.
 int32_t slice_columns(int64_t num_rows, int64_t num_drawable) {
-  const int64_t slices = std::max<int64_t>(3 * 132 / num_rows, 3), columns = (num_drawable + slices - 1) / slices;
+  const int64_t slices = std::max<int64_t>(4 * 132 / num_rows, 4), columns = (num_drawable + slices - 1) / slices;
   return static_cast<int32_t>((columns + kMinSlice - 1) / kMinSlice * kMinSlice);
 }
 
@@ -578,7 +585,8 @@ cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_ro
   const size_t rank_bytes = static_cast<size_t>(rank_columns) * sizeof(float);
   Found* const found = static_cast<Found*>(workspace);
   if (const cudaError_t error = allow_shared(finish_rows, kMaxSampledColumns / kRanks * sizeof(float))) return error;
-  if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, 0, stream, logits, ld, num_drawable, columns, settings, adjustments, found))
+  if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, 0, stream, logits, ld,
+                                       num_drawable, columns, settings, adjustments, found))
     return error;
   int clusters = 0;
   if (const cudaError_t error = max_clusters(rank_bytes, clusters)) return error;
