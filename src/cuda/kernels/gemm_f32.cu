@@ -1,8 +1,9 @@
 // gemm_f32: Y = A W^T in f32 by CUDA cores, in the order of sums that gemm_f32.h lays down.
 // Three kernels with the same bits. `one_row` (T = 1): a lane a block of k; moves 4 N K bytes, memory-bound.
 // `few_rows`: a warp a block of k, so that few outputs still fill the card. `many_rows`: tiles of 64 x 128 outputs, all
-// of k in one thread; bound by FMA at 2 T N K flops. reference: ops/reference.cpp linear, gated (double sums; error
-// near 1e-6)    bench: bench/cuda/bench_sampling.cu
+// of k in one thread; bound by FMA at 2 T N K flops.
+//
+// reference: ops/reference.cpp linear, gated (double sums; error near 1e-6)    bench: bench/cuda/bench_sampling.cu
 #include <algorithm>
 
 #include "cuda/kernels/gemm_f32.h"

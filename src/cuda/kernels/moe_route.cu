@@ -2,6 +2,7 @@
 // logits [T, E] f32 -> ExpertPlan (moe.h). Integers apart from the softmax; a warp a token, whose sums are in lane and
 // butterfly order: probabilities within an ulp or two of the reference, whose sum is sequential. Latency-bound: moves
 // 4 T E bytes and 16 P.
+//
 // reference: ops/reference.cpp route    bench: bench/cuda/bench_sampling.cu
 //
 // Tokens are taken in chunks of 32, so that the tokens of a chunk that chose an expert are one bit mask: its population
@@ -261,8 +262,10 @@ __global__ void __launch_bounds__(256) gather_kernel(char* out, int64_t out_stri
 }
 
 // combine_experts: x[t, c] += sum_j weight[t, j] out[permuted[t, j], c], by FMA in order of j from zero, then one
-// addition. x [T, C], out [T k, C] f32. Moves 4 T C (k + 2) bytes; memory-bound. One block 256 kWidth columns of a
-// token. reference: ops/reference.cpp do_moe_add (double sums)
+// addition. x [T, C], out [T k, C] f32. Moves 4 T C (k + 2) bytes; memory-bound. A block has 256 kWidth columns of a
+// token.
+//
+// reference: ops/reference.cpp do_moe_add (double sums)    bench: bench/cuda/bench_sampling.cu
 template <typename Vector>
 __global__ void __launch_bounds__(256)
     combine_kernel(float* x, const float* out, ExpertPlan plan, int64_t num_cols, int32_t k) {
