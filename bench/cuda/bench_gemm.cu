@@ -111,6 +111,10 @@ GemmWeight make_weight(const bfloat* data, int64_t rows, int64_t cols, int64_t n
   return weight;
 }
 
+std::string name_of(const GemmTile& tile) {
+  return std::to_string(tile.rows) + "x" + std::to_string(tile.tokens) + (tile.deep ? "" : " shallow");
+}
+
 // Every way to compute a call.
 struct Path {
   std::string name;
@@ -118,11 +122,10 @@ struct Path {
 };
 std::vector<Path> all_paths(int32_t min_tokens) {
   std::vector<Path> paths;
-  for (const GemmTile& tile : gemm_tiles())
+  for (const GemmTile& tile : kGemmTiles)
     if (tile.tokens >= min_tokens)
       paths.push_back(
-          {std::to_string(tile.rows) + "x" + std::to_string(tile.tokens) + "/" + (tile.deep ? "deep" : "shallow"),
-           [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, stream); }});
+          {name_of(tile), [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, stream); }});
   if (min_tokens <= 128) paths.push_back({"portable", [](const GemmCall& c) { return gemm_portable(c, stream); }});
   return paths;
 }
@@ -433,7 +436,7 @@ struct Bench {
       const GemmTile chosen = choose_gemm_tile(matrix.rows, num_rows, num_sms);
       double best = 1e30;
       std::printf("T %5ld %-8s", num_rows, matrix.name);
-      for (const GemmTile& tile : gemm_tiles()) {
+      for (const GemmTile& tile : kGemmTiles) {
         if (!is_sensible(tile, num_rows)) continue;
         const double ms = time_ms([&] {
                             for (int layer = 0; layer < layers; ++layer) enqueue(layer, m, num_rows, tile);
@@ -441,8 +444,7 @@ struct Bench {
                           layers;
         const double gb = static_cast<double>(matrix.rows) * matrix.cols * 2e-9;
         const double tflop = 2e-12 * static_cast<double>(matrix.rows) * matrix.cols * num_rows;
-        std::printf("  %s%dx%d%s %.1f", tile == chosen ? "*" : "", tile.rows, tile.tokens, tile.deep ? "d" : "",
-                    ms * 1e3);
+        std::printf("  %s%s %.1f", tile == chosen ? "*" : "", name_of(tile).c_str(), ms * 1e3);
         if (few)
           std::printf(" us (%.0f GB/s)", gb / ms * 1e3);
         else
@@ -498,7 +500,8 @@ struct Bench {
     int64_t used = 0;
     for (int32_t count : counts) used += count > 0;
     for (const Matrix& m : {Matrix{"gate_up", 1536, 2048, Epilogue::silu_mul}, {"down", 2048, 768, Epilogue::store}}) {
-      for (int32_t tile_rows : {16, 32, 64, 128, 256}) {
+      for (const GemmTile& tile : kGemmTiles) {
+        const int32_t tile_rows = tile.tokens;
         if (tile_rows > 16 && tile_rows > num_tokens) continue;
         const std::vector<GroupTile> list = list_tiles(counts, tile_rows);
         Buffer<GroupTile> tiles(list.size());
@@ -512,7 +515,6 @@ struct Bench {
         std::vector<GemmWeight> layer_weights;
         for (int layer = 0; layer < layers; ++layer)
           layer_weights.push_back(make_weight(pool.data + layer * elements, m.rows, m.cols, kExperts));
-        const GemmTile tile = choose_grouped_gemm_tile(tile_rows);
         const double ms = time_ms([&] {
                             for (const GemmWeight& weight : layer_weights) {
                               const GemmCall call = {.weight = &weight,
@@ -527,8 +529,10 @@ struct Bench {
                             }
                           }) /
                           layers;
-        std::printf("experts T %5ld %-8s tiles of %3d: %.1f us, %.0f GB/s, %.0f TFLOP/s\n", num_tokens, m.name,
-                    tile_rows, ms * 1e3, used * m.rows * m.cols * 2e-6 / ms,
+        const bool chosen =
+            tile_rows == choose_tile_rows(num_tokens * 8, kExperts) && tile == choose_grouped_gemm_tile(tile_rows);
+        std::printf("experts T %5ld %-8s %s%s %.1f us, %.0f GB/s, %.0f TFLOP/s\n", num_tokens, m.name,
+                    chosen ? "*" : "", name_of(tile).c_str(), ms * 1e3, used * m.rows * m.cols * 2e-6 / ms,
                     num_tokens * 8 * m.rows * m.cols * 2e-9 / ms);
       }
     }

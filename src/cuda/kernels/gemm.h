@@ -8,7 +8,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <span>
 
 #include "cuda/layout.h"
 
@@ -52,27 +51,34 @@ struct GemmCall {
   int64_t lda = 0;          // a multiple of 8, at least padded_cols
   int64_t num_rows = 0;
   Epilogue epilogue = Epilogue::store;
-  void* y = nullptr;
-  int64_t ldy = 0;  // f32: fastest if a multiple of 4; bf16: even
+  void* y = nullptr;  // 16-byte aligned
+  int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
 };
 
 // --- Hopper: wgmma and the copy engine ---
 
 // A tile of `rows` weight rows by `tokens` rows of A. The ring of a deep one takes a multiprocessor's whole shared
-// memory; a shallow one's half, so that two blocks fit, or one and one of the next kernel.
+// memory; a shallow one's half, so that two blocks fit, or one and one of the next kernel. `cluster` blocks with the
+// same tokens share their loads.
 struct GemmTile {
   int32_t rows;
   int32_t tokens;
   bool deep;
-  friend bool operator==(const GemmTile&, const GemmTile&) = default;
+  int32_t cluster;
+  friend constexpr bool operator==(const GemmTile&, const GemmTile&) = default;
 };
-std::span<const GemmTile> gemm_tiles();  // all there are
+inline constexpr GemmTile kGemmTiles[] = {
+    {64, 16, false, 1}, {64, 16, true, 1},   {64, 32, true, 1},   {64, 64, true, 1},
+    {64, 128, true, 1}, {128, 128, true, 1}, {192, 128, true, 1}, {128, 256, true, 2},
+};
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.
 GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms);
-// The same for a list of groups, each of at most tile_rows.
+// The same for a list of groups, each of at most tile_rows, which is 16, 32, 64, 128 or 256.
 GemmTile choose_grouped_gemm_tile(int32_t tile_rows);
+// The best tile_rows for so many rows spread over so many experts; gemm_portable takes 128 at most.
+int32_t choose_tile_rows(int64_t num_rows, int64_t num_experts);
 
 cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map);
 cudaError_t prepare_gemm_wgmma();  // once per device, before the first call

@@ -92,7 +92,7 @@ class WarpOutput {
   static constexpr int32_t kPitch = 20;  // floats from token to token: no bank conflicts, neither way
   static constexpr int32_t kStagingBytes = 16 * kPitch * 4;
   static constexpr int kPieces = kTokens / 8;
-  static constexpr int kAhead = kPieces < 8 ? kPieces : 8;
+  static constexpr int kAhead = kTokens >= 256 ? 16 : kPieces < 8 ? kPieces : 8;
   static constexpr bool kAllAhead = kAhead == kPieces;
 
   __device__ __forceinline__ void begin(const GemmTask& task, int32_t row, int32_t token, int32_t end_token) {

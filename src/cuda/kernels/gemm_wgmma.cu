@@ -1,15 +1,17 @@
 // gemm: Y[t, n] = sum over k of A[t, k] W[n, k], k in order in steps of 16, f32 sums from zero, on Hopper's wgmma.
 // W [N, K] bf16 in atoms (cuda/layout.h), A [T, lda] bf16 row-major, Y f32 or bf16 by the epilogue (gemm.h).
 // moves 2 N K + 2 T K bytes and Y once; few rows: bound by reading W; from some 250 rows on by the tensor cores.
-// Weights are wgmma's M operand, tokens its N. In a block one thread loads and one to three warpgroups multiply, over a
-// ring of stages of 64 columns; blocks are persistent, so that loads run on through a tile's epilogue. Before it waits
-// for the kernel before it, a block has its ring full of weights on the way, and some more on the way to the L2 cache.
-// Tried and lost: clusters of 2 and 4 that share their tokens by multicast (5 to 20 % slower from 512 rows on, and no
-// gain below).
-// equals: ops/reference.cpp linear, gated; bit for bit gemm_portable.cu    test and bench: bench/cuda/bench_gemm.cu
+// Weights are wgmma's M operand, tokens its N. In a block one warp loads and one to three warpgroups multiply, over a
+// ring of stages of 64 columns; blocks are persistent, so that loads run on through a tile's epilogue. Blocks of a
+// cluster have the same tokens and neighbouring weights, and share the loading of the tokens: the largest tile is bound
+// by the L2 cache without (+15 % with, from 2048 rows on). Before it waits for the kernel before it, a block has its
+// ring full of weights on the way. Tried and lost: fetching more weights to the L2 cache ahead of the wait; clusters
+// for the smaller tiles; sums stored from the registers (no faster, and three times the instructions where there are
+// masks). equals: ops/reference.cpp linear, gated; bit for bit gemm_portable.cu    test and bench:
+// bench/cuda/bench_gemm.cu
 #include <algorithm>
 #include <array>
-#include <iterator>
+#include <utility>
 
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/gemm_epilogue.cuh"
@@ -28,17 +30,16 @@ constexpr int32_t kBoxBytes = kBoxRows * 128;
 template <int kRows, int kTokens>
 struct Shape {
   static constexpr int kConsumers = kRows / 64 * 128;
-  // Sums fill the registers of large tiles: those that a whole loading warpgroup gives away help ("setmaxnreg").
+  // The sums of the largest tile want registers that only a whole loading warpgroup can give away ("setmaxnreg").
   static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256;
   static constexpr int kThreads = kConsumers + (kMovesRegisters ? 128 : 32);
   static constexpr int kBlocksPerSm = kRows == 64 ? 2 : 1;
   static constexpr int kWeightBytes = kRows * 128;
-  static constexpr int kTokenBytes = kTokens * 128;
-  static constexpr int kStageBytes = kWeightBytes + kTokenBytes;
+  static constexpr int kStageBytes = kWeightBytes + kTokens * 128;
   static constexpr int kStagingBytes = kConsumers / 32 * WarpOutput<kTokens>::kStagingBytes;
 };
 
-// Shared memory: stages, what the epilogue stages, and two barriers a stage.
+// Shared memory holds the stages, what the epilogue stages, and two barriers a stage.
 struct Ring {
   int32_t stages;
   int32_t box_rows;  // of the boxes of tokens
@@ -53,33 +54,42 @@ struct RingPosition {
   }
 };
 
-template <int kRows, int kTokens>
-__global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kTokens>::kBlocksPerSm) void gemm_kernel(
-    const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap token_map,
-    const __grid_constant__ GemmTask task, const Ring ring) {
+template <int kRows, int kTokens, int kCluster>
+__global__ __cluster_dims__(kCluster, 1, 1)
+    __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kTokens>::kBlocksPerSm) void gemm_kernel(
+        const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap token_map,
+        const __grid_constant__ GemmTask task, const Ring ring) {
   using S = Shape<kRows, kTokens>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t stages = shared_address(shared);
   const uint32_t barriers = stages + ring.stages * S::kStageBytes + S::kStagingBytes;
   const auto full = [&](int32_t stage) { return barriers + stage * 16; };
   const auto empty = [&](int32_t stage) { return barriers + stage * 16 + 8; };
-  const int32_t cols = task.col_blocks;
-  const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);  // the compiler sees that it is the same in all lanes
+  // The compiler sees that this is the same in all lanes, and keeps the loader in uniform registers: without, loading a
+  // stage takes longer than multiplying it.
+  const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
   constexpr int32_t kLoader = S::kConsumers / 32;
+  const int32_t rank = kCluster == 1 ? 0 : rank_in_cluster(), cols = task.col_blocks;
+  const int32_t first_tile = blockIdx.x / kCluster, tile_step = gridDim.x / kCluster;
 
-  // By one lane of the loading warp.
-  const auto load_weights = [&](int32_t stage, int32_t row_block, int32_t k, uint32_t token_bytes) {
-    barrier_expect_bytes(full(stage), S::kWeightBytes + token_bytes);
-#pragma unroll
-    for (int32_t box = 0; box < kRows / kBoxRows; ++box)
-      copy_box(stages + stage * S::kStageBytes + box * kBoxBytes, &weight_map, 0, k,
-               row_block + box * kBoxRows / kAtomRows, full(stage));
+  const auto place_of = [&](int32_t tile, int32_t token_tiles) {
+    TilePlace place = place_tile(task, tile, token_tiles, kTokens);
+    place.row_tile = place.row_tile * kCluster + rank;
+    return place;
   };
   const auto first_block = [&](const TilePlace& place) {
     return place.expert * task.row_blocks + place.row_tile * (kRows / kAtomRows);
   };
   const auto token_boxes = [&](const TilePlace& place) {
     return (place.end_token - place.token + ring.box_rows - 1) / ring.box_rows;
+  };
+  // By one lane of the loading warp. The barrier waits for the tokens as well.
+  const auto load_weights = [&](int32_t stage, int32_t row_block, int32_t k, uint32_t token_bytes) {
+    barrier_expect_bytes(full(stage), S::kWeightBytes + token_bytes);
+#pragma unroll
+    for (int32_t box = 0; box < kRows / kBoxRows; ++box)
+      copy_box(stages + stage * S::kStageBytes + box * kBoxBytes, &weight_map, 0, k,
+               row_block + box * kBoxRows / kAtomRows, full(stage));
   };
 
   int32_t ahead = 0;  // stages whose weights are on the way before anything of the kernel before is needed
@@ -90,12 +100,12 @@ __global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kToke
 #pragma unroll 1
       for (int32_t stage = 0; stage < ring.stages; ++stage) {
         barrier_init(full(stage), 1);
-        barrier_init(empty(stage), S::kConsumers / 128);
+        barrier_init(empty(stage), S::kConsumers / 128 * kCluster);
       }
       barrier_init_fence();
     }
     if (task.groups == nullptr) {
-      const TilePlace place = place_tile(task, blockIdx.x, task.token_tiles, kTokens);
+      const TilePlace place = place_of(first_tile, task.token_tiles);
       const int32_t row_block = first_block(place), token_bytes = token_boxes(place) * ring.box_rows * 128;
       ahead = min(ring.stages, cols);
 #pragma unroll 1
@@ -103,7 +113,10 @@ __global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kToke
         if (elect_lane()) load_weights(k, row_block, k, token_bytes);
     }
   }
-  __syncthreads();
+  if constexpr (kCluster == 1)
+    __syncthreads();
+  else
+    sync_cluster();
   let_next_kernel_start();
   wait_for_previous_kernel();
 
@@ -113,11 +126,10 @@ __global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kToke
   if (warp >= kLoader) {
     if constexpr (S::kMovesRegisters) give_registers<40>();
     if (warp == kLoader) {
-      for (int32_t tile = blockIdx.x; tile < num_tiles; tile += gridDim.x) {
-        const TilePlace place = place_tile(task, tile, token_tiles, kTokens);
+      for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
+        const TilePlace place = place_of(tile, token_tiles);
         if (task.epilogue == Epilogue::add && !WarpOutput<kTokens>::kAllAhead) prefetch_sums<kRows>(task, place);
-        const int32_t row_block = first_block(place), boxes = token_boxes(place);
-        const int32_t box_bytes = ring.box_rows * 128;
+        const int32_t row_block = first_block(place), boxes = token_boxes(place), box_bytes = ring.box_rows * 128;
 #pragma unroll 1
         for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) {
           const bool weights_needed = --ahead < 0;
@@ -126,31 +138,42 @@ __global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kToke
             if (weights_needed) load_weights(at.stage, row_block, k, boxes * box_bytes);
             const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
 #pragma unroll 1
-            for (int32_t box = 0; box < boxes; ++box)
-              copy_box(to + box * box_bytes, &token_map, k * 64, place.token + box * ring.box_rows, full(at.stage));
+            for (int32_t box = rank; box < boxes; box += kCluster) {
+              const int32_t token = place.token + box * ring.box_rows;
+              if constexpr (kCluster == 1)
+                copy_box(to + box * box_bytes, &token_map, k * 64, token, full(at.stage));
+              else
+                copy_box_to_cluster(to + box * box_bytes, &token_map, k * 64, token, full(at.stage),
+                                    (1 << kCluster) - 1);
+            }
           }
         }
       }
     }
   } else {
     if constexpr (S::kMovesRegisters) take_registers<232>();
-    const int32_t warpgroup = warp / 4;
     uint8_t* const staging = shared + ring.stages * S::kStageBytes + warp * WarpOutput<kTokens>::kStagingBytes;
-    for (int32_t tile = blockIdx.x; tile < num_tiles; tile += gridDim.x) {
-      const TilePlace place = place_tile(task, tile, token_tiles, kTokens);
+    // A warpgroup's word to every block of the cluster that it has read the stage.
+    const auto release = [&](int32_t stage) {
+      if (threadIdx.x % 128 < kCluster) {
+        if constexpr (kCluster == 1)
+          barrier_arrive(empty(stage));
+        else
+          barrier_arrive_at(empty(stage), threadIdx.x % 128);
+      }
+    };
+    for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
+      const TilePlace place = place_of(tile, token_tiles);
       WarpOutput<kTokens> output;
       output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
       float d[kTokens / 2];
 #pragma unroll
       for (float& sum : d) sum = 0;
-      const auto release = [&](int32_t stage) {
-        if (threadIdx.x % 128 == 0) barrier_arrive(empty(stage));
-      };
       int32_t previous = 0;
       for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) {
         barrier_wait(full(at.stage), at.parity);
         const uint32_t stage = stages + at.stage * S::kStageBytes;
-        const uint64_t a = atom_descriptor(stage + warpgroup * kBoxBytes), b = atom_descriptor(stage + S::kWeightBytes);
+        const uint64_t a = atom_descriptor(stage + warp / 4 * kBoxBytes), b = atom_descriptor(stage + S::kWeightBytes);
         wgmma_fence();
 #pragma unroll
         for (int step = 0; step < 4; ++step) wgmma(d, a + step * kDescriptorK16, b + step * kDescriptorK16);
@@ -164,6 +187,8 @@ __global__ __launch_bounds__(Shape<kRows, kTokens>::kThreads, Shape<kRows, kToke
       output.finish(task, d, reinterpret_cast<float*>(staging));
     }
   }
+  // Others may still send tokens and arrivals to this block's shared memory.
+  if constexpr (kCluster > 1) sync_cluster();
 }
 
 struct Variant {
@@ -173,23 +198,18 @@ struct Variant {
   int32_t stage_bytes;
   int32_t staging_bytes;
 
-  // A shallow ring leaves room for a second block on the multiprocessor, be it the next kernel's.
   int32_t stages() const { return ((tile.deep ? 227 : 113) * 1024 - staging_bytes) / (stage_bytes + 16); }
   int32_t shared_bytes() const { return stages() * (stage_bytes + 16) + staging_bytes; }
 };
 
-template <int kRows, int kTokens>
-constexpr Variant make_variant(bool deep) {
-  using S = Shape<kRows, kTokens>;
-  return {{kRows, kTokens, deep}, gemm_kernel<kRows, kTokens>, S::kThreads, S::kStageBytes, S::kStagingBytes};
+template <size_t... I>
+constexpr std::array<Variant, sizeof...(I)> make_variants(std::index_sequence<I...>) {
+  constexpr const auto& tiles = kGemmTiles;
+  return {Variant{tiles[I], gemm_kernel<tiles[I].rows, tiles[I].tokens, tiles[I].cluster>,
+                  Shape<tiles[I].rows, tiles[I].tokens>::kThreads, Shape<tiles[I].rows, tiles[I].tokens>::kStageBytes,
+                  Shape<tiles[I].rows, tiles[I].tokens>::kStagingBytes}...};
 }
-
-constexpr Variant kVariants[] = {
-    make_variant<64, 16>(false),  make_variant<64, 16>(true),   make_variant<64, 32>(false),
-    make_variant<64, 32>(true),   make_variant<64, 64>(false),  make_variant<64, 64>(true),
-    make_variant<64, 128>(false), make_variant<64, 128>(true),  make_variant<192, 64>(true),
-    make_variant<128, 128>(true), make_variant<192, 128>(true), make_variant<128, 256>(true),
-};
+constexpr auto kVariants = make_variants(std::make_index_sequence<std::size(kGemmTiles)>());
 
 // The driver's function, found at run time: the program must start where there is no driver.
 using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
@@ -220,34 +240,16 @@ cudaError_t encode_map(CUtensorMap& map, CUtensorMapDataType type, const void* d
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+// Boxes of tokens: one if that fits exactly, since rows beyond A's are slow to copy, and rows of other groups are
+// copied in vain.
+int32_t choose_box_rows(const GemmCall& call, const GemmTile& tile) {
+  constexpr int32_t kSmallBox = 32;
+  if (call.grouped == nullptr && call.num_rows < tile.tokens) return static_cast<int32_t>(call.num_rows);
+  if (call.grouped == nullptr && call.num_rows % tile.tokens == 0) return tile.tokens / tile.cluster;
+  return std::min(kSmallBox, tile.tokens);
+}
+
 }  // namespace
-
-std::span<const GemmTile> gemm_tiles() {
-  static const auto tiles = [] {
-    std::array<GemmTile, std::size(kVariants)> list;
-    std::ranges::transform(kVariants, list.begin(), &Variant::tile);
-    return list;
-  }();
-  return tiles;
-}
-
-GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms) {
-  if (num_rows <= 16) return {64, 16, false};
-  if (num_rows <= 32) return {64, 32, false};
-  if (num_rows <= 64) return weight_rows <= 4096 ? GemmTile{64, 32, false} : GemmTile{64, 64, false};
-  if (num_rows <= 128) return weight_rows <= 6144 ? GemmTile{64, 64, false} : GemmTile{192, 128, true};
-  if (num_rows <= 256) return weight_rows <= 6144 ? GemmTile{64, 128, true} : GemmTile{192, 128, true};
-  if (num_rows <= 512) return weight_rows <= 4096 ? GemmTile{128, 128, true} : GemmTile{192, 128, true};
-  return {128, 256, true};
-}
-
-GemmTile choose_grouped_gemm_tile(int32_t tile_rows) {
-  if (tile_rows <= 16) return {64, 16, false};
-  if (tile_rows <= 32) return {64, 32, false};
-  if (tile_rows <= 64) return {64, 64, false};
-  if (tile_rows <= 128) return {128, 128, true};
-  return {128, 256, true};
-}
 
 cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map) {
   // An atom as 128 elements of eight bytes, since a box has at most 256.
@@ -258,7 +260,7 @@ cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtens
 }
 
 cudaError_t prepare_gemm_wgmma() {
-  for (const Variant& variant : kVariants)  // of a kernel's variants the deep one comes last
+  for (const Variant& variant : kVariants)  // where two share a kernel, the deep one comes last
     if (const cudaError_t error = allow_shared(variant.kernel, variant.shared_bytes()); error != cudaSuccess)
       return error;
   return cudaSuccess;
@@ -267,19 +269,8 @@ cudaError_t prepare_gemm_wgmma() {
 cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, cudaStream_t stream) {
   const auto* variant = std::ranges::find(kVariants, tile, &Variant::tile);
   if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
-  const GemmTask task = make_task(call, tile.rows, tile.tokens);
-  const int64_t tiles = static_cast<int64_t>(task.row_tiles) * task.token_tiles;
-  const int64_t blocks = std::min<int64_t>(num_sms * (tile.deep ? 1 : 2), tiles);
-
-  // Rows beyond A's are slow to copy, and rows of other groups are copied in vain: so one box if that fits exactly.
-  constexpr int32_t kSmallBox = 32;
-  Ring ring = {.stages = variant->stages()};
-  if (call.grouped == nullptr && call.num_rows < tile.tokens)
-    ring.box_rows = static_cast<int32_t>(call.num_rows);
-  else if (call.grouped == nullptr && call.num_rows % tile.tokens == 0)
-    ring.box_rows = tile.tokens;
-  else
-    ring.box_rows = std::min(kSmallBox, tile.tokens);
+  const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
+  const Ring ring = {.stages = variant->stages(), .box_rows = choose_box_rows(call, tile)};
   CUtensorMap token_map;
   const cudaError_t error = encode_map<2>(
       token_map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, call.a,
@@ -287,8 +278,10 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
       {static_cast<cuuint64_t>(call.lda) * sizeof(bfloat)}, {kAtomCols, static_cast<cuuint32_t>(ring.box_rows)},
       CU_TENSOR_MAP_SWIZZLE_128B);
   if (error != cudaSuccess) return error;
-  return launch(variant->kernel, static_cast<unsigned>(blocks), variant->threads, variant->shared_bytes(), stream,
-                call.weight->map, token_map, task, ring);
+  const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.cluster,
+                                    static_cast<int64_t>(task.row_tiles) * task.token_tiles);
+  return launch(variant->kernel, static_cast<unsigned>(clusters * tile.cluster), variant->threads,
+                variant->shared_bytes(), stream, call.weight->map, token_map, task, ring);
 }
 
 }  // namespace qwill::cuda
