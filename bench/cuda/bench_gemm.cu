@@ -529,8 +529,7 @@ struct Bench {
                             }
                           }) /
                           layers;
-        const bool chosen =
-            tile_rows == choose_tile_rows(num_tokens * 8, kExperts) && tile == choose_grouped_gemm_tile(tile_rows);
+        const bool chosen = tile == choose_grouped_gemm_tile(tile_rows);
         std::printf("experts T %5ld %-8s %s%s %.1f us, %.0f GB/s, %.0f TFLOP/s\n", num_tokens, m.name,
                     chosen ? "*" : "", name_of(tile).c_str(), ms * 1e3, used * m.rows * m.cols * 2e-6 / ms,
                     num_tokens * 8 * m.rows * m.cols * 2e-9 / ms);

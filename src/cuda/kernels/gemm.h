@@ -49,7 +49,7 @@ struct GemmCall {
   const GemmWeight* weight = nullptr;
   const void* a = nullptr;  // bf16 [num_rows, lda], zeros from the weight's columns to its padded_cols
   int64_t lda = 0;          // a multiple of 8, at least padded_cols
-  int64_t num_rows = 0;
+  int64_t num_rows = 0;     // at least 1
   Epilogue epilogue = Epilogue::store;
   void* y = nullptr;  // 16-byte aligned
   int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
@@ -70,15 +70,14 @@ struct GemmTile {
 };
 inline constexpr GemmTile kGemmTiles[] = {
     {64, 16, false, 1}, {64, 16, true, 1},   {64, 32, true, 1},   {64, 64, true, 1},
-    {64, 128, true, 1}, {128, 128, true, 1}, {192, 128, true, 1}, {128, 256, true, 2},
+    {64, 128, true, 1}, {128, 128, true, 1}, {192, 128, true, 2}, {128, 256, true, 2},
 };
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.
 GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms);
-// The same for a list of groups, each of at most tile_rows, which is 16, 32, 64, 128 or 256.
+// The same for a list of groups, each of at most tile_rows, which is 16, 32, 64, 128 or (not gemm_portable) 256.
+// Of these, the least that is twice the mean number of rows of a group is fastest.
 GemmTile choose_grouped_gemm_tile(int32_t tile_rows);
-// The best tile_rows for so many rows spread over so many experts; gemm_portable takes 128 at most.
-int32_t choose_tile_rows(int64_t num_rows, int64_t num_experts);
 
 cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map);
 cudaError_t prepare_gemm_wgmma();  // once per device, before the first call

@@ -118,6 +118,7 @@ cudaError_t prepare_gemm_portable() { return allow_shared(gemm_kernel<128>, kSha
 
 cudaError_t gemm_portable(const GemmCall& call, cudaStream_t stream) {
   const int64_t tokens = call.grouped ? call.grouped->tile_rows : call.num_rows;
+  if (call.grouped && tokens > 128) return cudaErrorInvalidValue;
   return tokens <= 16 ? launch_tiles<16>(call, stream) : launch_tiles<128>(call, stream);
 }
 

@@ -9,7 +9,8 @@ namespace qwill::cuda {
 // A tile's time for 64 columns, in cycles of an H100, is that of the tensor cores (2048 products a cycle) or that of
 // its loads (128 bytes a row, some 48 a cycle), whichever is longer; all multiprocessors take one tile a round. Below
 // that lies the time in which the memory yields the weights (13.4 bytes a cycle and multiprocessor). Of tiles that
-// reach it, the one with the least work.
+// reach it, the one with the least work. In steps of Qwen3-8B's four matrices at 9 ... 512 rows, no other choice for
+// one of them was more than 1.5 % faster.
 GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms) {
   const auto count_tiles = [&](const GemmTile& tile) {
     return ((weight_rows + tile.rows - 1) / tile.rows) * ((num_rows + tile.tokens - 1) / tile.tokens);
@@ -19,8 +20,8 @@ GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms) {
   std::pair<double, double> best_cost;
   for (const GemmTile& tile : kGemmTiles) {
     const int64_t tiles = count_tiles(tile);
-    // A shallow ring is faster while half the multiprocessors do: the next kernel's blocks find room.
-    if (!tile.deep && 2 * tiles > num_sms) continue;
+    // A shallow ring is 2 % faster while each multiprocessor has one block or none: the next kernel's find room.
+    if (!tile.deep && (tiles > num_sms || num_rows > tile.tokens)) continue;
     if (tile.tokens > 16 && tile.tokens >= 2 * num_rows) continue;
     const double tensor = tile.rows * tile.tokens / 32.0, loads = (tile.rows + tile.tokens) * 128 / 48.0;
     const double work = static_cast<double>((tiles + num_sms - 1) / num_sms) * std::max(tensor, loads);
@@ -31,17 +32,11 @@ GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms) {
 }
 
 GemmTile choose_grouped_gemm_tile(int32_t tile_rows) {
-  if (tile_rows <= 16) return {64, 16, false, 1};
+  if (tile_rows <= 16) return {64, 16, true, 1};
   if (tile_rows <= 32) return {64, 32, true, 1};
   if (tile_rows <= 64) return {64, 64, true, 1};
   if (tile_rows <= 128) return {128, 128, true, 1};
   return {128, 256, true, 2};
-}
-
-int32_t choose_tile_rows(int64_t num_rows, int64_t num_experts) {
-  int32_t rows = 16;
-  while (rows < 256 && rows * num_experts < 2 * num_rows) rows *= 2;
-  return rows;
 }
 
 }  // namespace qwill::cuda

@@ -1,6 +1,6 @@
 // Warpgroup matrix products of Hopper ("wgmma"): four consecutive warps multiply a [64, 16] by b [16, N], both bf16 in
-// shared memory, into f32 registers. For any N an element of d has the same bits, and the same as from mma.sync m16n8k16
-// (measured on an H100, and kept true by a test).
+// shared memory, into f32 registers. For any N an element of d has the same bits, and the same as from mma.sync
+// m16n8k16 (measured on an H100, and kept true by a test).
 #pragma once
 
 #include <cstdint>
@@ -34,35 +34,39 @@ __device__ __forceinline__ void give_registers() {
 }
 
 // wgmma(d, a, b): d += a b; N = 2 * registers of d. Lane l of warp w holds, for the n-th eight columns of d, in d[4 n]:
-// row 16 w + l / 4, column 8 n + 2 (l % 4); in d[4 n + 1] the next column; in d[4 n + 2] and d[4 n + 3] the same of the row
-// 8 further: what mma_16x8x16 calls d, n after n.
-#define QWILL_NAMES_8 \
-  "%0, %1, %2, %3, %4, %5, %6, %7"
-#define QWILL_NAMES_16 QWILL_NAMES_8 \
+// row 16 w + l / 4, column 8 n + 2 (l % 4); in d[4 n + 1] the next column; in d[4 n + 2] and d[4 n + 3] the same of the
+// row 8 further: what mma_16x8x16 calls d, n after n.
+#define QWILL_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define QWILL_NAMES_16 \
+  QWILL_NAMES_8        \
   ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define QWILL_NAMES_32 QWILL_NAMES_16 \
+#define QWILL_NAMES_32 \
+  QWILL_NAMES_16       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define QWILL_NAMES_64 QWILL_NAMES_32 \
+#define QWILL_NAMES_64                                                                                \
+  QWILL_NAMES_32                                                                                      \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, " \
   "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define QWILL_NAMES_128 QWILL_NAMES_64 \
+#define QWILL_NAMES_128                                                                               \
+  QWILL_NAMES_64                                                                                      \
   ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, " \
   "%83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, " \
-  "%102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, " \
+  "%102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, "  \
   "%118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define QWILL_SUMS_8(i) \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define QWILL_SUMS_8(i)                                                                                       \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+      "+f"(d[i + 7])
 #define QWILL_SUMS_16(i) QWILL_SUMS_8(i), QWILL_SUMS_8(i + 8)
 #define QWILL_SUMS_32(i) QWILL_SUMS_16(i), QWILL_SUMS_16(i + 16)
 #define QWILL_SUMS_64(i) QWILL_SUMS_32(i), QWILL_SUMS_32(i + 32)
 #define QWILL_SUMS_128(i) QWILL_SUMS_64(i), QWILL_SUMS_64(i + 64)
 // The trailing 1, 1, 1: add to d, neither operand negated; 0, 0: both along K.
-#define QWILL_WGMMA(columns, registers, a_name, b_name)                                                            \
-  __device__ __forceinline__ void wgmma(float (&d)[registers], uint64_t a, uint64_t b) {                          \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" QWILL_NAMES_##registers "}, " \
-                 a_name ", " b_name ", 1, 1, 1, 0, 0;"                                                              \
-                 : QWILL_SUMS_##registers(0)                                                                        \
-                 : "l"(a), "l"(b));                                                                                 \
+#define QWILL_WGMMA(columns, registers, a_name, b_name)                                                     \
+  __device__ __forceinline__ void wgmma(float(&d)[registers], uint64_t a, uint64_t b) {                     \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" QWILL_NAMES_##registers \
+                 "}, " a_name ", " b_name ", 1, 1, 1, 0, 0;"                                                \
+                 : QWILL_SUMS_##registers(0)                                                                \
+                 : "l"(a), "l"(b));                                                                         \
   }
 QWILL_WGMMA(16, 8, "%8", "%9")
 QWILL_WGMMA(32, 16, "%16", "%17")
