@@ -17,6 +17,7 @@ enum class ErrorKind {
   unsupported,  // well-formed, but something this build, machine or project does not do
   usage,        // the command line is wrong (exit status 2)
   io,           // the operating system refused
+  device,       // an accelerator failed
 };
 
 // The outside world is wrong. The message is one line: what, where, what to do. Whatever it quotes, it is made

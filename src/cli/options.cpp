@@ -64,8 +64,8 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
   };
   command
       .add_option_function<std::string>("--device", read(options.device, read_device),
-                                        "where it runs; auto is cpu in this version")
-      ->type_name("auto|cpu");
+                                        "where it runs (auto: a CUDA card where there is one)")
+      ->type_name("auto|cpu|cuda[:I]");
   command
       .add_option_function<std::string>("--dtype", read(options.dtype, read_dtype),
                                         "precision of matrix products (auto: bf16 for bf16 files, else f32)")
@@ -76,10 +76,12 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
       .add_option("--cpu-path", options.cpu_path,
                   "avx2, avx512, avx512-bf16, amx or neon (default: auto, the best here)")
       ->type_name("NAME");
+  add_choice<bool>(command, "--cuda-path", options.cuda_portable, {{"hopper", false}, {"portable", true}},
+                   "kernels for Hopper where it is one (default), or for any card; the result does not depend on it");
   add_number(command, "--max-seq-len", options.max_seq_len, int64_t{1}, int64_t{1} << 24,
              "tokens of prompt and answer together (default: the model's context)");
   add_number(command, "--chunk-size", options.chunk_size, int64_t{1}, int64_t{1} << 20,
-             "prompt tokens of one step (512)");
+             "prompt tokens of one step (512; on a card 2048)");
   const auto yarn = std::make_shared<bool>(false);
   const auto factor = std::make_shared<double>(4);
   auto* scaling = add_choice<bool>(command, "--rope-scaling", *yarn, {{"none", false}, {"yarn", true}},

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 
 #include "base/cpu_features.h"
 #include "base/error.h"
@@ -84,7 +85,7 @@ class CpuOps final : public Ops {
  public:
   explicit CpuOps(const CpuOptions& options)
       : kernels_(select_kernels(options.path)),
-        pool_(options.num_threads > 0 ? options.num_threads : available_cpus()) {}
+        pool_(num_threads(options)) {}
 
   PagedKv allocate_kv(const KvGeometry& geometry) override {
     CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
@@ -104,14 +105,21 @@ class CpuOps final : public Ops {
     kv = {};
   }
 
-  std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
     std::vector<Draw> draws(rows.size());
     pool_.run(logits.rows, [&](int64_t r) {
       const std::span<const float> row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
       draws[static_cast<size_t>(r)] = sample_row(row, rows[static_cast<size_t>(r)], num_drawable);
     });
+    draws_.push_back(std::move(draws));
+  }
+  std::vector<Draw> take_draws() override {
+    CHECK(!draws_.empty(), "every take_draws follows its sample");
+    std::vector<Draw> draws = std::move(draws_.front());
+    draws_.pop_front();
     return draws;
   }
+  Tensor to_device(const Tensor& host) override { return host; }
   std::span<const float> to_host(const Tensor& t) override {
     return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
   }
@@ -261,6 +269,7 @@ class CpuOps final : public Ops {
 
   const Kernels& kernels_;
   ThreadPool pool_;
+  std::deque<std::vector<Draw>> draws_;
   int64_t owned_weight_bytes_ = 0;
   Buffer rope_cos_, rope_sin_, embed_, norm_linear_, gated_, attend_, take_rows_, operand_, queries_, attended_;
   Buffer moe_logits_, moe_normed_, moe_act_, moe_out_;
@@ -440,7 +449,7 @@ std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options) { return std::make_
 
 double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memory, int repeats) {
   const cpu::Kernels& kernels = cpu::select_kernels(options.path);
-  ThreadPool pool(options.num_threads > 0 ? options.num_threads : available_cpus());
+  ThreadPool pool(num_threads(options));
   constexpr int64_t kPiece = 8 << 20;
   const auto pieces = static_cast<int64_t>(memory.size()) / kPiece;
   CHECK(pieces > 0, "enough memory to read");
@@ -459,6 +468,12 @@ double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memo
   return best;
 }
 
-std::string cpu_path_name(const CpuOptions& options) { return cpu::select_kernels(options.path).name; }
+int num_threads(const CpuOptions& options) {
+  return options.num_threads > 0 ? options.num_threads : available_cpus();
+}
+
+std::string cpu_device_name(const CpuOptions& options) {
+  return fmt::format("cpu ({}, {} threads)", cpu::select_kernels(options.path).name, num_threads(options));
+}
 
 }  // namespace qwill

@@ -22,7 +22,10 @@ std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options);
 // `repeats` passes.
 double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memory, int repeats);
 
-// The name of the path that these options select.
-std::string cpu_path_name(const CpuOptions& options);
+// Threads that run: those asked for, or one for each processor.
+int num_threads(const CpuOptions& options);
+
+// "cpu (avx512, 8 threads)"
+std::string cpu_device_name(const CpuOptions& options);
 
 }  // namespace qwill

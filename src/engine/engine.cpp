@@ -8,6 +8,8 @@
 namespace qwill {
 namespace {
 
+constexpr int64_t kScoredRows = 512;  // logits of so many rows at once
+
 int64_t pages_for(int64_t tokens, int64_t page_size) { return (tokens + page_size - 1) / page_size; }
 
 EngineConfig complete(EngineConfig config, const ModelConfig& model) {
@@ -27,7 +29,59 @@ Engine::Engine(Ops& ops, const Model& model, const EngineConfig& config)
                           .num_kv_heads = m.num_kv_heads,
                           .head_dim = m.head_dim,
                           .page_size = config_.page_size,
-                          .num_pages = config_.num_pages});
+                          .num_pages = config_.num_pages,
+                          .dtype = ops.kv_dtype()});
+  reserve();
+}
+
+// Makes room for the largest steps, and runs decode steps of every size once, so that none of it happens later.
+void Engine::reserve() {
+  // Sequences of one row each that stores nothing, the first with `rows` more; `pages` of each in the table.
+  const auto step = [&](int64_t sequences, int64_t first_rows, int64_t context, bool all_logits) {
+    Batch batch;
+    batch.max_pages = pages_for(context, config_.page_size);
+    batch.row_begin.push_back(0);
+    for (int64_t s = 0; s < sequences; ++s) {
+      const int64_t rows = s == 0 ? first_rows : 1;
+      batch.row_begin.push_back(batch.row_begin.back() + static_cast<int32_t>(rows));
+      batch.seq_lens.push_back(static_cast<int32_t>(context));
+    }
+    const auto rows = static_cast<size_t>(batch.row_begin.back()), count = static_cast<size_t>(sequences);
+    batch.tokens.assign(rows, 0);
+    batch.draw_source.assign(rows, Batch::kFromHost);
+    batch.positions.assign(rows, 0);
+    batch.slots.assign(rows, -1);
+    batch.rope.assign(count, RopeKind::plain);
+    batch.cache_namespace.assign(count, 0);
+    batch.adapter.assign(count, 0);
+    batch.page_table.assign(count * static_cast<size_t>(batch.max_pages), 0);
+    for (size_t r = 0; r < (all_logits ? rows : count); ++r)
+      batch.logit_rows.push_back(all_logits ? static_cast<int32_t>(r) : batch.row_begin[r + 1] - 1);
+    return batch;
+  };
+  const std::span<const int64_t> sizes = ops_.recorded_sizes();
+  if (sizes.empty()) return;
+  const int64_t context = std::min(config_.max_seq_len, config_.num_pages * config_.page_size);
+  const int64_t sequences = config_.max_sequences;
+  ops_.rehearse(true);
+  model_.forward(ops_, step(sequences, std::min(config_.chunk_size, context), context, false), kv_);
+  Tensor logits;
+  for (const int64_t size : sizes) {
+    logits = model_.forward(ops_, step(size, 1, context, true), kv_);
+    if (size >= sequences) break;
+  }
+  const int64_t scored = std::min({kScoredRows, config_.chunk_size, context});
+  model_.forward(ops_, step(1, scored, context, true), kv_);
+  ops_.rehearse(false);
+  ops_.sample(logits, std::vector<SamplingRow>(static_cast<size_t>(logits.rows)), config_.num_drawable);
+  ops_.take_draws();
+  for (int twice = 0; twice < 2; ++twice)
+    for (const int64_t size : sizes) {
+      Batch batch = step(size, 1, 1, true);
+      std::ranges::fill(batch.seq_lens, 0);
+      model_.forward(ops_, batch, kv_);
+      if (size >= sequences) break;
+    }
 }
 
 Engine::~Engine() { ops_.free_kv(kv_); }
@@ -122,7 +176,9 @@ std::vector<Draw> Engine::run(const Batch& batch, const std::vector<Scheduled>& 
                     .position = static_cast<uint64_t>(sequence->size()),
                     .num_logprobs = p.num_logprobs});
   }
-  return rows.empty() ? std::vector<Draw>{} : ops_.sample(logits, rows, config_.num_drawable);
+  if (rows.empty()) return {};
+  ops_.sample(logits, rows, config_.num_drawable);
+  return ops_.take_draws();
 }
 
 std::vector<TokenEvent> Engine::commit(const std::vector<Scheduled>& scheduled, const std::vector<Draw>& draws) {
@@ -175,7 +231,7 @@ void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, 
     fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(),
                  config_.page_size);
   while (sequence.num_cached < total) {
-    const int64_t count = std::min(config_.chunk_size, total - sequence.num_cached);
+    const int64_t count = std::min({kScoredRows, config_.chunk_size, total - sequence.num_cached});
     BatchBuilder builder(config_.page_size);
     builder.add(sequence, count, visit ? BatchBuilder::Logits::all : BatchBuilder::Logits::none);
     const Tensor logits = model_.forward(ops_, builder.take(), kv_, observe);

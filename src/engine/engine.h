@@ -23,6 +23,7 @@ struct EngineConfig {
   int64_t num_pages = 0;    // of the cache; 0: enough for one sequence of max_seq_len
   int64_t page_size = 64;
   int64_t chunk_size = 512;  // prompt tokens of one step
+  int64_t max_sequences = 1;  // expected to run at once: memory for their steps is taken in advance
   int64_t num_drawable = 0;  // ids from here on are padding; 0: none are
   RopeWhen rope_when = RopeWhen::always;
 };
@@ -61,6 +62,7 @@ class Engine {
     bool draws;     // the step reaches the end of what is known
   };
 
+  void reserve();
   Sequence make_sequence(Request request, int64_t max_len);
   bool extend_pages(Sequence& sequence, int64_t count);
   std::vector<Scheduled> schedule();

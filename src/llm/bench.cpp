@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "base/build_info.h"
-#include "base/cpu_features.h"
 #include "base/error.h"
-#include "cpu/cpu_ops.h"
+#include "engine/batch_builder.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
@@ -31,6 +31,7 @@ std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t 
 }
 
 constexpr size_t kBeyondCaches = size_t{256} << 20;
+constexpr int64_t kProbedBytes = int64_t{4} << 30;  // of a card
 
 // Where the weights come from, and the memory that the bandwidth is measured on.
 struct Weights {
@@ -40,109 +41,184 @@ struct Weights {
   std::span<const std::byte> memory;
   std::vector<std::byte> stand_in;  // for weights that the caches could hold
 
-  explicit Weights(const LlmOptions& options) {
+  Weights(const LlmOptions& options, bool on_cuda) {
     if (options.model.starts_with("random:")) {
       config = published_config(std::string_view(options.model).substr(7));
+      if (on_cuda) {
+        tensors = std::make_unique<RandomValues>();
+        return;
+      }
       auto random = std::make_unique<RandomTensors>(config);
       memory = random->memory();
       tensors = std::move(random);
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
-      warm_up(checkpoint->files(), 2, options.progress, options.cancel);
+      if (!on_cuda) warm_up(checkpoint->files(), 2, options.progress, options.cancel);
       memory = checkpoint->files().front().file().bytes();
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
     }
-    if (memory.size() < kBeyondCaches) {
+    if (!on_cuda && memory.size() < kBeyondCaches) {
       stand_in.assign(kBeyondCaches, std::byte{1});
       memory = stand_in;
     }
   }
 };
 
-// Weights and cache that one decode step of `batch` sequences reads, at this context.
-double step_bytes(const ModelConfig& config, int64_t batch, double context) {
-  double elements = 0;
+// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), and those
+// that a row meets.
+struct Elements {
+  double read = 0, met = 0;
+};
+Elements weight_elements(const ModelConfig& config, int64_t rows) {
+  Elements elements;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // a few rows
     double count = 1;
     for (const int64_t size : tensor.shape) count *= static_cast<double>(size);
+    double read = count, met = count;
     if (config.moe && tensor.name.find(".experts.") != std::string::npos) {
-      const auto experts = static_cast<double>(config.moe->num_experts);
-      const double share = static_cast<double>(config.moe->num_experts_per_tok) / experts;
-      count *= 1 - std::pow(1 - share, static_cast<double>(batch));
+      const double share =
+          static_cast<double>(config.moe->num_experts_per_tok) / static_cast<double>(config.moe->num_experts);
+      read *= 1 - std::pow(1 - share, static_cast<double>(rows));
+      met *= share;
     }
-    elements += count;
+    elements.read += read;
+    elements.met += met;
   }
-  const double cache = static_cast<double>(config.kv_elements_per_token()) * 4 * context * static_cast<double>(batch);
-  return elements * 2 + cache;
+  return elements;
 }
 
-// Runs one request to its first token; seconds.
-double time_prefill(Engine& engine, std::vector<int32_t> prompt) {
-  Request request{std::move(prompt), {}};
-  request.sampling.max_tokens = 1;
-  const auto start = Clock::now();
-  engine.add(std::move(request));
-  while (!engine.idle()) engine.step();
-  return seconds_since(start);
+// Operations of a prefill: products (the head's for one row only) and causal attention.
+double prefill_operations(const ModelConfig& config, int64_t tokens) {
+  const auto T = static_cast<double>(tokens), head = static_cast<double>(config.vocab_size * config.hidden_size);
+  const double attention = 2 * T * T * static_cast<double>(config.num_heads * config.head_dim * config.num_layers);
+  return 2 * (weight_elements(config, 1).met - head) * T + 2 * head + attention;
 }
 
-// Seconds of each step once all sequences decode.
-std::vector<double> time_decode(Engine& engine, const BenchOptions& options, int64_t context, int64_t vocab_size) {
-  for (int64_t b = 0; b < options.batch; ++b) {
-    Request request{random_prompt(context, vocab_size, static_cast<uint32_t>(b)), {}};
-    request.sampling.max_tokens = options.gen_len + 64 * options.batch;
-    engine.add(std::move(request));
+// Runs the model's steps as the engine does: forward, then a draw.
+class Runner {
+ public:
+  Runner(Ops& ops, const Model& model, int64_t num_sequences, int64_t max_len)
+      : ops_(ops), model_(model), pages_per_sequence_((max_len + kPageSize - 1) / kPageSize) {
+    const ModelConfig& c = model.config();
+    kv_ = ops.allocate_kv({.num_layers = c.num_layers,
+                           .num_kv_heads = c.num_kv_heads,
+                           .head_dim = c.head_dim,
+                           .page_size = kPageSize,
+                           .num_pages = pages_per_sequence_ * num_sequences,
+                           .dtype = ops.kv_dtype()});
   }
-  std::vector<double> steps;
-  bool decoding = false;  // the step before drew for every sequence, so this one is all decode rows
-  while (static_cast<int64_t>(steps.size()) < options.gen_len) {
+  ~Runner() { ops_.free_kv(kv_); }
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  // Seconds until a token is drawn behind the prompt, which becomes sequence `index`.
+  double prefill(int64_t index, std::vector<int32_t> prompt, int64_t chunk) {
+    Sequence sequence;
+    sequence.request.prompt = std::move(prompt);
+    for (int64_t page = 0; page < pages_per_sequence_; ++page)
+      sequence.pages.push_back(static_cast<int32_t>(index * pages_per_sequence_ + page));
     const auto start = Clock::now();
-    const auto events = engine.step();
+    Tensor logits;
+    while (sequence.num_cached < sequence.size()) {
+      const int64_t count = std::min(chunk, sequence.size() - sequence.num_cached);
+      BatchBuilder builder(kPageSize);
+      const bool last = sequence.num_cached + count == sequence.size();
+      builder.add(sequence, count, last ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
+      logits = model_.forward(ops_, builder.take(), kv_);
+      sequence.num_cached += count;
+    }
+    ops_.sample(logits, std::vector<SamplingRow>(1), model_.config().vocab_size);
+    sequence.output.push_back(ops_.take_draws()[0].id);
     const double seconds = seconds_since(start);
-    const auto drawn = std::ranges::count_if(events, [](const TokenEvent& e) { return e.draw.has_value(); });
-    if (decoding) steps.push_back(seconds);
-    decoding = drawn == options.batch;
+    sequences_.resize(std::max(sequences_.size(), static_cast<size_t>(index) + 1));
+    sequences_[static_cast<size_t>(index)] = std::move(sequence);
+    return seconds;
   }
-  return steps;
-}
+
+  // Seconds of each of `count` decode steps of all sequences. Tokens stay where they are drawn: the next step is under
+  // way when the host reads them.
+  std::vector<double> decode(int64_t count) {
+    std::vector<double> seconds;
+    auto before = Clock::now();
+    for (int64_t step = 0; step <= count; ++step) {
+      if (step < count) {
+        BatchBuilder builder(kPageSize);
+        for (Sequence& sequence : sequences_) {
+          builder.add(sequence, 1, BatchBuilder::Logits::last);
+          ++sequence.num_cached;
+          sequence.output.push_back(0);  // its place: the id is on its way
+        }
+        Batch batch = builder.take();
+        if (step > 0) std::iota(batch.draw_source.begin(), batch.draw_source.end(), 0);
+        const Tensor logits = model_.forward(ops_, batch, kv_);
+        ops_.sample(logits, std::vector<SamplingRow>(sequences_.size()), model_.config().vocab_size);
+      }
+      if (step == 0) continue;
+      ops_.take_draws();
+      seconds.push_back(std::chrono::duration<double>(Clock::now() - before).count());
+      before = Clock::now();
+    }
+    seconds.erase(seconds.begin());  // two steps began before the first was read
+    return seconds;
+  }
+
+ private:
+  static constexpr int64_t kPageSize = 64;
+  Ops& ops_;
+  const Model& model_;
+  int64_t pages_per_sequence_;
+  PagedKv kv_;
+  std::vector<Sequence> sequences_;
+};
 
 }  // namespace
 
 BenchReport run_bench(const BenchOptions& options) {
-  require_device(options.llm.device);
-  const int64_t context = options.context >= 0 ? options.context : options.prompt_len;
-  const Weights weights(options.llm);
+  const int64_t context = std::max<int64_t>(options.context >= 0 ? options.context : options.prompt_len, 1);
+  const Backend backend = open_backend(options.llm);
+  const Weights weights(options.llm, backend.on_cuda);
   const ModelConfig& config = weights.config;
-  const CpuOptions cpu{.num_threads = options.llm.num_threads, .path = options.llm.cpu_path};
-  const auto ops = make_cpu_ops(cpu);
-  const auto model = load_model(*ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
-  const int64_t longest = std::max(options.prompt_len, context) + options.gen_len + 64 * options.batch + 1;
-  Engine engine(
-      *ops, *model,
-      {.max_seq_len = longest, .num_pages = (longest + 63) / 64 * options.batch, .chunk_size = options.llm.chunk_size});
-  constexpr int kProbes = 3;
+  const auto model = load_model(*backend.ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
+  const auto bandwidth = [&] {
+    constexpr int kProbes = 3;
+    return backend.on_cuda ? cuda_read_bandwidth(backend.cuda, kProbedBytes)
+                           : read_bandwidth(backend.cpu, weights.memory, kProbes);
+  };
 
   BenchReport report;
-  report.device =
-      fmt::format("cpu ({}, {} threads)", cpu_path_name(cpu), cpu.num_threads > 0 ? cpu.num_threads : available_cpus());
-  std::vector<double> prefills;
-  for (int i = 0; i <= options.repeats; ++i) {
-    const double seconds = time_prefill(engine, random_prompt(options.prompt_len, config.vocab_size, 1000));
-    if (i > 0) prefills.push_back(seconds);  // the first touches memory
+  report.device = backend.name;
+  report.measured_gb_s = bandwidth() / 1e9;
+  if (backend.on_cuda) report.measured_tflop_s = cuda_matrix_rate(backend.cuda) / 1e12;
+  {
+    Runner runner(*backend.ops, *model, 1, options.prompt_len + 1);
+    std::vector<double> prefills;
+    for (int i = 0; i <= options.repeats; ++i) {
+      const double seconds =
+          runner.prefill(0, random_prompt(options.prompt_len, config.vocab_size, 1000), backend.chunk_size);
+      if (i > 0) prefills.push_back(seconds);  // the first touches memory
+    }
+    const double seconds = median(prefills);
+    report.prefill_tok_s = static_cast<double>(options.prompt_len) / seconds;
+    report.prefill_tflop_s = prefill_operations(config, options.prompt_len) / seconds / 1e12;
   }
-  report.prefill_tok_s = static_cast<double>(options.prompt_len) / median(prefills);
-
-  double bandwidth = read_bandwidth(cpu, weights.memory, kProbes);
-  report.ms_per_step = 1e3 * median(time_decode(engine, options, std::max<int64_t>(context, 1), config.vocab_size));
-  bandwidth = std::max(bandwidth, read_bandwidth(cpu, weights.memory, kProbes));
+  constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm
+  Runner runner(*backend.ops, *model, options.batch, context + options.gen_len + 2 * kUntimed);
+  for (int64_t b = 0; b < options.batch; ++b)
+    runner.prefill(b, random_prompt(context, config.vocab_size, static_cast<uint32_t>(b)), backend.chunk_size);
+  runner.decode(kUntimed);
+  report.ms_per_step = 1e3 * median(runner.decode(options.gen_len));
+  report.measured_gb_s = std::max(report.measured_gb_s, bandwidth() / 1e9);
 
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
-  report.bytes_per_step =
-      step_bytes(config, options.batch, static_cast<double>(context) + static_cast<double>(options.gen_len) / 2);
+  const bool f32 = options.llm.dtype == DTypeChoice::f32;
+  const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
+  report.bytes_per_step = weight_elements(config, options.batch).read * (f32 ? 4 : 2) +
+                          static_cast<double>(config.kv_elements_per_token()) *
+                              static_cast<double>(dtype_bytes(backend.ops->kv_dtype())) * mean_context *
+                              static_cast<double>(options.batch);
   report.achieved_gb_s = report.bytes_per_step / report.ms_per_step / 1e6;
-  report.measured_gb_s = bandwidth / 1e9;
   report.ratio = report.achieved_gb_s / report.measured_gb_s;
   return report;
 }
@@ -155,21 +231,29 @@ Json BenchReport::to_json() const {
       .set("bytes_per_step", bytes_per_step)
       .set("achieved_gb_s", achieved_gb_s)
       .set("measured_gb_s", measured_gb_s)
-      .set("ratio", ratio)
-      .set("device", device)
+      .set("ratio", ratio);
+  if (measured_tflop_s > 0)
+    json.set("prefill_tflop_s", prefill_tflop_s)
+        .set("measured_tflop_s", measured_tflop_s)
+        .set("prefill_ratio", prefill_tflop_s / measured_tflop_s);
+  json.set("device", device)
       .set("commit", build_commit());
   return json;
 }
 
 std::string BenchReport::to_text() const {
+  const std::string matrix_rate =
+      measured_tflop_s > 0 ? fmt::format(", {:.0f} TFLOP/s of the {:.0f} measured in this run: {:.1f} %", prefill_tflop_s,
+                                         measured_tflop_s, 100 * prefill_tflop_s / measured_tflop_s)
+                           : "";
   return fmt::format(
       "device    {}\n"
-      "prefill   {:.1f} tok/s\n"
+      "prefill   {:.1f} tok/s{}\n"
       "decode    {:.2f} tok/s, {:.3f} ms a step, {:.3f} GB read a step\n"
       "bandwidth {:.1f} GB/s of the {:.1f} GB/s measured in this run: {:.1f} %\n"
       "commit    {}\n",
-      device, prefill_tok_s, decode_tok_s, ms_per_step, bytes_per_step / 1e9, achieved_gb_s, measured_gb_s, 100 * ratio,
-      build_commit());
+      device, prefill_tok_s, matrix_rate, decode_tok_s, ms_per_step, bytes_per_step / 1e9, achieved_gb_s, measured_gb_s,
+      100 * ratio, build_commit());
 }
 
 }  // namespace qwill

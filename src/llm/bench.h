@@ -26,6 +26,8 @@ struct BenchReport {
   double achieved_gb_s = 0;   // GB = 1e9 bytes
   double measured_gb_s = 0;   // read bandwidth, the better of before and after
   double ratio = 0;
+  double prefill_tflop_s = 0;   // operations of the prefill's products and attention
+  double measured_tflop_s = 0;  // of a large matrix product on the tensor cores; 0: not measured (CPU)
   std::string device;
 
   Json to_json() const;

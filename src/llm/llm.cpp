@@ -4,9 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "base/cpu_features.h"
 #include "base/error.h"
-#include "cpu/cpu_ops.h"
 #include "llm/stop_strings.h"
 #include "text/detokenizer.h"
 #include "weights/warm_up.h"
@@ -60,13 +58,7 @@ ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& na
   });
 }
 
-void require_device(const std::string& device) {
-  if (device != "auto" && device != "cpu")
-    fail_unsupported("device {}: this build runs on the CPU only; use --device cpu", device);
-}
-
 std::unique_ptr<Llm> Llm::open(const LlmOptions& options) {
-  require_device(options.device);
   return std::unique_ptr<Llm>(new Llm(options));
 }
 
@@ -75,14 +67,13 @@ Llm::Llm(const LlmOptions& options)
       folder_(ModelFolder::find(options.model, options.hub_cache)),
       checkpoint_(Checkpoint::open(folder_)),
       tokenizer_(open_tokenizer(folder_)) {
-  const CpuOptions cpu{.num_threads = options.num_threads, .path = options.cpu_path};
-  ops_ = make_cpu_ops(cpu);
-  device_name_ = fmt::format("cpu ({}, {} threads)", cpu_path_name(cpu),
-                             options.num_threads > 0 ? options.num_threads : available_cpus());
+  Backend backend = open_backend(options);
+  ops_ = std::move(backend.ops);
+  device_name_ = backend.name;
   const ModelConfig config = with_rope(checkpoint_.config(), options.rope);
   warnings_ = config.warnings;
-  warm_up(checkpoint_.files(), options.num_threads > 0 ? options.num_threads : available_cpus(), options.progress,
-          options.cancel);
+  if (!backend.on_cuda)  // a card reads the files while it loads them
+    warm_up(checkpoint_.files(), num_threads(backend.cpu), options.progress, options.cancel);
   model_ = load_model(*ops_, config, rope_settings(config), CheckpointTensors(checkpoint_), options.dtype);
   const int64_t context = config.context_len();
   if (options.max_seq_len > context)
@@ -91,7 +82,7 @@ Llm::Llm(const LlmOptions& options)
   engine_ =
       std::make_unique<Engine>(*ops_, *model_,
                                EngineConfig{.max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context,
-                                            .chunk_size = options.chunk_size,
+                                            .chunk_size = backend.chunk_size,
                                             .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
                                             .rope_when = options.rope_when});
   load_s_ = seconds_since(opened_);

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "cpu/cpu_ops.h"
+#include "cuda/cuda_ops.h"
 #include "engine/engine.h"
 #include "model/model.h"
 #include "text/bpe_tokenizer.h"
@@ -31,8 +33,10 @@ struct LlmOptions {
   DTypeChoice dtype = DTypeChoice::automatic;
   int num_threads = 0;  // 0: as many as there are processors
   std::string cpu_path;
+  bool cuda_portable = false;  // --cuda-path portable
+  std::optional<DType> kv_dtype;
   int64_t max_seq_len = 0;  // 0: what the configuration allows
-  int64_t chunk_size = 512;
+  int64_t chunk_size = 0;   // 0: what suits the device
   std::optional<RopeOverride> rope;
   RopeWhen rope_when = RopeWhen::always;
   std::string chat_template;  // name; empty: recognised by its text
@@ -106,8 +110,17 @@ class Llm {
   double load_s_ = 0;
 };
 
-// Throws Error(unsupported) for a device that this build does not run on.
-void require_device(const std::string& device);
+// The device that options name, opened. "auto" is a CUDA card where there is one.
+struct Backend {
+  std::unique_ptr<Ops> ops;
+  std::string name;     // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+  bool on_cuda = false;
+  CudaOptions cuda;     // where on_cuda
+  CpuOptions cpu;       // where not
+  int64_t chunk_size = 512;
+};
+// Throws Error(unsupported) for a device that this build or machine does not have.
+Backend open_backend(const LlmOptions& options);
 
 // The tokenizer of a folder, nothing if it has none.
 std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder);

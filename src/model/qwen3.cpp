@@ -45,11 +45,9 @@ class Placer {
     int64_t rows;
   };
   // One matrix of several stored ones, their rows one after another.
-  Weight matrix(const std::vector<Part>& parts, int64_t cols) const {
-    std::vector<WeightSource> sources;
-    for (const Part& part : parts) sources.push_back(tensors_.get(part.name, part.rows, cols));
-    return ops_.place(sources, WeightUse::matrix, compute(sources[0].dtype));
-  }
+  Weight matrix(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::matrix); }
+  Weight gated(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::gated); }
+  Weight experts(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::experts); }
   // Always multiplied in f32.
   Weight router(const std::string& name, int64_t rows, int64_t cols) const {
     const WeightSource source = tensors_.get(name, rows, cols);
@@ -57,6 +55,11 @@ class Placer {
   }
 
  private:
+  Weight place(const std::vector<Part>& parts, int64_t cols, WeightUse use) const {
+    std::vector<WeightSource> sources;
+    for (const Part& part : parts) sources.push_back(tensors_.get(part.name, part.rows, cols));
+    return ops_.place(sources, use, compute(sources[0].dtype));
+  }
   Compute compute(DType stored) const {
     const bool bf16 = dtype_ == DTypeChoice::bf16 || (dtype_ == DTypeChoice::automatic && stored == DType::bf16);
     return bf16 ? Compute::bf16 : Compute::f32;
@@ -81,8 +84,8 @@ MoeWeights place_moe(const Placer& place, const MoeConfig& moe, const std::strin
     gate_up.push_back({expert + "up_proj.weight", moe.moe_intermediate_size});
     down.push_back({expert + "down_proj.weight", hidden_size});
   }
-  weights.gate_up = place.matrix(gate_up, hidden_size);
-  weights.down = place.matrix(down, moe.moe_intermediate_size);
+  weights.gate_up = place.gated(gate_up, hidden_size);
+  weights.down = place.experts(down, moe.moe_intermediate_size);
   return weights;
 }
 
@@ -108,7 +111,7 @@ Qwen3::Qwen3(Ops& ops, const ModelConfig& config, const RopeSettings& rope, cons
     if (config.is_moe_layer(i)) {
       w.moe = place_moe(place, *config.moe, mlp, C);
     } else {
-      w.gate_up_proj = place.matrix({{mlp + "gate_proj.weight", F}, {mlp + "up_proj.weight", F}}, C);
+      w.gate_up_proj = place.gated({{mlp + "gate_proj.weight", F}, {mlp + "up_proj.weight", F}}, C);
       w.down_proj = place.matrix({{mlp + "down_proj.weight", C}}, F);
     }
     layers_.push_back(std::move(w));

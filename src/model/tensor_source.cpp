@@ -21,6 +21,24 @@ WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64
   return {tensor.bytes.data(), tensor.dtype, rows, cols};
 }
 
+namespace {
+
+struct Distribution {
+  float centre, spread;
+};
+Distribution distribution(const std::string& name, int64_t cols) {
+  if (name.ends_with("norm.weight")) return {1.0f, 0.1f};
+  return {0.0f, std::sqrt(3.0f / static_cast<float>(cols))};
+}
+
+}  // namespace
+
+WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
+  const auto [centre, spread] = distribution(name, cols);
+  next_seed_ += uint64_t{1} << 40;
+  return {nullptr, DType::bf16, rows, cols, {next_seed_, centre, spread}};
+}
+
 RandomTensors::RandomTensors(const ModelConfig& config) {
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     int64_t elements = 1;
@@ -40,12 +58,11 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
   const int64_t count = rows * cols;
   used_ += (count * 2 + 63) / 64 * 64;
   CHECK(used_ <= bytes_, "random weights fit the expected tensors");
-  const bool norm = name.ends_with("norm.weight");
-  const float scale = norm ? 0.1f : std::sqrt(3.0f / static_cast<float>(cols)), centre = norm ? 1.0f : 0.0f;
+  const auto [centre, scale] = distribution(name, cols);
   const int num_threads = available_cpus();
   std::vector<std::thread> threads;
   for (int i = 0; i < num_threads; ++i) {
-    threads.emplace_back([=, this] {
+    threads.emplace_back([=, this, centre = centre, scale = scale] {
       // Xorshift64 (Marsaglia 2003), one stream per thread and tensor.
       uint64_t state = 0x9e3779b97f4a7c15ull * static_cast<uint64_t>(used_ + i + 1);
       for (int64_t k = count * i / num_threads; k < count * (i + 1) / num_threads; ++k) {

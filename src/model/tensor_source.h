@@ -27,6 +27,15 @@ class CheckpointTensors final : public TensorSource {
   const Checkpoint& checkpoint_;
 };
 
+// Random weights that the backend makes in place: the same distribution as RandomTensors.
+class RandomValues final : public TensorSource {
+ public:
+  WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
+
+ private:
+  mutable uint64_t next_seed_ = 0;
+};
+
 // Random bf16 weights of a model's size, for measurements: matrices normal-like with variance 1 / cols, norms near 1.
 class RandomTensors final : public TensorSource {
  public:

@@ -14,11 +14,15 @@ void check_norm(const Norm& norm, int64_t size) {
 Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) {
   CHECK(!sources.empty(), "a weight has sources");
   for (const WeightSource& source : sources) {
-    CHECK(source.data && source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
+    CHECK(source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
     CHECK(source.dtype == DType::f32 || source.dtype == DType::bf16 || source.dtype == DType::f16,
           "weights are f32, bf16 or f16");
   }
   CHECK(use != WeightUse::vector || (sources.size() == 1 && sources[0].rows == 1), "a vector is one row");
+  if (use == WeightUse::gated) {
+    CHECK(sources.size() % 2 == 0, "gate and up come in pairs");
+    for (const WeightSource& source : sources) CHECK(source.rows == sources[0].rows, "gate and up have the same rows");
+  }
   CHECK(shard.world == 1 && shard.rank == 0, "one rank for now");
   return do_place(sources, use, compute, shard);
 }

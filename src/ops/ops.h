@@ -24,17 +24,27 @@ namespace qwill {
 
 enum class Compute : uint8_t { f32, bf16 };
 
+// Random values instead of stored ones, for measurements: uniform in centre ± spread.
+struct RandomFill {
+  uint64_t seed = 0;
+  float centre = 0;
+  float spread = 0;
+};
+
 // Rows of one stored matrix: row-major [rows, cols], any alignment, alive as long as the weight.
 struct WeightSource {
-  const void* data = nullptr;
+  const void* data = nullptr;  // null: see `random`
   DType dtype = DType::bf16;  // f32, bf16 or f16
   int64_t rows = 0;
   int64_t cols = 0;
+  RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
 };
 
 // What a placed weight is for.
 enum class WeightUse : uint8_t {
   matrix,  // operand of a product; may be gathered from as well (a tied embedding is one weight)
+  gated,   // the same for norm_gated_mlp and moe_add: its sources are pairs, gate then up
+  experts, // the same for moe_add's down: one source for each expert
   vector,  // a norm's scale, kept in f32
 };
 
@@ -63,8 +73,8 @@ struct Norm {
 // A mixture-of-experts layer's weights.
 struct MoeWeights {
   Weight router;   // [E, C], f32 product whatever the compute dtype
-  Weight gate_up;  // [E * 2F, C]: gate then up rows of expert 0, of expert 1, …
-  Weight down;     // [E * C, F]
+  Weight gate_up;  // [E * 2F, C]: gate then up rows of expert 0, of expert 1, …; WeightUse::gated, 2 E sources
+  Weight down;     // [E * C, F]; WeightUse::experts, E sources
   int64_t num_experts = 0;
   int64_t num_experts_per_tok = 0;
   bool norm_topk_prob = false;  // divide the chosen probabilities by their sum
@@ -78,9 +88,19 @@ class Ops {
 
   // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
   Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
-  // Memory for a cache, every value finite (unwritten slots are read as masked entries).
+  // The element type of the cache that suits the weights placed so far.
+  virtual DType kv_dtype() const { return DType::f32; }
+  // Memory for a cache, every value finite (unwritten slots are read as masked entries). The result's geometry may pad
+  // the head's dimensions further than was asked for.
   virtual PagedKv allocate_kv(const KvGeometry& geometry) = 0;
   virtual void free_kv(PagedKv& kv) = 0;
+
+  // While rehearsing, ops compute nothing and only make room for their results: after a rehearsal of the largest step,
+  // no step allocates.
+  virtual void rehearse(bool) {}
+  // Decode steps of at most so many rows, each sequence's last row with its logits, are recorded when they first run:
+  // a caller that must not wait for that later runs one of each size before. Ascending.
+  virtual std::span<const int64_t> recorded_sizes() const { return {}; }
 
   // Starts a step: checks the batch, drops the last step's results, prepares what all layers share.
   void begin_step(const Batch& batch, const RopeSettings& rope);
@@ -107,9 +127,13 @@ class Ops {
   // Row r of the result is x[rows[r]].
   Tensor take_rows(const Tensor& x, std::span<const int32_t> rows);
   // Draws one token per row of logits (ops/sampling.h). V columns from `num_drawable` on are padding and never drawn.
-  virtual std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) = 0;
+  // The draws are fetched by take_draws, in the order of the calls; a device may still be at work when sample returns.
+  virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) = 0;
+  virtual std::vector<Draw> take_draws() = 0;
 
-  // The tensor's values on the host, valid as long as the tensor.
+  // A tensor of the host where the ops can take it, valid until the next call.
+  virtual Tensor to_device(const Tensor& host) = 0;
+  // The tensor's values on the host as float, valid as long as the tensor.
   virtual std::span<const float> to_host(const Tensor& tensor) = 0;
   // Bytes that placed weights occupy beyond the sources they point into.
   virtual int64_t owned_weight_bytes() const = 0;

@@ -20,8 +20,9 @@ struct KvGeometry {
   int64_t num_pages = 0;
   DType dtype = DType::f32;
 
-  // Backends may pad a head's dimensions to a multiple of 16.
-  int64_t padded_head_dim() const { return (head_dim + 15) / 16 * 16; }
+  int64_t head_alignment = 16;  // the backend pads a head's dimensions to a multiple of this
+
+  int64_t padded_head_dim() const { return (head_dim + head_alignment - 1) / head_alignment * head_alignment; }
   // Bytes of one token's keys and values in all layers.
   int64_t token_bytes() const { return 2 * num_layers * num_kv_heads * padded_head_dim() * dtype_bytes(dtype); }
   int64_t total_bytes() const { return token_bytes() * page_size * num_pages; }

@@ -77,12 +77,19 @@ class ReferenceOps final : public Ops {
   }
   void free_kv(PagedKv& kv) override { kv = {}; }
 
-  std::vector<Draw> sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
     std::vector<Draw> draws;
     for (size_t r = 0; r < rows.size(); ++r)
       draws.push_back(sample_row(row_of(logits, static_cast<int64_t>(r)), rows[r], num_drawable));
+    draws_.push_back(std::move(draws));
+  }
+  std::vector<Draw> take_draws() override {
+    CHECK(!draws_.empty(), "every take_draws follows its sample");
+    std::vector<Draw> draws = std::move(draws_.front());
+    draws_.pop_front();
     return draws;
   }
+  Tensor to_device(const Tensor& host) override { return host; }
   std::span<const float> to_host(const Tensor& t) override {
     return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
   }
@@ -281,6 +288,7 @@ class ReferenceOps final : public Ops {
 
   std::deque<std::vector<float>> arena_, kv_;
   std::vector<float> cos_, sin_;
+  std::deque<std::vector<Draw>> draws_;
 };
 
 }  // namespace

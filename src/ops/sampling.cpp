@@ -102,24 +102,6 @@ int32_t draw_gumbel(const std::vector<Candidate>& candidates, const SamplingRow&
   return best;
 }
 
-void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
-  const double total = log_sum_exp(logits);
-  const auto logprob = [&](int32_t id) {
-    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - total);
-  };
-  draw.logprob = logprob(draw.id);
-  if (count <= 0) return;
-  std::vector<int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const auto k = std::min<int64_t>(count, static_cast<int64_t>(ids.size()));
-  std::partial_sort(ids.begin(), ids.begin() + k, ids.end(), [&](int32_t a, int32_t b) {
-    const float la = logits[static_cast<size_t>(a)], lb = logits[static_cast<size_t>(b)];
-    return la > lb || (la == lb && a < b);
-  });
-  for (int64_t i = 0; i < k; ++i)
-    draw.top.push_back({ids[static_cast<size_t>(i)], logprob(ids[static_cast<size_t>(i)])});
-}
-
 }  // namespace
 
 std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
@@ -145,6 +127,24 @@ double log_sum_exp(std::span<const float> logits) {
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - highest);
   return highest + std::log(sum);
+}
+
+void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
+  const double total = log_sum_exp(logits);
+  const auto logprob = [&](int32_t id) {
+    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - total);
+  };
+  draw.logprob = logprob(draw.id);
+  if (count <= 0) return;
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto k = std::min<int64_t>(count, static_cast<int64_t>(ids.size()));
+  std::partial_sort(ids.begin(), ids.begin() + k, ids.end(), [&](int32_t a, int32_t b) {
+    const float la = logits[static_cast<size_t>(a)], lb = logits[static_cast<size_t>(b)];
+    return la > lb || (la == lb && a < b);
+  });
+  for (int64_t i = 0; i < k; ++i)
+    draw.top.push_back({ids[static_cast<size_t>(i)], logprob(ids[static_cast<size_t>(i)])});
 }
 
 Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable) {

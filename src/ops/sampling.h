@@ -49,6 +49,9 @@ struct Draw {
 // them is above -infinity, the draw is id 0.
 Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable);
 
+// Fills in the draw's log-probability and those of the `count` most likely tokens, from the raw logits.
+void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count);
+
 // The counter-based generator itself: four random words of a counter and a key.
 std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 

@@ -86,7 +86,8 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
                                     .num_kv_heads = config.num_kv_heads,
                                     .head_dim = config.head_dim,
                                     .page_size = kPageSize,
-                                    .num_pages = num_pages});
+                                    .num_pages = num_pages,
+                                    .dtype = on.ops->kv_dtype()});
   std::vector<std::vector<float>> logits(prompts.size());
   size_t first_unfinished = 0;
   while (first_unfinished < sequences.size()) {
@@ -185,7 +186,7 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, Determinism, testing::ValuesIn(test::cpu_paths()), test::backend_test_name);
+INSTANTIATE_TEST_SUITE_P(Backends, Determinism, testing::ValuesIn(test::model_backends()), test::backend_test_name);
 
 }  // namespace
 }  // namespace qwill

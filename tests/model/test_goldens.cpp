@@ -10,6 +10,7 @@
 #include "cpu/dispatch.h"
 #include "llm/verify.h"
 #include "model/model.h"
+#include "support/backends.h"
 #include "support/test_paths.h"
 
 namespace qwill {
@@ -30,7 +31,7 @@ std::string checkpoint_path(const std::string& name) {
 
 VerifyReport report_of(const std::string& name, const std::string& path, DTypeChoice dtype, int64_t chunk_size) {
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(checkpoint_path(name), ""));
-  const auto ops = make_cpu_ops({.num_threads = 1, .path = path});
+  const auto ops = test::make_backend(path);
   const auto model = load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()),
                                 CheckpointTensors(checkpoint), dtype);
   const SafetensorsFile reference =
@@ -42,7 +43,7 @@ VerifyReport report_of(const std::string& name, const std::string& path, DTypeCh
   return verify(engine, checkpoint.config(), reference, 1e-4);
 }
 
-class Goldens : public testing::TestWithParam<std::string> {};  // by CPU path
+class Goldens : public test::BackendTest {};
 
 TEST_P(Goldens, Float32EqualsTheReference) {
   for (const std::string& name : golden_names()) {
@@ -76,17 +77,7 @@ TEST_P(Goldens, Bf16IsCloserThanTheReferenceInBf16) {
   EXPECT_LE(difference + interval, 0) << "significantly below";
 }
 
-std::vector<std::string> path_names() {
-  std::vector<std::string> names;
-  for (const cpu::Kernels* kernels : cpu::available_kernels()) names.push_back(kernels->name);
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(Cpu, Goldens, testing::ValuesIn(path_names()), [](const auto& param) {
-  std::string name = param.param;
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Backends, Goldens, testing::ValuesIn(test::model_backends()), test::backend_test_name);
 
 }  // namespace
 }  // namespace qwill

@@ -73,10 +73,10 @@ StoredWeight::StoredWeight(std::vector<StoredMatrix> row_segments, Compute compu
   }
 }
 
-Weight StoredWeight::place(Ops& ops) const {
+Weight StoredWeight::place(Ops& ops, WeightUse use) const {
   std::vector<WeightSource> sources;
   for (const StoredMatrix& segment : segments) sources.push_back(segment.source());
-  return ops.place(sources, WeightUse::matrix, compute);
+  return ops.place(sources, use, compute);
 }
 
 BoundedRow exact(std::span<const float> row) {

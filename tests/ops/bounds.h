@@ -50,7 +50,7 @@ struct StoredWeight {
 
   StoredWeight() = default;
   StoredWeight(std::vector<StoredMatrix> row_segments, Compute compute_in);
-  Weight place(Ops& ops) const;
+  Weight place(Ops& ops, WeightUse use = WeightUse::matrix) const;
   int64_t cols() const { return segments[0].cols(); }
   int64_t rows() const { return static_cast<int64_t>(values.size()) / cols(); }
   std::span<const double> row(int64_t r) const { return {values.data() + r * cols(), static_cast<size_t>(cols())}; }

@@ -157,7 +157,7 @@ Rows run(Ops& ops, const Input& input) {
     if (given.num == 0) continue;
     Rows qkv = given;  // a backend may use its input as room for work
     ops.begin_step(batch, rope_settings_of(input.heads.head_dim));
-    out = ops.attend(qkv.tensor(), q_norm, k_norm, batch, kv[1]);
+    out = ops.attend(ops.to_device(qkv.tensor()), q_norm, k_norm, batch, kv[1]);
   }
   Rows result(out.rows, out.cols);
   std::ranges::copy(ops.to_host(out), result.values.begin());

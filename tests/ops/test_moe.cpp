@@ -52,10 +52,12 @@ struct Layer {
   void run(Ops& ops, Rows& x, bool norm_topk_prob) const {
     const WeightSource source{scale.data(), DType::f32, 1, shape.C};
     const Norm norm{ops.place({&source, 1}, WeightUse::vector, Compute::f32), kEps};
-    Tensor view = x.tensor();
-    ops.moe_add(
-        view, norm,
-        {router.place(ops), gate_up.place(ops), down.place(ops), shape.num_experts, shape.per_token, norm_topk_prob});
+    Tensor view = ops.to_device(x.tensor());
+    ops.moe_add(view, norm,
+                {router.place(ops), gate_up.place(ops, WeightUse::gated), down.place(ops, WeightUse::experts),
+                 shape.num_experts, shape.per_token, norm_topk_prob});
+    const std::span<const float> sum = ops.to_host(view);
+    if (sum.data() != x.values.data()) std::ranges::copy(sum, x.values.begin());
   }
 
   // Nothing if two experts are so close that rounding may choose between them.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "cpu/cpu_ops.h"
 #include "cpu/dispatch.h"
+#include "cuda/cuda_ops.h"
 #include "ops/reference.h"
 
 namespace qwill::test {
@@ -16,17 +18,32 @@ std::vector<std::string> cpu_paths() {
 #endif
 }
 
-bool machine_has(const std::string& cpu_path) {
-  return std::ranges::any_of(cpu::available_kernels(), [&](const auto* kernels) { return kernels->name == cpu_path; });
+bool machine_has(const std::string& path) {
+  if (path.starts_with("cuda")) {
+    try {
+      return cuda_built() && !cuda_devices().empty();
+    } catch (const Error&) {
+      return false;
+    }
+  }
+  return std::ranges::any_of(cpu::available_kernels(), [&](const auto* kernels) { return kernels->name == path; });
+}
+
+std::vector<std::string> model_backends() {
+  std::vector<std::string> names = backends();
+  names.erase(names.begin());
+  return names;
 }
 
 std::vector<std::string> backends() {
   std::vector<std::string> names = cpu_paths();
   names.insert(names.begin(), "reference");
+  if (cuda_built()) names.insert(names.end(), {"cuda", "cuda-portable"});
   return names;
 }
 
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads) {
+  if (name.starts_with("cuda")) return make_cuda_ops({.portable = name == "cuda-portable"});
   return name == "reference" ? make_reference_ops() : make_cpu_ops({.num_threads = num_threads, .path = name});
 }
 

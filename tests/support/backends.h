@@ -14,17 +14,20 @@ namespace qwill::test {
 
 // "avx2", "avx512", "avx512-bf16", "amx" on x86, "neon" on Arm.
 std::vector<std::string> cpu_paths();
-bool machine_has(const std::string& cpu_path);
+// A CPU path, or "cuda" and "cuda-portable".
+bool machine_has(const std::string& path);
 
-// "reference" and cpu_paths().
+// "reference", cpu_paths() and, where it is built in, "cuda" and "cuda-portable".
 std::vector<std::string> backends();
+// The same without "reference", which is too slow for models.
+std::vector<std::string> model_backends();
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 
 class BackendTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     if (GetParam() != "reference" && !machine_has(GetParam()))
-      GTEST_SKIP() << "this machine lacks the CPU path " << GetParam();
+      GTEST_SKIP() << "this machine lacks " << GetParam();
   }
 };
 

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/rows.h"
+
 namespace qwill::cuda {
 
 constexpr int kNormThreads = 256;
 constexpr int kNormVectors = 6;                                // float4 a thread can hold
-constexpr int kMaxNormCols = kNormThreads * kNormVectors * 4;  // 6144
+static_assert(kNormThreads * kNormVectors * 4 == kMaxNormCols);
 
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll

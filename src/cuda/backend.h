@@ -1,0 +1,195 @@
+// The op set on one card. Each op computes where its result lies and launches what makes it; in a recorded step it only
+// does the first.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda/cuda_weight.h"
+#include "cuda/device.h"
+#include "cuda/kernels/attention.h"
+#include "cuda/kernels/gemm.h"
+#include "cuda/kernels/gemm_f32.h"
+#include "cuda/kernels/moe.h"
+#include "cuda/kernels/rows.h"
+#include "cuda/kernels/stream.h"
+#include "cuda/sampler.h"
+#include "cuda/step_graphs.h"
+#include "cuda/step_inputs.h"
+#include "ops/ops.h"
+
+namespace qwill::cuda {
+
+// Numbers of rows that recorded decode steps are padded to.
+inline constexpr std::array<int64_t, 18> kRecordedSizes = {1,  2,  4,  8,  12, 16,  24,  32,  40,
+                                                           48, 64, 80, 96, 128, 160, 192, 224, 256};
+
+inline const CudaWeight& as_cuda(const PlacedWeight& weight) { return static_cast<const CudaWeight&>(weight); }
+inline const CudaWeight& as_cuda(const Weight& weight) { return static_cast<const CudaWeight&>(*weight); }
+
+inline int64_t padded(int64_t cols) { return (cols + kAtomCols - 1) / kAtomCols * kAtomCols; }
+// Elements from one row to the next: bf16 results are operands of products and padded with zeros.
+inline int64_t stride_of(const Tensor& t) { return t.dtype == DType::bf16 ? padded(t.cols) : t.cols; }
+
+// What a product multiplies: the norm of x, or rows as they are.
+struct Operand {
+  const Tensor* rows;
+  const Norm* norm = nullptr;
+};
+
+class CudaOps final : public Ops {
+ public:
+  explicit CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_), sampler_(device_) {
+    check(prepare_gemm_portable(), "prepare kernels");
+    if (!device_.hopper) return;
+    check(prepare_gemm_wgmma(), "prepare kernels");
+    check(prepare_stream(), "prepare kernels");
+  }
+  ~CudaOps() override {
+    cudaSetDevice(device_.index);
+    cudaDeviceSynchronize();
+  }
+
+  DType kv_dtype() const override { return any_bf16_ ? DType::bf16 : DType::f32; }
+
+  PagedKv allocate_kv(const KvGeometry& wanted) override {
+    device_.make_current();
+    KvGeometry geometry = wanted;
+    geometry.head_alignment = kAtomCols;
+    CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
+    CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16, "the cache is f32 or bf16");
+    if (geometry.padded_head_dim() > 128 || geometry.head_dim % 2 != 0)
+      fail_unsupported("head_dim is {}: the CUDA kernels take even ones up to 128", geometry.head_dim);
+    caches_.push_back(std::make_unique<DeviceBuffer>());
+    page_size_ = geometry.page_size;
+    cache_slots_ = geometry.num_pages * geometry.page_size;
+    return {geometry, caches_.back()->get<char>(geometry.total_bytes())};
+  }
+  void free_kv(PagedKv& kv) override {
+    device_.make_current();
+    cudaStreamSynchronize(device_.stream);
+    std::erase_if(caches_, [&](const auto& cache) { return cache->template get<char>(1) == kv.data; });
+    kv = {};
+  }
+
+  void rehearse(bool on) override {
+    rehearsing_ = on;
+    loader_.finish();
+  }
+  std::span<const int64_t> recorded_sizes() const override { return kRecordedSizes; }
+
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
+    finish_step();
+    sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable);
+  }
+  std::vector<Draw> take_draws() override {
+    device_.make_current();
+    return sampler_.take_draws();
+  }
+
+  Tensor to_device(const Tensor& host) override {
+    device_.make_current();
+    Tensor t = host;
+    t.data = uploads_[next_upload_++ % uploads_.size()].get<float>(t.rows * t.cols);
+    check(cudaMemcpy(t.data, host.data, static_cast<size_t>(host.size_bytes()), cudaMemcpyHostToDevice), "copy a tensor");
+    return t;
+  }
+  std::span<const float> to_host(const Tensor& t) override {
+    finish_step();
+    std::vector<float>& values = host_copies_[t.data];
+    values.resize(static_cast<size_t>(t.rows * t.cols));
+    if (t.dtype == DType::f32) {
+      check(cudaMemcpyAsync(values.data(), t.data, values.size() * 4, cudaMemcpyDeviceToHost, device_.stream),
+            "copy a tensor");
+      device_.synchronize();
+      return values;
+    }
+    const int64_t stride = stride_of(t);
+    std::vector<bf16> raw(static_cast<size_t>(t.rows * stride));
+    check(cudaMemcpyAsync(raw.data(), t.data, raw.size() * 2, cudaMemcpyDeviceToHost, device_.stream), "copy a tensor");
+    device_.synchronize();
+    for (int64_t r = 0; r < t.rows; ++r)
+      for (int64_t c = 0; c < t.cols; ++c)
+        values[static_cast<size_t>(r * t.cols + c)] = to_float(raw[static_cast<size_t>(r * stride + c)]);
+    return values;
+  }
+  int64_t owned_weight_bytes() const override { return arena_.used_bytes(); }
+
+ protected:
+  Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
+    device_.make_current();
+    any_bf16_ |= use != WeightUse::vector && compute == Compute::bf16;
+    return loader_.place(sources, use, compute);
+  }
+
+  void do_begin_step(const Batch& batch, const RopeSettings& rope) override;
+  Tensor do_embed(const Batch& batch, const PlacedWeight& table) override;
+  Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) override;
+  void do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) override;
+  Tensor do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) override;
+  Tensor do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                   const LayerKv& kv) override;
+  void do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) override;
+  Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) override;
+
+ private:
+  // Counts an op; whether it has nothing to launch.
+  bool skip() {
+    ++num_ops_;
+    return rehearsing_ || graphs_.mode() == StepGraphs::Mode::replay;
+  }
+  void finish_step() {
+    device_.make_current();
+    graphs_.finish(num_ops_, device_);
+    num_ops_ = 0;
+  }
+  // Rows that ops on x launch: a recorded step's shape may be larger than its batch.
+  int64_t rows_of(const Tensor& x) const { return padded_rows_ > 0 ? padded_rows_ : x.rows; }
+  void upload(const Batch& batch);
+  void set_rope(const RopeSettings& rope);
+  // A result with one row for each of x.
+  Tensor result_for(const Tensor& x, DeviceBuffer& buffer, int64_t cols, DType dtype) {
+    const int64_t stride = dtype == DType::bf16 ? padded(cols) : cols;
+    return {buffer.get<char>(rows_of(x) * stride * dtype_bytes(dtype)), x.rows, cols, dtype};
+  }
+
+  const void* bf16_operand(const Operand& operand);
+  const float* f32_operand(const Operand& operand);
+  void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
+  void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
+  void product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
+
+  Device device_;
+  Arena arena_;
+  Loader loader_;
+  std::vector<std::unique_ptr<DeviceBuffer>> caches_;
+  bool any_bf16_ = false;
+  int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
+  int32_t query_group_ = 0;                  // heads of a group in the last attend
+
+  // The step.
+  bool rehearsing_ = false;
+  int64_t num_ops_ = 0;
+  int64_t padded_rows_ = 0;  // of a recorded step, else 0
+  bool recorded_ = false;
+  StepUploader uploader_;
+  StepInputs inputs_{};
+  StepGraphs graphs_;
+  Sampler sampler_;
+  std::vector<float> rope_values_;  // what rope_settings_ holds
+  int64_t half_dim_ = 0;
+
+  DeviceBuffer rope_settings_, cos_, sin_;
+  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;         // results
+  DeviceBuffer bf16_operand_, f32_operand_, queries_, partials_, counters_;  // within an op
+  DeviceBuffer router_logits_, routes_, padded_, gathered_, expert_acts_, expert_outs_;
+  std::array<DeviceBuffer, 4> uploads_;
+  size_t next_upload_ = 0;
+  std::unordered_map<const void*, std::vector<float>> host_copies_;
+};
+
+}  // namespace qwill::cuda

@@ -1,0 +1,107 @@
+// Steps, and the ops that only move rows.
+#include "cuda/cuda_ops.h"
+
+#include "cuda/backend.h"
+
+namespace qwill {
+namespace cuda {
+namespace {
+
+// A recorded step reaches so many keys, or four times as many, and so on: another number would be another recording.
+constexpr int64_t kShortContext = 1024;
+
+}  // namespace
+
+void CudaOps::upload(const Batch& batch) {
+  // On Hopper decode rows have a kernel of their own.
+  std::vector<QueryTile> tiles;
+  if (query_group_ > 0)
+    tiles = list_query_tiles(batch.row_begin, batch.seq_lens, query_group_, device_.hopper ? 2 : 1);
+  StepShape shape;
+  shape.rows = batch.num_rows();
+  shape.sequences = batch.num_sequences();
+  shape.pages = batch.max_pages;
+  shape.logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  shape.query_tiles = static_cast<int64_t>(tiles.size());
+  for (size_t s = 0; s < batch.seq_lens.size(); ++s) {
+    if (batch.row_begin[s + 1] - batch.row_begin[s] == 1) ++shape.decodes;
+    shape.max_context = std::max<int64_t>(shape.max_context, batch.seq_lens[s]);
+  }
+  recorded_ = !rehearsing_ && page_size_ > 0 && shape.rows > 0 && shape.rows <= kRecordedSizes.back() &&
+              shape.rows == shape.decodes && shape.rows == shape.sequences && shape.rows == shape.logit_rows;
+  for (int64_t r = 0; recorded_ && r < shape.rows; ++r) recorded_ = batch.logit_rows[static_cast<size_t>(r)] == r;
+  if (recorded_) {
+    const int64_t rows = *std::ranges::lower_bound(kRecordedSizes, shape.rows);
+    int64_t context = kShortContext;
+    while (context < shape.max_context) context *= 4;
+    context = std::max(shape.max_context, std::min(context, cache_slots_));
+    shape = {.rows = rows,
+             .sequences = rows,
+             .pages = (context + page_size_ - 1) / page_size_,
+             .logit_rows = rows,
+             .decodes = rows,
+             .query_tiles = device_.hopper ? 0 : rows,
+             .max_context = context};
+  }
+  padded_rows_ = recorded_ ? shape.rows : 0;
+  inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
+}
+
+void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
+  finish_step();
+  host_copies_.clear();
+  set_rope(rope);
+  upload(batch);
+  if (recorded_) graphs_.begin(inputs_.shape, device_);
+  const int64_t rows = inputs_.shape.rows;
+  if (half_dim_ == 0 || rows == 0) return;
+  float* cos = cos_.get<float>(rows * half_dim_);
+  float* sin = sin_.get<float>(rows * half_dim_);
+  if (skip()) return;
+  const float* settings = rope_settings_.get<float>(1);
+  check(rope_rows(cos, sin, settings, settings + 2 * half_dim_, inputs_.positions, inputs_.rope_kinds, half_dim_, rows,
+                  device_.stream),
+        "rope");
+}
+
+void CudaOps::set_rope(const RopeSettings& rope) {
+  half_dim_ = static_cast<int64_t>(std::max(rope[0].inv_freq.size(), rope[1].inv_freq.size()));
+  std::vector<float> values(static_cast<size_t>(2 * half_dim_ + 2));
+  for (size_t kind = 0; kind < 2; ++kind) {
+    std::ranges::copy(rope[kind].inv_freq, values.begin() + static_cast<int64_t>(kind) * half_dim_);
+    values[static_cast<size_t>(2 * half_dim_) + kind] = rope[kind].attention_factor;
+  }
+  if (values == rope_values_) return;
+  rope_values_ = values;
+  void* settings = rope_settings_.get<float>(static_cast<int64_t>(values.size()));
+  device_.synchronize();
+  check(cudaMemcpy(settings, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "copy the rope settings");
+}
+
+Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {
+  const Tensor x = result_for({nullptr, batch.num_rows(), 0}, embed_, table.cols, DType::f32);
+  if (skip() || x.rows == 0) return x;
+  check(embed_rows(x.row<float>(0), as_cuda(table).table(), inputs_.tokens, inputs_.draw_source, sampler_.device_ids(),
+                   rows_of(x), device_.stream),
+        "embed");
+  return x;
+}
+
+Tensor CudaOps::do_take_rows(const Tensor& x, std::span<const int32_t> rows) {
+  // Rows 0, 1, 2, …, as a recorded step takes: nothing to do.
+  if (recorded_) {
+    ++num_ops_;
+    return x;
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  const Tensor y = result_for({nullptr, count, 0}, take_rows_, x.cols, DType::f32);
+  if (skip() || count == 0) return y;
+  check(copy_rows(y.row<float>(0), x.row<float>(0), inputs_.logit_rows, x.cols, count, device_.stream), "take_rows");
+  return y;
+}
+
+}  // namespace cuda
+
+std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options) { return std::make_unique<cuda::CudaOps>(options); }
+
+}  // namespace qwill

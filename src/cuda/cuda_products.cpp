@@ -1,0 +1,118 @@
+// Products of rows with weights: which kernel runs is a matter of speed alone, the bits are the same.
+#include "cuda/backend.h"
+
+namespace qwill::cuda {
+
+// The operand as bf16 rows padded to whole atoms.
+const void* CudaOps::bf16_operand(const Operand& operand) {
+  const Tensor& x = *operand.rows;
+  const int64_t width = padded(x.cols);
+  if (x.dtype == DType::bf16) return x.data;
+  void* rows = bf16_operand_.get<bf16>(rows_of(x) * width);
+  if (rehearsing_) return rows;
+  if (operand.norm)
+    check(norm_rows(rows, nullptr, x.row<float>(0), as_cuda(operand.norm->weight).values, operand.norm->eps, x.cols,
+                    width, rows_of(x), device_.stream),
+          "norm");
+  else
+    check(to_bf16_rows(rows, x.row<float>(0), x.cols, width, rows_of(x), device_.stream), "round to bf16");
+  return rows;
+}
+
+const float* CudaOps::f32_operand(const Operand& operand) {
+  const Tensor& x = *operand.rows;
+  if (x.dtype == DType::f32 && !operand.norm) return x.row<float>(0);
+  float* rows = f32_operand_.get<float>(rows_of(x) * x.cols);
+  if (rehearsing_) return rows;
+  if (operand.norm)
+    check(norm_rows(nullptr, rows, x.row<float>(0), as_cuda(operand.norm->weight).values, operand.norm->eps, x.cols,
+                    x.cols, rows_of(x), device_.stream),
+          "norm");
+  else
+    check(to_f32_rows(rows, x.data, x.cols, stride_of(x), rows_of(x), device_.stream), "widen to f32");
+  return rows;
+}
+
+void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  if (skip()) {
+    if (rehearsing_) weight.compute == Compute::bf16 ? (void)bf16_operand(operand) : (void)f32_operand(operand);
+    return;
+  }
+  if (operand.rows->rows == 0) return;
+  if (weight.compute == Compute::bf16)
+    product_bf16(operand, weight, epilogue, y);
+  else
+    product_f32(operand, weight, epilogue, y);
+}
+
+void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  constexpr EpilogueF32 kEpilogues[] = {EpilogueF32::store, EpilogueF32::add, EpilogueF32::silu_mul};
+  check(gemm_f32({.a = f32_operand(operand),
+                  .lda = weight.cols,
+                  .weight = weight.values,
+                  .ldw = weight.cols,
+                  .y = y.row<float>(0),
+                  .ldy = y.cols,
+                  .num_cols = weight.rows,
+                  .depth = weight.cols,
+                  .epilogue = kEpilogues[static_cast<size_t>(epilogue)]},
+                 rows_of(*operand.rows), device_.stream),
+        "f32 product");
+}
+
+void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  const Tensor& x = *operand.rows;
+  const int64_t rows = rows_of(x);
+  if (device_.hopper && (x.dtype == DType::bf16 || operand.norm)) {
+    constexpr StreamOutput kOutputs[] = {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul};
+    const StreamCall call{.weight = weight.gemm.data,
+                          .layout = weight.gemm.layout,
+                          .num_outputs = static_cast<int32_t>(y.cols),
+                          .x = operand.norm ? x.row<float>(0) : nullptr,
+                          .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
+                          .eps = operand.norm ? operand.norm->eps : 0,
+                          .a = operand.norm ? nullptr : x.data,
+                          .cols = static_cast<int32_t>(x.cols),
+                          .num_rows = static_cast<int32_t>(rows),
+                          .output = kOutputs[static_cast<size_t>(epilogue)],
+                          .y = y.data,
+                          .ldy = stride_of(y)};
+    if (rows <= kMaxStreamRows && stream_fits(call, device_.num_sms)) {
+      check(stream(call, device_.num_sms, device_.stream), "product");
+      return;
+    }
+  }
+  const GemmCall call{.weight = &weight.gemm,
+                      .a = bf16_operand(operand),
+                      .lda = padded(x.cols),
+                      .num_rows = rows,
+                      .epilogue = epilogue,
+                      .y = y.data,
+                      .ldy = stride_of(y)};
+  if (device_.hopper)
+    check(gemm_wgmma(call, choose_gemm_tile(weight.gemm.rows, rows, device_.num_sms), device_.num_sms, device_.stream),
+          "product");
+  else
+    check(gemm_portable(call, device_.stream), "product");
+}
+
+Tensor CudaOps::do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) {
+  const Tensor y = result_for(x, norm_linear_, w.rows, DType::f32);
+  product({&x, &norm}, as_cuda(w), Epilogue::store, y);
+  return y;
+}
+
+void CudaOps::do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) {
+  product({&a}, as_cuda(w), Epilogue::add, x);
+}
+
+Tensor CudaOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) {
+  const CudaWeight& weight = as_cuda(gate_up);
+  CHECK(weight.use == WeightUse::gated && weight.num_segments == 2, "gate and up are one pair");
+  const Tensor act =
+      result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::bf16 ? DType::bf16 : DType::f32);
+  product({&x, &norm}, weight, Epilogue::silu_mul, act);
+  return act;
+}
+
+}  // namespace qwill::cuda

@@ -1,0 +1,60 @@
+// Weights on the card, and how they get there.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "base/thread_pool.h"
+#include "cuda/device.h"
+#include "cuda/kernels/gemm.h"
+#include "cuda/kernels/rows.h"
+#include "ops/ops.h"
+
+namespace qwill::cuda {
+
+struct CudaWeight final : PlacedWeight {
+  Compute compute = Compute::f32;  // bf16: `gemm` is its place; f32: `values`, row-major
+  WeightUse use = WeightUse::matrix;
+  GemmWeight gemm;
+  float* values = nullptr;
+  int32_t num_segments = 1;
+
+  TableView table() const {
+    return {compute == Compute::bf16 ? gemm.data : values, compute == Compute::bf16, gemm.layout,
+            static_cast<int32_t>(cols)};
+  }
+};
+
+// Brings stored weights to the card: several threads fill pinned slots while the card empties others and moves what has
+// arrived to its place.
+class Loader {
+ public:
+  Loader(const Device& device, Arena& arena);
+  ~Loader();
+
+  std::shared_ptr<const CudaWeight> place(std::span<const WeightSource> sources, WeightUse use, Compute compute);
+  // Gives back what loading needed.
+  void finish();
+
+ private:
+  struct Slot {
+    char* pinned = nullptr;
+    char* staged = nullptr;  // on the card
+    cudaEvent_t free = nullptr;
+  };
+
+  void start();
+  // Calls place(device address, first row, rows) for stretches of the source's rows.
+  template <typename F>
+  void for_stretches(const WeightSource& source, const F& place);
+  void place_segment(const WeightSource& source, const Destination& to, int64_t first_row);
+  void place_segment(const WeightSource& source, float* to);
+
+  const Device& device_;
+  Arena& arena_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::vector<Slot> slots_;
+  size_t next_slot_ = 0;
+};
+
+}  // namespace qwill::cuda

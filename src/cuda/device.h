@@ -1,0 +1,93 @@
+// The card: what it is, errors told by name, memory that only grows.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "cuda/cuda_ops.h"
+
+namespace qwill::cuda {
+
+// Throws Error(device): "cuda: linear [512, 4096]: out of memory".
+void check(cudaError_t error, std::string_view what);
+
+struct Device {
+  // Makes the card current in this thread. Throws Error(unsupported).
+  explicit Device(const CudaOptions& options);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  // CUDA's current device belongs to the thread.
+  void make_current() const { check(cudaSetDevice(index), "select the card"); }
+  void synchronize() const { check(cudaStreamSynchronize(stream), "wait for the card"); }
+
+  int index = 0;
+  int num_sms = 0;
+  bool hopper = false;  // kernels by wgmma and the copy engine
+  cudaStream_t stream = nullptr;
+};
+
+// Device memory in large blocks, handed out in order and kept until the end.
+class Arena {
+ public:
+  ~Arena();
+  // 256-byte aligned. Throws Error(device) with what was asked and what is free.
+  void* allocate(int64_t bytes);
+  int64_t used_bytes() const { return used_bytes_; }
+
+ private:
+  std::vector<void*> blocks_;
+  char* next_ = nullptr;
+  int64_t left_ = 0;
+  int64_t used_bytes_ = 0;
+};
+
+// Times that device memory was asked for, in the whole process: a step after a rehearsal adds none.
+int64_t num_device_allocations();
+
+// Memory of one purpose, whose address changes only when it must grow.
+class DeviceBuffer {
+ public:
+  ~DeviceBuffer();
+  DeviceBuffer() = default;
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+
+  // At least `count` elements; new memory is zeroed. Growing waits for the card.
+  template <typename T>
+  T* get(int64_t count) {
+    return static_cast<T*>(reserve(count * static_cast<int64_t>(sizeof(T))));
+  }
+
+ private:
+  void* reserve(int64_t bytes);
+  void* data_ = nullptr;
+  int64_t capacity_ = 0;
+};
+
+// The same on the host, locked in memory, so that copies run in the background.
+class PinnedBuffer {
+ public:
+  ~PinnedBuffer();
+  PinnedBuffer() = default;
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+  template <typename T>
+  T* get(int64_t count) {
+    return static_cast<T*>(reserve(count * static_cast<int64_t>(sizeof(T))));
+  }
+
+ private:
+  void* reserve(int64_t bytes);
+  void* data_ = nullptr;
+  int64_t capacity_ = 0;
+};
+
+}  // namespace qwill::cuda

@@ -1,0 +1,132 @@
+// Memory-bound work on rows: one block a row, the row read and written once.
+// reference: ops/reference.cpp rms_norm, do_embed, do_take_rows; ops/rope.cpp rope_row    test: tests/ops
+#include "cuda/kernels/launch.cuh"
+#include "cuda/kernels/ptx.cuh"
+#include "cuda/kernels/row_norm.cuh"
+#include "cuda/kernels/rows.h"
+
+namespace qwill::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kThreads) embed_kernel(float* x, TableView table, const int32_t* tokens,
+                                                         const int32_t* draw_source, const int32_t* draws) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t t = blockIdx.x;
+  const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : draws[source];
+  float* out = x + t * table.cols;
+  for (int32_t c = threadIdx.x; c < table.cols; c += kThreads)
+    out[c] = table.is_bf16
+                 ? __bfloat162float(static_cast<const bfloat*>(table.data)[table.layout.offset(token, c)])
+                 : static_cast<const float*>(table.data)[static_cast<int64_t>(token) * table.cols + c];
+}
+
+__global__ void rope_kernel(float* cos_out, float* sin_out, const float* inv_freq, const float* factor,
+                            const int32_t* positions, const int32_t* kinds, int32_t half_dim) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t t = blockIdx.x;
+  const int32_t i = threadIdx.x, kind = kinds[t];
+  if (i >= half_dim) return;
+  const float angle = __fmul_rn(inv_freq[kind * half_dim + i], static_cast<float>(positions[t]));
+  double sine, cosine;
+  sincos(static_cast<double>(angle), &sine, &cosine);
+  cos_out[t * half_dim + i] = __fmul_rn(static_cast<float>(cosine), factor[kind]);
+  sin_out[t * half_dim + i] = __fmul_rn(static_cast<float>(sine), factor[kind]);
+}
+
+__global__ void __launch_bounds__(kNormThreads)
+    norm_kernel(bfloat* y_bf16, float* y_f32, const float* x, const float* weight, float eps, int32_t cols,
+                int32_t padded_cols) {
+  __shared__ float scratch[8];
+  let_next_kernel_start();
+  const int thread = threadIdx.x;
+  RowSlice scale, slice;
+  scale.load(weight, cols, thread);
+  wait_for_previous_kernel();
+  const int64_t t = blockIdx.x;
+  slice.load(x + t * cols, cols, thread);
+  const float inverse = inverse_rms(slice.sum_of_squares(cols, thread), cols, eps, scratch, thread, 1);
+#pragma unroll
+  for (int j = 0; j < kNormVectors; ++j) {
+    const int c = 4 * (thread + kNormThreads * j);
+    const float4 y = scaled(slice.values[j], inverse, scale.values[j]);
+    if (y_bf16 && c < padded_cols)
+      *reinterpret_cast<uint2*>(y_bf16 + t * padded_cols + c) = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
+    if (!y_f32 || c >= cols) continue;
+    float* out = y_f32 + t * cols + c;
+    if (cols % 4 == 0) {
+      *reinterpret_cast<float4*>(out) = y;
+    } else {
+      out[0] = y.x;
+      if (c + 1 < cols) out[1] = y.y;
+      if (c + 2 < cols) out[2] = y.z;
+      if (c + 3 < cols) out[3] = y.w;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) to_bf16_kernel(bfloat* y, const float* x, int32_t cols, int32_t padded) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t t = blockIdx.x;
+  for (int32_t c = threadIdx.x; c < padded; c += kThreads)
+    y[t * padded + c] = __float2bfloat16_rn(c < cols ? x[t * cols + c] : 0.0f);
+}
+
+__global__ void __launch_bounds__(kThreads) to_f32_kernel(float* y, const bfloat* x, int32_t cols, int32_t padded) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t t = blockIdx.x;
+  for (int32_t c = threadIdx.x; c < cols; c += kThreads) y[t * cols + c] = __bfloat162float(x[t * padded + c]);
+}
+
+__global__ void __launch_bounds__(kThreads) copy_rows_kernel(float* y, const float* x, const int32_t* rows,
+                                                             int32_t cols) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t r = blockIdx.x, from = rows[r];
+  for (int32_t c = threadIdx.x; c < cols; c += kThreads) y[r * cols + c] = x[from * cols + c];
+}
+
+unsigned blocks(int64_t rows) { return static_cast<unsigned>(rows); }
+
+}  // namespace
+
+cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
+                       const int32_t* draws, int64_t num_rows, cudaStream_t stream) {
+  return launch(embed_kernel, blocks(num_rows), kThreads, 0, stream, x, table, tokens, draw_source, draws);
+}
+
+cudaError_t rope_rows(float* cos, float* sin, const float* inv_freq, const float* factor, const int32_t* positions,
+                      const int32_t* kinds, int64_t half_dim, int64_t num_rows, cudaStream_t stream) {
+  return launch(rope_kernel, blocks(num_rows), static_cast<unsigned>(half_dim), 0, stream, cos, sin, inv_freq, factor,
+                positions, kinds, static_cast<int32_t>(half_dim));
+}
+
+cudaError_t norm_rows(void* y_bf16, float* y_f32, const float* x, const float* weight, float eps, int64_t cols,
+                      int64_t padded_cols, int64_t num_rows, cudaStream_t stream) {
+  return launch(norm_kernel, blocks(num_rows), kNormThreads, 0, stream, static_cast<bfloat*>(y_bf16), y_f32, x, weight,
+                eps, static_cast<int32_t>(cols), static_cast<int32_t>(padded_cols));
+}
+
+cudaError_t to_bf16_rows(void* y, const float* x, int64_t cols, int64_t padded_cols, int64_t num_rows,
+                         cudaStream_t stream) {
+  return launch(to_bf16_kernel, blocks(num_rows), kThreads, 0, stream, static_cast<bfloat*>(y), x,
+                static_cast<int32_t>(cols), static_cast<int32_t>(padded_cols));
+}
+
+cudaError_t to_f32_rows(float* y, const void* x, int64_t cols, int64_t padded_cols, int64_t num_rows,
+                        cudaStream_t stream) {
+  return launch(to_f32_kernel, blocks(num_rows), kThreads, 0, stream, y, static_cast<const bfloat*>(x),
+                static_cast<int32_t>(cols), static_cast<int32_t>(padded_cols));
+}
+
+cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t cols, int64_t num_rows,
+                      cudaStream_t stream) {
+  return launch(copy_rows_kernel, blocks(num_rows), kThreads, 0, stream, y, x, rows, static_cast<int32_t>(cols));
+}
+
+}  // namespace qwill::cuda

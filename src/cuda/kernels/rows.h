@@ -1,0 +1,70 @@
+// Work on rows of activations: gathering, norms, conversions, rotary angles; and how weights get where they lie.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "cuda/layout.h"
+
+namespace qwill::cuda {
+
+// Columns of a row that a block of 256 threads can norm.
+constexpr int64_t kMaxNormCols = 6144;
+
+// An embedding table, in either placement.
+struct TableView {
+  const void* data = nullptr;
+  bool is_bf16 = false;  // in MatrixLayout; else f32 row-major
+  MatrixLayout layout;
+  int32_t cols = 0;
+};
+
+// x[t] = table[draw_source[t] < 0 ? tokens[t] : draws[draw_source[t]]], [T, cols] f32.
+cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
+                       const int32_t* draws, int64_t num_rows, cudaStream_t stream);
+
+// cos and sin [T, half_dim] of each row's position by its rope kind; inv_freq [2, half_dim], factor [2]
+// (ops/rope.h, rope_row).
+cudaError_t rope_rows(float* cos, float* sin, const float* inv_freq, const float* factor, const int32_t* positions,
+                      const int32_t* kinds, int64_t half_dim, int64_t num_rows, cudaStream_t stream);
+
+// The norm of each row of x [T, cols]: as bf16 [T, padded_cols], zeros behind cols, and as f32 [T, cols]; either may be
+// null. cols <= kMaxNormCols (row_norm.cuh).
+cudaError_t norm_rows(void* y_bf16, float* y_f32, const float* x, const float* weight, float eps, int64_t cols,
+                      int64_t padded_cols, int64_t num_rows, cudaStream_t stream);
+
+// f32 [T, cols] to bf16 [T, padded_cols] with zeros behind, and back.
+cudaError_t to_bf16_rows(void* y, const float* x, int64_t cols, int64_t padded_cols, int64_t num_rows,
+                         cudaStream_t stream);
+cudaError_t to_f32_rows(float* y, const void* x, int64_t cols, int64_t padded_cols, int64_t num_rows,
+                        cudaStream_t stream);
+
+// y[r] = x[rows[r]], f32 [R, cols].
+cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t cols, int64_t num_rows,
+                      cudaStream_t stream);
+
+enum class SourceType : uint8_t { f32, bf16, f16 };
+
+// Where rows of a source go in a placed matrix: row r to row block first_block + r / 8 * block_stride.
+struct Destination {
+  void* data = nullptr;
+  MatrixLayout layout;
+  int64_t first_block = 0;
+  int64_t block_stride = 1;
+};
+// Rows [first_row, first_row + num_rows) of a stored matrix with `cols` columns; `source` holds just these rows.
+cudaError_t place_bf16(const Destination& to, const void* source, SourceType type, int64_t first_row, int64_t num_rows,
+                       int64_t cols, cudaStream_t stream);
+cudaError_t widen(float* to, const void* source, SourceType type, int64_t count, cudaStream_t stream);
+
+// Random values centre ± spread, uniform: as rows of a placed matrix, or plain f32.
+cudaError_t random_bf16(const Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
+                        float spread, cudaStream_t stream);
+cudaError_t random_f32(float* to, int64_t count, uint64_t seed, float centre, float spread, cudaStream_t stream);
+
+// Reads all of it by 16-byte loads, or by the copy engine; for measurements.
+cudaError_t read_plain(const void* data, int64_t bytes, int num_blocks, void* sink, cudaStream_t stream);
+cudaError_t read_bulk(const void* data, int64_t bytes, int num_blocks, cudaStream_t stream);
+
+}  // namespace qwill::cuda
