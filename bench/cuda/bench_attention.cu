@@ -15,6 +15,7 @@
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/attention_common.cuh"
+#include "cuda/kernels/launch.cuh"
 
 namespace {
 
@@ -88,7 +89,11 @@ struct Index {
 struct DeviceIndex {
   Device<int32_t> positions, slots, row_begin, seq_lens, page_table;
   explicit DeviceIndex(const Index& i)
-      : positions(i.positions), slots(i.slots), row_begin(i.row_begin), seq_lens(i.seq_lens), page_table(i.page_table) {}
+      : positions(i.positions),
+        slots(i.slots),
+        row_begin(i.row_begin),
+        seq_lens(i.seq_lens),
+        page_table(i.page_table) {}
 };
 
 // A step: its sequences on shuffled pages, random inputs, caches of random history in both types.
@@ -162,7 +167,8 @@ struct Inputs {
     std::vector<float> c(cos.count), s(sin.count);
     const size_t half = static_cast<size_t>(shape.head_dim / 2);
     for (size_t i = 0; i < c.size(); ++i) {
-      const double angle = positions[i / half] * std::pow(1e6, -static_cast<double>(i % half) / static_cast<double>(half));
+      const double angle =
+          positions[i / half] * std::pow(1e6, -static_cast<double>(i % half) / static_cast<double>(half));
       c[i] = static_cast<float>(std::cos(angle));
       s[i] = static_cast<float>(std::sin(angle));
     }
@@ -228,7 +234,7 @@ __global__ void check_heads(AttendArgs a, float* errors) {
     if (d < dim) {
       const int i = d % half;
       const double c = a.cos[row * half + i], s = a.sin[row * half + i];
-      wanted = is_value ? static_cast<double>(x[d])
+      wanted = is_value   ? static_cast<double>(x[d])
                : d < half ? normed(i) * c - normed(i + half) * s
                           : normed(i + half) * c + normed(i) * s;
     }
@@ -266,7 +272,9 @@ __global__ void slow_attention(AttendArgs a, float* result, float* magnitude) {
   for (int key = 0; key < num_keys; ++key) m = fmax(m, scores[key]);
   for (int key = 0; key < num_keys; ++key) {
     const double p = exp(scores[key] - m);
-    const double v = d < dim ? element(a.kv, a.kv.values(pages[key / a.kv.page_size], kv_head), key % a.kv.page_size, d, Element()) : 0;
+    const double v =
+        d < dim ? element(a.kv, a.kv.values(pages[key / a.kv.page_size], kv_head), key % a.kv.page_size, d, Element())
+                : 0;
     l += p;
     o += p * v;
     size += p * fabs(v);
@@ -299,8 +307,8 @@ void must_be_equal(const char* what, const std::vector<bfloat>& got, const std::
   std::string detail = std::to_string(different) + " of " + std::to_string(got.size()) + " differ";
   if (different > 0)
     detail += ", first at row " + std::to_string(first / static_cast<size_t>(ld)) + " column " +
-              std::to_string(first % static_cast<size_t>(ld)) + ": " + std::to_string(static_cast<float>(got[first])) + " for " +
-              std::to_string(static_cast<float>(wanted[first]));
+              std::to_string(first % static_cast<size_t>(ld)) + ": " + std::to_string(static_cast<float>(got[first])) +
+              " for " + std::to_string(static_cast<float>(wanted[first]));
   if (different > 0) report(false, what, detail);
 }
 
@@ -505,6 +513,58 @@ double time_graph(int count, const std::function<void(int, cudaStream_t)>& launc
   return static_cast<double>(times[times.size() / 2]) * 1000 / count;
 }
 
+// Reads `count` 16-byte words, as a product with a weight matrix would: drives the L2's contents out.
+__global__ void stream_kernel(const uint4* data, size_t count, uint32_t* sink) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  uint32_t sum = 0;
+  for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count; i += size_t{gridDim.x} * blockDim.x) {
+    const uint4 v = __ldcs(data + i);
+    sum += v.x ^ v.y ^ v.z ^ v.w;
+  }
+  if (sum == 0x12345678) *sink = sum;
+}
+__global__ void empty_kernel() {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+}
+
+// What one decode costs between two streams of weights.
+void time_decode_between(int num_sequences, int context) {
+  const Shape shape{8, 4, 128, 64};
+  const Scene scene(shape, std::vector<Span>(static_cast<size_t>(num_sequences), {context - 1, 1}));
+  const Inputs in(shape, scene.index.positions);
+  const DeviceIndex index(scene.index);
+  Device<bfloat> pages(scene.pool_elements()), out(static_cast<size_t>(scene.num_rows * shape.out_cols()));
+  Device<uint4> weights(size_t{6} << 20);
+  Device<uint32_t> sink(1);
+  randomize(pages, 5);
+  const AttendArgs args = make_args(scene, in, index, pages.data, nullptr, out.data);
+  std::printf("decode %3d x %5d between streams of 100 MB:", num_sequences, context);
+  const auto stream_weights = [&](cudaStream_t stream) {
+    must(launch(stream_kernel, dim3(264), dim3(512), 0, stream, weights.data, weights.count, sink.data), "stream");
+  };
+  const double alone = time_graph(24, [&](int, cudaStream_t stream) { stream_weights(stream); });
+  const double empty = time_graph(24, [&](int, cudaStream_t stream) {
+    stream_weights(stream);
+    must(launch(empty_kernel, dim3(32), dim3(128), 0, stream), "empty");
+  });
+  std::printf(" stream %.2f us, an empty kernel %.2f us;", alone, empty - alone);
+  for (const int split : {1, 2, 4, 8}) {
+    DecodePlan plan = plan_decode(args, num_sequences, context, 132);
+    plan.tiles_per_block = split;
+    const DecodeScratch scratch(args, plan, {});
+    plan.counters = scratch.counters.data;
+    plan.partials = scratch.partials.data;
+    const double us = time_graph(24, [&](int, cudaStream_t stream) {
+      stream_weights(stream);
+      must(attend_decode(args, plan, stream), "attend_decode");
+    });
+    std::printf("  %d %6.2f us", split, us - alone);
+  }
+  std::printf("\n");
+}
+
 // Decode of equal contexts, layer after layer: as many layers as it takes to miss the L2.
 void time_decode(int num_sequences, int context, int page_size) {
   const Shape shape{8, 4, 128, page_size};
@@ -552,7 +612,8 @@ void time_prefill(int before, int rows, int sequences = 1) {
   const double rope = time_graph(5, [&](int, cudaStream_t stream) { must(rope_and_store(args, stream), "rope"); });
   std::printf("prefill %d x %5d after %5d: rope %7.1f us %5.0f GB/s", sequences, rows, before, rope,
               6.0 * scene.num_rows * shape.qkv_cols() / rope / 1e3);
-  for (const auto& [name, launch] : {std::pair<const char*, Prefill>{"wgmma", attend_prefill}, {"portable", attend_portable}}) {
+  for (const auto& [name, launch] :
+       {std::pair<const char*, Prefill>{"wgmma", attend_prefill}, {"portable", attend_portable}}) {
     const double us = time_graph(rows > 4096 ? 2 : 8, [&](int, cudaStream_t stream) {
       must(launch(args, tiles.data, static_cast<int32_t>(tiles.count), stream), name);
     });
@@ -562,7 +623,8 @@ void time_prefill(int before, int rows, int sequences = 1) {
 }
 
 void check_all() {
-  const std::vector<Span> ragged = {{0, 1}, {0, 5}, {0, 130}, {37, 64}, {200, 1}, {1000, 30}, {127, 2}, {0, 300}, {2095, 5}};
+  const std::vector<Span> ragged = {{0, 1},     {0, 5},   {0, 130}, {37, 64}, {200, 1},
+                                    {1000, 30}, {127, 2}, {0, 300}, {2095, 5}};
   for (const int group : {1, 2, 4, 5, 8, 16})
     for (const int dim : {24, 64, 128})
       for (const int page_size : {64, 128}) check_step({2, group, dim, page_size}, ragged);
@@ -573,6 +635,11 @@ void check_all() {
 }
 
 void time_all() {
+  const double empty = time_graph(
+      100, [](int, cudaStream_t stream) { must(launch(empty_kernel, dim3(32), dim3(128), 0, stream), "empty"); });
+  std::printf("an empty kernel: %.2f us\n", empty);
+  for (const int context : {128, 512, 1024, 4096}) time_decode_between(1, context);
+  time_decode_between(8, 1024);
   for (const int page_size : {64, 128})
     for (const auto& [sequences, context] : std::initializer_list<std::pair<int, int>>{
              {1, 128}, {1, 512}, {1, 1024}, {1, 4096}, {1, 32768}, {8, 2048}, {64, 1024}, {128, 1024}, {256, 1024}})

@@ -2,8 +2,8 @@
 // with one row go to attend_decode, which does everything; all others go to rope_and_store, then attend_prefill (or
 // attend_portable, which runs on any card and takes decode rows as well). A row's bits are the same on every path.
 //
-// f32 (exactness): rope_and_store_f32, then attend_f32 for all rows. Its pages have the shape of KvLayout in f32 without
-// a swizzle: [page][kv head][keys, values][page_size][padded_dim].
+// f32 (exactness): rope_and_store_f32, then attend_f32 for all rows. Its pages have the shape of KvLayout in f32
+// without a swizzle: [page][kv head][keys, values][page_size][padded_dim].
 #pragma once
 
 #include <cuda_runtime.h>
@@ -41,7 +41,7 @@ struct AttendArgs {
   int32_t max_pages = 0;
   KvLayout kv;
 
-  void* q = nullptr;  // [T, H, padded_dim] of the cache's type: between rope_and_store and the attention
+  void* q = nullptr;    // [T, H, padded_dim] of the cache's type: between rope_and_store and the attention
   void* out = nullptr;  // [T, ld_out] bf16, or f32 in attend_f32; columns from H D on become zero
   int64_t ld_out = 0;
 
@@ -52,14 +52,20 @@ struct AttendArgs {
 struct DecodePlan {
   const int32_t* sequences = nullptr;  // [num_sequences], -1: none; null: 0, 1, 2, …
   int32_t num_sequences = 0;
-  int32_t max_tiles = 0;          // of the longest sequence
-  int32_t tiles_per_block = 8;    // 1, 2, 4 or 8
-  uint32_t* counters = nullptr;   // [num_sequences * KV], zero before the first launch; every launch leaves them so
-  float* partials = nullptr;      // decode_partial_bytes
+  int32_t max_tiles = 0;         // of the longest sequence
+  int32_t tiles_per_block = 8;   // 1, 2, 4 or 8
+  uint32_t* counters = nullptr;  // [num_sequences * KV], zero before the first launch; every launch leaves them so
+  float* partials = nullptr;     // decode_partial_bytes
+
+  // A group's tiles are shared by this many blocks, a cluster.
+  int32_t blocks_per_group() const;
+  int32_t max_groups() const;
 };
 // The split that fills a card of that many multiprocessors; pointers are left to the caller.
 DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t max_context, int32_t multiprocessors);
 int64_t decode_partial_bytes(const AttendArgs& args, const DecodePlan& plan);
+// A part's row in shared and in global memory: o, m, l, and what keeps rows apart in the banks.
+constexpr int32_t part_row_floats(int32_t padded_dim) { return padded_dim + 8; }
 
 // Prefill: rows first_row … of a sequence, as many as query_tile_rows says.
 struct QueryTile {

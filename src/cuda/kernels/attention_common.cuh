@@ -39,10 +39,24 @@ __device__ __forceinline__ Head load_head(const float* x, int half, int lane) {
   return head;
 }
 
+// Cosines and sines of the lane's pairs.
+struct Rotation {
+  float cos[2] = {};
+  float sin[2] = {};
+};
+__device__ __forceinline__ Rotation load_rotation(const float* cos, const float* sin, int half, int lane) {
+  Rotation rotation;
+  for_each_pair(half, lane, [&](int j, int i) {
+    rotation.cos[j] = cos[i];
+    rotation.sin[j] = sin[i];
+  });
+  return rotation;
+}
+
 // x / sqrt(mean(x^2) + eps) * weight, then each pair (a, b) of dimensions i and i + D / 2 becomes
 // (a cos_i - b sin_i, b cos_i + a sin_i).
-__device__ __forceinline__ void norm_and_rotate(Head& head, const float* weight, float eps, const float* cos,
-                                                const float* sin, int half, int lane) {
+__device__ __forceinline__ void norm_and_rotate(Head& head, const Head& weight, float eps, const Rotation& rotation,
+                                                int head_dim) {
   float sum = 0;
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
@@ -51,13 +65,14 @@ __device__ __forceinline__ void norm_and_rotate(Head& head, const float* weight,
   }
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(kAllLanes, sum, step));
-  const float scale = __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, static_cast<float>(2 * half)), eps));
-  for_each_pair(half, lane, [&](int j, int i) {
-    const float a = __fmul_rn(__fmul_rn(head.low[j], scale), weight[i]);
-    const float b = __fmul_rn(__fmul_rn(head.high[j], scale), weight[i + half]);
-    head.low[j] = __fmaf_rn(a, cos[i], -__fmul_rn(b, sin[i]));
-    head.high[j] = __fmaf_rn(b, cos[i], __fmul_rn(a, sin[i]));
-  });
+  const float scale = __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, static_cast<float>(head_dim)), eps));
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    const float a = __fmul_rn(__fmul_rn(head.low[j], scale), weight.low[j]);
+    const float b = __fmul_rn(__fmul_rn(head.high[j], scale), weight.high[j]);
+    head.low[j] = __fmaf_rn(a, rotation.cos[j], -__fmul_rn(b, rotation.sin[j]));
+    head.high[j] = __fmaf_rn(b, rotation.cos[j], __fmul_rn(a, rotation.sin[j]));
+  }
 }
 
 // store(dimension, value) for each.
@@ -136,8 +151,8 @@ struct RowSums {
 
 // ---- Parts
 
-// A part of a row's keys is (m, l, o): the largest score, sum p, sum p v. The part without keys is (kNoScore, 0, 0), and
-// merging it changes nothing.
+// A part of a row's keys is (m, l, o): the largest score, sum p, sum p v. The part without keys is (kNoScore, 0, 0),
+// and merging it changes nothing.
 struct MergeFactors {
   float m, a, b;
 };

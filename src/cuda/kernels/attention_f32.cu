@@ -9,8 +9,10 @@ __device__ int sequence_of(const AttendArgs& args, int row) {
   int first = 0, last = args.num_sequences - 1;
   while (first < last) {
     const int middle = (first + last + 1) / 2;
-    if (args.row_begin[middle] <= row) first = middle;
-    else last = middle - 1;
+    if (args.row_begin[middle] <= row)
+      first = middle;
+    else
+      last = middle - 1;
   }
   return first;
 }
@@ -80,7 +82,10 @@ __global__ void __launch_bounds__(kTile) attend_f32_kernel(AttendArgs args, floa
     float o = 0;
     if (thread < dim)
       for (int key = 0; key < count; ++key)
-        o = fmaf(p[key], data[block_of(key) + kv.block_elements() + int64_t{(first + key) % kv.page_size} * kv.padded_dim + thread], o);
+        o = fmaf(
+            p[key],
+            data[block_of(key) + kv.block_elements() + int64_t{(first + key) % kv.page_size} * kv.padded_dim + thread],
+            o);
     group.merge(m, l, o);
     __syncthreads();
   }
@@ -88,17 +93,15 @@ __global__ void __launch_bounds__(kTile) attend_f32_kernel(AttendArgs args, floa
 
   float* out = static_cast<float*>(args.out) + row * args.ld_out;
   if (thread < dim) out[head * dim + thread] = total.o / total.l;
-  if (head == args.num_heads - 1 && thread < 32)
-    clear_padding(out, int64_t{args.num_heads} * dim, args.ld_out, thread);
+  if (head == args.num_heads - 1 && thread < 32) clear_padding(out, int64_t{args.num_heads} * dim, args.ld_out, thread);
 }
 
 }  // namespace
 
 cudaError_t attend_f32(const AttendArgs& args, cudaStream_t stream) {
   if (args.num_rows == 0) return cudaSuccess;
-  return launch(attend_f32_kernel,
-                dim3(static_cast<unsigned>(args.num_rows), static_cast<unsigned>(args.num_heads)), dim3(kTile), 0,
-                stream, args, 1 / std::sqrt(static_cast<float>(args.head_dim)));
+  return launch(attend_f32_kernel, dim3(static_cast<unsigned>(args.num_rows), static_cast<unsigned>(args.num_heads)),
+                dim3(kTile), 0, stream, args, 1 / std::sqrt(static_cast<float>(args.head_dim)));
 }
 
 }  // namespace qwill::cuda

@@ -6,22 +6,29 @@
 
 namespace qwill::cuda {
 
+int32_t DecodePlan::blocks_per_group() const {
+  int32_t blocks = 1;
+  while (blocks * tiles_per_block < std::min<int32_t>(kGroupTiles, max_tiles)) blocks *= 2;
+  return blocks;
+}
+
+int32_t DecodePlan::max_groups() const { return static_cast<int32_t>((max_tiles + kGroupTiles - 1) / kGroupTiles); }
+
 DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t max_context, int32_t multiprocessors) {
   DecodePlan plan;
   plan.num_sequences = num_sequences;
   plan.max_tiles = static_cast<int32_t>((max_context + kTileKeys - 1) / kTileKeys);
-  // One block streams its share as fast as a multiprocessor can take it; more parts only make the merge longer.
-  const auto blocks = [&](int32_t tiles) {
-    return int64_t{num_sequences} * args.num_kv_heads * ((plan.max_tiles + tiles - 1) / tiles);
+  const auto num_blocks = [&] {
+    return int64_t{num_sequences} * args.num_kv_heads *
+           ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block);
   };
-  while (plan.tiles_per_block > 1 && blocks(plan.tiles_per_block) < multiprocessors * 9 / 10) plan.tiles_per_block /= 2;
+  while (plan.tiles_per_block > 1 && num_blocks() < multiprocessors * 9 / 10) plan.tiles_per_block /= 2;
   return plan;
 }
 
 int64_t decode_partial_bytes(const AttendArgs& args, const DecodePlan& plan) {
-  const int64_t parts = plan.tiles_per_block == kGroupTiles ? (plan.max_tiles + kGroupTiles - 1) / kGroupTiles : plan.max_tiles;
-  // Per part and row: maximum, sum, and the output not yet divided.
-  return int64_t{4} * plan.num_sequences * args.num_heads * parts * (2 + args.kv.padded_dim);
+  if (plan.max_groups() == 1) return 0;
+  return int64_t{4} * plan.num_sequences * args.num_heads * plan.max_groups() * part_row_floats(args.kv.padded_dim);
 }
 
 std::vector<QueryTile> list_query_tiles(std::span<const int32_t> row_begin, std::span<const int32_t> seq_lens,

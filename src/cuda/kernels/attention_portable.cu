@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
     wait_for_copies<1>();
     __syncthreads();
     float scores[kTile / 2] = {};
-#pragma unroll
+#pragma unroll 1  // registers are scarce
     for (int d = 0; d < kDim / 16; d += 2) {
       uint32_t a[2][4];
 #pragma unroll
@@ -79,8 +79,10 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
       }
     }
     __syncthreads();
-    if (t + 1 < num_tiles) load(shared.k, t + 1, false);
-    else commit_copies();
+    if (t + 1 < num_tiles)
+      load(shared.k, t + 1, false);
+    else
+      commit_copies();
 
     if (t * kTile + kTile - 1 > queries.first_position()) mask_scores(scores, t * kTile, positions, lane);
     PartScalars part;
@@ -112,8 +114,10 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
       for (int i = 0; i < 8; ++i) group.o[4 * n + i] = merged(group.o[4 * n + i], o[i / 4][i % 4], f[i / 2 % 2]);
     }
     __syncthreads();
-    if (t + 1 < num_tiles) load(shared.v, t + 1, true);
-    else commit_copies();
+    if (t + 1 < num_tiles)
+      load(shared.v, t + 1, true);
+    else
+      commit_copies();
   }
   total.merge(group, scale);
   queries.store(total.o, total.l, pairs, lane);

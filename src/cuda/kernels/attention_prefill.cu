@@ -1,12 +1,13 @@
 #include "cuda/kernels/attention_common.cuh"
 #include "cuda/kernels/attention_query.cuh"
 #include "cuda/kernels/launch.cuh"
+#include "cuda/kernels/wgmma.cuh"
 
 namespace qwill::cuda {
 namespace {
 
-constexpr int kGroupThreads = 128;  // of a warpgroup
-constexpr int kConsumers = 2;       // warpgroups that multiply, 64 of the 128 pairs each; one more copies
+constexpr int kWarpgroup = 128;  // of a warpgroup
+constexpr int kConsumers = 2;    // warpgroups that multiply, 64 of the 128 pairs each; one more copies
 constexpr int kStages = 2;
 constexpr int kConsumerWarps = 4 * kConsumers;
 
@@ -15,7 +16,7 @@ struct PrefillShared {
   uint8_t q[kTileBytes<kDim>];
   uint8_t k[kStages][kTileBytes<kDim>];
   uint8_t v[kStages][kTileBytes<kDim>];
-  float total[kDim / 2][kConsumers * kGroupThreads];  // o of the groups merged so far, by thread
+  float total[kDim / 2][kConsumers * kWarpgroup];  // o of the groups merged so far, by thread
   uint64_t k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
 };
 
@@ -46,16 +47,27 @@ __device__ void copy_tiles(PrefillShared<kDim>& shared, const AttendArgs& args, 
   }
 }
 
-// A warpgroup's scores: s = q k^T, q its 64 rows.
+// The warpgroup's scores: s = q k^T, q its 64 pairs.
 template <int kDim>
 __device__ __forceinline__ void begin_scores(float (&s)[kTile / 2], uint32_t q, uint32_t k) {
-  begin_products();
+  const uint64_t a = atom_descriptor(q), b = atom_descriptor(k);
+  wgmma_fence();
 #pragma unroll
   for (int d = 0; d < kDim / 16; ++d) {
-    const uint32_t at = d / 4 * kTileBlockBytes + d % 4 * 32;
-    product_64x128x16(s, matrix_descriptor(q + at, kAtomBytes), matrix_descriptor(k + at, kAtomBytes), d > 0);
+    const uint64_t at = descriptor_step(d / 4 * kTileBlockBytes + d % 4 * 32);
+    wgmma(s, a + at, b + at, d > 0);
   }
-  commit_products();
+  wgmma_commit();
+}
+
+// Its outputs of a tile: o = p v.
+template <int kDim>
+__device__ __forceinline__ void begin_outputs(float (&o)[kDim / 2], const uint32_t (&p)[kTile / 4], uint32_t v) {
+  const uint64_t b = atom_descriptor(v, kTileBlockBytes);
+  wgmma_fence();
+#pragma unroll
+  for (int key = 0; key < kTile / 16; ++key) wgmma(o, p + 4 * key, b + descriptor_step(key * 2 * kAtomBytes), key > 0);
+  wgmma_commit();
 }
 
 // total += group; the total's o comes from shared memory and ends in group.o.
@@ -70,12 +82,14 @@ __device__ __forceinline__ void merge_to_total(const PrefillShared<kDim>& shared
 
 // attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
 // q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
-// 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: two warpgroups take turns, one
+// 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: of two warpgroups one
 // multiplies while the other is at its softmax; a group's o is in registers, the total, touched every eighth tile, is
 // in shared memory; the merge of a tile runs beside the next tile's scores
+// Tried and no faster: named barriers that make the warpgroups take turns, products kept clear of all other
+// instructions, outputs in two halves so that a tile's scores and softmax run beside the last one's outputs.
 // reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
 template <int kDim>
-__global__ void __launch_bounds__(kGroupThreads * (1 + kConsumers), 1)
+__global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
     attend_prefill_kernel(AttendArgs args, const QueryTile* tiles, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<PrefillShared<kDim>*>(shared_bytes);
@@ -96,39 +110,39 @@ __global__ void __launch_bounds__(kGroupThreads * (1 + kConsumers), 1)
   const Queries queries(args, tile, blockIdx.x);
   const int num_tiles = queries.num_key_tiles();
 
-  if (threadIdx.x >= kConsumers * kGroupThreads) {
-    shrink_registers<24>();
-    if (threadIdx.x == kConsumers * kGroupThreads)
+  if (threadIdx.x >= kConsumers * kWarpgroup) {
+    give_registers<24>();
+    if (threadIdx.x == kConsumers * kWarpgroup)
       copy_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     return;
   }
-  grow_registers<240>();
-  const int warpgroup = threadIdx.x / kGroupThreads, lane = threadIdx.x % 32;
-  queries.load<kDim>(shared.q, threadIdx.x % kGroupThreads, kGroupThreads, warpgroup * 64, 64);
+  take_registers<240>();
+  const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / kWarpgroup, 0);  // known to be uniform
+  const int lane = threadIdx.x % 32;
+  queries.load<kDim>(shared.q, threadIdx.x % kWarpgroup, kWarpgroup, warpgroup * 64, 64);
   fence_async_proxy();
-  sync_threads<kGroupThreads>(1 + warpgroup);
+  sync_threads<kWarpgroup>(1 + warpgroup);
 
   const int first_pair = threadIdx.x / 32 * 16 + lane / 4;
   const int pairs[2] = {first_pair, first_pair + 8};
   const int positions[2] = {queries.position(pairs[0]), queries.position(pairs[1])};
   const int first_position = queries.first_position();
   const uint32_t q = shared_address(shared.q) + warpgroup * 64 * 128;
-  const auto await = [&](uint64_t (&full)[kStages], int t) {
+  const auto await = [&](uint64_t(&full)[kStages], int t) {
     barrier_wait(shared_address(&full[t % kStages]), t / kStages % 2);
   };
-  const auto release = [&](uint64_t (&empty)[kStages], int t) {
+  const auto release = [&](uint64_t(&empty)[kStages], int t) {
     if (lane == 0) barrier_arrive(shared_address(&empty[t % kStages]));
   };
 
-  float scores[kTile / 2];
+  float scores[kTile / 2], o[kDim / 2];
   Part<kDim / 2> group;
   PartScalars total;
+  MergeFactors f[2];
   await(shared.k_full, 0);
   begin_scores<kDim>(scores, q, shared_address(shared.k[0]));
-  float o[kDim / 2];
-  MergeFactors f[2];
   for (int t = 0;; ++t) {
-    wait_for_products<0>(scores);
+    wgmma_wait<0>(scores);
     release(shared.k_empty, t);
     if (t * kTile + kTile - 1 > first_position) mask_scores(scores, t * kTile, positions, lane);
     PartScalars part;
@@ -137,14 +151,7 @@ __global__ void __launch_bounds__(kGroupThreads * (1 + kConsumers), 1)
     probabilities(scores, part.m, scale, p);
 
     await(shared.v_full, t);
-    begin_products();
-#pragma unroll
-    for (int key = 0; key < kTile / 16; ++key)
-      product_64xNx16(o, p + 4 * key,
-                      matrix_descriptor(shared_address(shared.v[t % kStages]) + key * 2 * kAtomBytes, kAtomBytes,
-                                        kTileBlockBytes),
-                      key > 0);
-    commit_products();
+    begin_outputs<kDim>(o, p, shared_address(shared.v[t % kStages]));
     RowSums sums;
 #pragma unroll
     for (int key = 0; key < kTile / 16; ++key) sums.add(*reinterpret_cast<const uint32_t(*)[4]>(p + 4 * key));
@@ -153,7 +160,7 @@ __global__ void __launch_bounds__(kGroupThreads * (1 + kConsumers), 1)
       part.l[r] = sums.of_row(r);
       f[r] = group.PartScalars::merge(part, r, scale);
     }
-    wait_for_products<0>(o);
+    wgmma_wait<0>(o);
     release(shared.v_empty, t);
     if (t + 1 == num_tiles) break;
 
@@ -177,7 +184,7 @@ cudaError_t launch_prefill(const AttendArgs& args, const QueryTile* tiles, int32
   constexpr size_t kBytes = sizeof(PrefillShared<kDim>);
   static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  return launch(attend_prefill_kernel<kDim>, dim3(args.num_kv_heads, num_tiles), dim3(kGroupThreads * (1 + kConsumers)),
+  return launch(attend_prefill_kernel<kDim>, dim3(args.num_kv_heads, num_tiles), dim3(kWarpgroup * (1 + kConsumers)),
                 kBytes, stream, args, tiles, score_scale(args.head_dim));
 }
 

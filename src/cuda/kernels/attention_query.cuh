@@ -1,5 +1,5 @@
-// A prefill block's queries: kQueryRows (row, head of the group) pairs of one sequence and kv head, rows in order, a row's
-// heads side by side; and where their results go.
+// A prefill block's queries: kQueryRows (row, head of the group) pairs of one sequence and kv head, rows in order, a
+// row's heads side by side; and where their results go.
 #pragma once
 
 #include "cuda/kernels/attention_common.cuh"

@@ -195,6 +195,18 @@ __device__ __forceinline__ uint32_t rank_in_cluster() {
 __device__ __forceinline__ void sync_cluster() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
+// The two halves of the same; threads that have exited are not waited for.
+__device__ __forceinline__ void arrive_at_cluster() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+// What stands at this address in the cluster's first block.
+__device__ __forceinline__ uint32_t address_in_first_block(uint32_t address) {
+  uint32_t there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, 0;" : "=r"(there) : "r"(address));
+  return there;
+}
+__device__ __forceinline__ void store_in_cluster(uint32_t address, float x, float y) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1,%2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+}
 // At the barrier that stands at this address in block `rank` of the cluster.
 __device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t rank) {
   asm volatile(
@@ -209,78 +221,6 @@ __device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t ran
 
 // Ordinary stores to shared memory before this are seen by the copy engine and by wgmma after it.
 __device__ __forceinline__ void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// Registers of a warpgroup, given back or asked for ("setmaxnreg").
-template <int kCount>
-__device__ __forceinline__ void shrink_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
-}
-template <int kCount>
-__device__ __forceinline__ void grow_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
-}
-
-// Products of a warpgroup ("wgmma"), which run in the background: begin, any number of products, commit, wait.
-__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// Until at most kPending groups are under way; d, a result of those done, is not read before.
-template <int kPending, int kCount>
-__device__ __forceinline__ void wait_for_products(float (&d)[kCount]) {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
-}
-
-// An operand in shared memory, in atoms of the 128-byte swizzle ("matrix descriptor"). Atoms of 8 rows along the strided
-// dimension are eight_rows bytes apart; 64-column blocks, where the operand spans several along its M or N dimension,
-// are column_block bytes apart.
-__device__ __forceinline__ uint64_t matrix_descriptor(uint32_t address, uint32_t eight_rows, uint32_t column_block = 16) {
-  return (uint64_t{1} << 62) | (static_cast<uint64_t>(eight_rows >> 4) << 32) |
-         (static_cast<uint64_t>(column_block >> 4) << 16) | ((address & 0x3ffff) >> 4);
-}
-
-#define QWILL_FLOATS_8(d, i)                                                                                     \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
-      "+f"(d[i + 7])
-#define QWILL_FLOATS_32(d, i) \
-  QWILL_FLOATS_8(d, i), QWILL_FLOATS_8(d, i + 8), QWILL_FLOATS_8(d, i + 16), QWILL_FLOATS_8(d, i + 24)
-#define QWILL_REGISTERS_32 \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define QWILL_REGISTERS_64                                                                                        \
-  QWILL_REGISTERS_32                                                                                              \
-  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58," \
-  "%59,%60,%61,%62,%63"
-
-// d (+)= a b^T, a [64, 16] and b [128, 16], both with their 16 columns contiguous; d starts anew unless `add`.
-__device__ __forceinline__ void product_64x128x16(float (&d)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" QWILL_REGISTERS_64 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"
-      : QWILL_FLOATS_32(d, 0), QWILL_FLOATS_32(d, 32)
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
-}
-// d (+)= a b, a [64, 16] in registers, b [16, 128] or [16, 64] with its rows contiguous.
-__device__ __forceinline__ void product_64xNx16(float (&d)[64], const uint32_t* a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" QWILL_REGISTERS_64
-      "}, {%64,%65,%66,%67}, %68, add, 1, 1, 1;\n}\n"
-      : QWILL_FLOATS_32(d, 0), QWILL_FLOATS_32(d, 32)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
-}
-__device__ __forceinline__ void product_64xNx16(float (&d)[32], const uint32_t* a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" QWILL_REGISTERS_32
-      "}, {%32,%33,%34,%35}, %36, add, 1, 1, 1;\n}\n"
-      : QWILL_FLOATS_32(d, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
-}
-
-#undef QWILL_FLOATS_8
-#undef QWILL_FLOATS_32
-#undef QWILL_REGISTERS_32
-#undef QWILL_REGISTERS_64
 #endif
 
 }  // namespace qwill::cuda

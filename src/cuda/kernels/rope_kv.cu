@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs 
   if (!is_query && slot < 0) return;
   Head x = load_head(args.qkv + row * args.ld_qkv + int64_t{head} * dim, half, lane);
   if (head < args.num_heads + args.num_kv_heads)
-    norm_and_rotate(x, is_query ? args.q_norm : args.k_norm, args.norm_eps, args.cos + row * half,
-                    args.sin + row * half, half, lane);
+    norm_and_rotate(x, load_head(is_query ? args.q_norm : args.k_norm, half, lane), args.norm_eps,
+                    load_rotation(args.cos + row * half, args.sin + row * half, half, lane), dim);
   if (is_query) {
     Element* q = static_cast<Element*>(args.q) + (row * args.num_heads + head) * args.kv.padded_dim;
     store_head(x, half, lane, [&](int d, float value) { q[d] = Element(value); });
@@ -48,7 +48,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs 
   const int64_t page = slot / args.kv.page_size, entry = slot % args.kv.page_size;
   Element* block = static_cast<Element*>(args.kv.data) +
                    (is_key ? args.kv.keys(page, head) : args.kv.values(page, head - args.num_kv_heads));
-  store_head(x, half, lane, [&](int d, float value) { block[in_block(args.kv, entry, d, Element())] = Element(value); });
+  store_head(x, half, lane,
+             [&](int d, float value) { block[in_block(args.kv, entry, d, Element())] = Element(value); });
 }
 
 template <typename Element>

@@ -10,9 +10,12 @@ namespace qwill::cuda {
 // Matrix descriptor of rows of 64 bf16 along K in atoms (cuda/layout.h): K-major, 128-byte swizzle, 1024 bytes from one
 // eight rows to the next. Sixteen columns further along K is kDescriptorK16 more.
 constexpr uint64_t kDescriptorK16 = 32 >> 4;
-__device__ __forceinline__ uint64_t atom_descriptor(uint32_t address) {
-  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kStride = uint64_t{1024 >> 4} << 32, kUnused = uint64_t{1} << 16;
-  return kSwizzle128 | kStride | kUnused | ((address & 0x3FFFF) >> 4);
+constexpr uint64_t descriptor_step(uint32_t bytes) { return bytes >> 4; }
+// The same atoms also serve as an operand whose rows run along K, in blocks of 64 columns that are column_block bytes
+// apart; otherwise that is not used.
+__device__ __forceinline__ uint64_t atom_descriptor(uint32_t address, uint32_t column_block = 16) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kStride = uint64_t{1024 >> 4} << 32;
+  return kSwizzle128 | kStride | (descriptor_step(column_block) << 16) | ((address & 0x3FFFF) >> 4);
 }
 
 // Before the first product, and whenever ordinary code has touched the registers of d.
@@ -21,6 +24,13 @@ __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_grou
 template <int kPending>
 __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+// The same; d, the result of what has been waited for, is not read before.
+template <int kPending, int kRegisters>
+__device__ __forceinline__ void wgmma_wait(float (&d)[kRegisters]) {
+  wgmma_wait<kPending>();
+#pragma unroll
+  for (int i = 0; i < kRegisters; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
 // Registers of a thread from here on, by a whole warpgroup ("setmaxnreg").
@@ -73,6 +83,28 @@ QWILL_WGMMA(32, 16, "%16", "%17")
 QWILL_WGMMA(64, 32, "%32", "%33")
 QWILL_WGMMA(128, 64, "%64", "%65")
 QWILL_WGMMA(256, 128, "%128", "%129")
+#undef QWILL_WGMMA
+
+// The same, but d starts anew unless `add`.
+__device__ __forceinline__ void wgmma(float (&d)[64], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" QWILL_NAMES_64 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"
+      : QWILL_SUMS_64(0)
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+// With a in registers, as mma_16x8x16 takes it, and b's rows along K: [16, N].
+#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                          \
+  __device__ __forceinline__ void wgmma(float(&d)[registers], const uint32_t* a, uint64_t b, bool add) {    \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                           \
+                 ", 0;\n"                                                                                   \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" QWILL_NAMES_##registers \
+                 "}, {" a_names "}, " b_name ", add, 1, 1, 1;\n}\n"                                         \
+                 : QWILL_SUMS_##registers(0)                                                                \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));         \
+  }
+QWILL_WGMMA(64, 32, "%32, %33, %34, %35", "%36", "%37")
+QWILL_WGMMA(128, 64, "%64, %65, %66, %67", "%68", "%69")
 #undef QWILL_WGMMA
 #undef QWILL_SUMS_128
 #undef QWILL_SUMS_64
