@@ -95,7 +95,11 @@ class CudaOps final : public Ops {
     device_.make_current();
     Tensor t = host;
     t.data = uploads_[next_upload_++ % uploads_.size()].get<float>(t.rows * t.cols);
-    check(cudaMemcpy(t.data, host.data, static_cast<size_t>(host.size_bytes()), cudaMemcpyHostToDevice), "copy a tensor");
+    // In the stream, behind whatever still reads the buffer.
+    check(cudaMemcpyAsync(t.data, host.data, static_cast<size_t>(host.size_bytes()), cudaMemcpyHostToDevice,
+                          device_.stream),
+          "copy a tensor");
+    device_.synchronize();
     return t;
   }
   std::span<const float> to_host(const Tensor& t) override {

@@ -44,12 +44,9 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
   const bool decodes = device_.hopper && !f32 && shape.decodes > 0;
   if (decodes) {
     plan = plan_decode(args, static_cast<int32_t>(shape.decodes), shape.max_context, device_.num_sms);
-    plan.sequences = inputs_.decodes;
+    plan.sequences = shape.decodes == shape.sequences ? nullptr : inputs_.decodes;
     plan.counters = counters_.get<uint32_t>(shape.decodes * args.num_kv_heads);
-    // Another context may be split finer, but never into more parts than keep the card busy.
-    const int64_t parts = rehearsing_ ? 8 * (device_.num_sms / args.num_kv_heads + shape.decodes) : 0;
-    const int64_t row = int64_t{args.num_heads} * (2 + args.kv.padded_dim);
-    plan.partials = partials_.get<float>(std::max(decode_partial_bytes(args, plan) / 4, parts * row));
+    plan.partials = partials_.get<float>(decode_partial_bytes(args, plan) / 4);
   }
   if (skip() || shape.rows == 0) return out;
   if (f32) {

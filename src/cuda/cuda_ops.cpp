@@ -27,9 +27,8 @@ void CudaOps::upload(const Batch& batch) {
     if (batch.row_begin[s + 1] - batch.row_begin[s] == 1) ++shape.decodes;
     shape.max_context = std::max<int64_t>(shape.max_context, batch.seq_lens[s]);
   }
-  recorded_ = !rehearsing_ && page_size_ > 0 && shape.rows > 0 && shape.rows <= kRecordedSizes.back() &&
-              shape.rows == shape.decodes && shape.rows == shape.sequences && shape.rows == shape.logit_rows;
-  for (int64_t r = 0; recorded_ && r < shape.rows; ++r) recorded_ = batch.logit_rows[static_cast<size_t>(r)] == r;
+  recorded_ = batch.is_decode && !rehearsing_ && page_size_ > 0 && shape.rows > 0 &&
+              shape.rows <= kRecordedSizes.back();
   if (recorded_) {
     const int64_t rows = *std::ranges::lower_bound(kRecordedSizes, shape.rows);
     int64_t context = kShortContext;
@@ -74,8 +73,9 @@ void CudaOps::set_rope(const RopeSettings& rope) {
   if (values == rope_values_) return;
   rope_values_ = values;
   void* settings = rope_settings_.get<float>(static_cast<int64_t>(values.size()));
+  check(cudaMemcpyAsync(settings, rope_values_.data(), values.size() * 4, cudaMemcpyHostToDevice, device_.stream),
+        "copy the rope settings");
   device_.synchronize();
-  check(cudaMemcpy(settings, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "copy the rope settings");
 }
 
 Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {

@@ -57,6 +57,7 @@ void Engine::reserve() {
     batch.page_table.assign(count * static_cast<size_t>(batch.max_pages), 0);
     for (size_t r = 0; r < (all_logits ? rows : count); ++r)
       batch.logit_rows.push_back(all_logits ? static_cast<int32_t>(r) : batch.row_begin[r + 1] - 1);
+    batch.is_decode = rows == count && all_logits;
     return batch;
   };
   const std::span<const int64_t> sizes = ops_.recorded_sizes();
@@ -65,13 +66,13 @@ void Engine::reserve() {
   const int64_t sequences = config_.max_sequences;
   ops_.rehearse(true);
   model_.forward(ops_, step(sequences, std::min(config_.chunk_size, context), context, false), kv_);
+  const int64_t scored = std::min({kScoredRows, config_.chunk_size, context});
+  model_.forward(ops_, step(1, scored, context, true), kv_);
   Tensor logits;
   for (const int64_t size : sizes) {
     logits = model_.forward(ops_, step(size, 1, context, true), kv_);
     if (size >= sequences) break;
   }
-  const int64_t scored = std::min({kScoredRows, config_.chunk_size, context});
-  model_.forward(ops_, step(1, scored, context, true), kv_);
   ops_.rehearse(false);
   ops_.sample(logits, std::vector<SamplingRow>(static_cast<size_t>(logits.rows)), config_.num_drawable);
   ops_.take_draws();
@@ -151,7 +152,11 @@ Batch Engine::build(const std::vector<Scheduled>& scheduled) const {
   BatchBuilder builder(config_.page_size);
   for (const auto& [sequence, count, draws] : scheduled)
     builder.add(*sequence, count, draws ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
-  return builder.take();
+  Batch batch = builder.take();
+  batch.is_decode = !scheduled.empty() && std::ranges::all_of(scheduled, [](const Scheduled& s) {
+    return s.count == 1 && s.draws;
+  });
+  return batch;
 }
 
 std::vector<Draw> Engine::run(const Batch& batch, const std::vector<Scheduled>& scheduled) {
@@ -230,12 +235,17 @@ void Engine::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, 
   if (!pool_.extend(sequence.pages, pages_for(total, config_.page_size)))
     fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, pool_.num_free(),
                  config_.page_size);
+  const auto on_host = [&](const Tensor& t) -> Tensor {
+    return {const_cast<float*>(ops_.to_host(t).data()), t.rows, t.cols, DType::f32};
+  };
+  Model::Observer observe_on_host;
+  if (observe) observe_on_host = [&](int64_t layer, const Tensor& x) { observe(layer, on_host(x)); };
   while (sequence.num_cached < total) {
     const int64_t count = std::min({kScoredRows, config_.chunk_size, total - sequence.num_cached});
     BatchBuilder builder(config_.page_size);
     builder.add(sequence, count, visit ? BatchBuilder::Logits::all : BatchBuilder::Logits::none);
-    const Tensor logits = model_.forward(ops_, builder.take(), kv_, observe);
-    if (visit) visit(sequence.num_cached, logits);
+    const Tensor logits = model_.forward(ops_, builder.take(), kv_, observe_on_host);
+    if (visit) visit(sequence.num_cached, on_host(logits));
     sequence.num_cached += count;
   }
 }

@@ -47,8 +47,8 @@ class Engine {
   // first always advances, so all end.
   std::vector<TokenEvent> step();
 
-  // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]). Independent of the
-  // running sequences. Throws Error(invalid) as add does, though a prompt may fill the whole length.
+  // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]), and what observe asks
+  // for, both on the host. Independent of the running sequences. Throws Error(invalid) as add does, though a prompt may fill the whole length.
   using LogitsVisitor = std::function<void(int64_t first, const Tensor& logits)>;
   void score(std::span<const int32_t> tokens, const LogitsVisitor& visit, const Model::Observer& observe = nullptr);
 

@@ -151,6 +151,7 @@ class Runner {
           sequence.output.push_back(0);  // its place: the id is on its way
         }
         Batch batch = builder.take();
+        batch.is_decode = true;
         if (step > 0) std::iota(batch.draw_source.begin(), batch.draw_source.end(), 0);
         const Tensor logits = model_.forward(ops_, batch, kv_);
         ops_.sample(logits, std::vector<SamplingRow>(sequences_.size()), model_.config().vocab_size);

@@ -35,6 +35,10 @@ struct Batch {
 
   std::vector<int32_t> logit_rows;  // [R]: rows whose logits are wanted
 
+  // A decode step: each sequence has one row, whose logits are wanted, and nobody looks at results in between. Such
+  // steps come again and again, and a backend may record one to run it as a whole.
+  bool is_decode = false;
+
   int64_t num_rows() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_sequences() const { return static_cast<int64_t>(seq_lens.size()); }
   const int32_t* pages(int64_t s) const { return page_table.data() + s * max_pages; }

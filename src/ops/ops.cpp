@@ -40,6 +40,7 @@ void Ops::begin_step(const Batch& batch, const RopeSettings& rope) {
     CHECK(batch.row_begin[s] <= batch.row_begin[s + 1], "row_begin ascends");
     CHECK(!rope[static_cast<size_t>(batch.rope[s])].inv_freq.empty(), "the sequence's rope setting exists");
   }
+  CHECK(!batch.is_decode || (rows == sequences && batch.logit_rows.size() == rows), "a decode step has one row each");
   do_begin_step(batch, rope);
 }
 

@@ -98,8 +98,8 @@ class Ops {
   // While rehearsing, ops compute nothing and only make room for their results: after a rehearsal of the largest step,
   // no step allocates.
   virtual void rehearse(bool) {}
-  // Decode steps of at most so many rows, each sequence's last row with its logits, are recorded when they first run:
-  // a caller that must not wait for that later runs one of each size before. Ascending.
+  // Decode steps (Batch::is_decode) of at most so many rows are recorded when they come again: a caller that must not
+  // wait for that later runs one of each size twice before. Ascending. All are of one model.
   virtual std::span<const int64_t> recorded_sizes() const { return {}; }
 
   // Starts a step: checks the batch, drops the last step's results, prepares what all layers share.

@@ -103,7 +103,9 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
       rows.emplace_back(s, count);
     }
     if (rows.empty()) continue;
-    const Tensor out = on.model->forward(*on.ops, builder.take(), kv);
+    Batch batch = builder.take();
+    batch.is_decode = std::ranges::all_of(rows, [](const auto& of_sequence) { return of_sequence.second == 1; });
+    const Tensor out = on.model->forward(*on.ops, batch, kv);
     const float* next = on.ops->to_host(out).data();
     for (const auto& [s, count] : rows) {
       logits[s].insert(logits[s].end(), next, next + count * out.cols);
