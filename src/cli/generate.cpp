@@ -52,6 +52,7 @@ std::string_view finish_name(FinishReason reason) {
     case FinishReason::stop: return "stop";
     case FinishReason::length: return "length";
     case FinishReason::cancelled: return "cancelled";
+    case FinishReason::failed: return "failed";  // never an answer: generate throws
   }
   return "";
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -141,11 +142,20 @@ class CudaOps final : public Ops {
   Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) override;
 
  private:
-  // Counts an op; whether it has nothing to launch.
-  bool skip() {
-    ++num_ops_;
-    return rehearsing_ || graphs_.mode() == StepGraphs::Mode::replay;
-  }
+  // One op of the step. Where it fails while the step is recorded, the recording is given up.
+  class Op {
+   public:
+    explicit Op(CudaOps& ops) : ops_(ops) { ++ops.num_ops_; }
+    ~Op() {
+      if (std::uncaught_exceptions() > exceptions_) ops_.graphs_.abandon(ops_.device_);
+    }
+    // Whether it has nothing to launch.
+    bool skip() const { return ops_.rehearsing_ || ops_.graphs_.mode() == StepGraphs::Mode::replay; }
+
+   private:
+    CudaOps& ops_;
+    int exceptions_ = std::uncaught_exceptions();
+  };
   void finish_step() {
     device_.make_current();
     graphs_.finish(num_ops_, device_);

@@ -48,7 +48,8 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
     plan.counters = counters_.get<uint32_t>(shape.decodes * args.num_kv_heads);
     plan.partials = partials_.get<float>(decode_partial_bytes(args, plan) / 4);
   }
-  if (skip() || shape.rows == 0) return out;
+  const Op op(*this);
+  if (op.skip() || shape.rows == 0) return out;
   if (f32) {
     check(rope_and_store_f32(args, device_.stream), "rope");
     check(attend_f32(args, device_.stream), "attend");

@@ -44,7 +44,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   plan.tiles = reinterpret_cast<ExpertTile*>(take(tile_ints));
   plan.num_tiles = take(4);
   plan.scratch = next;
-  if (skip() || x.rows == 0) return;
+  const Op op(*this);
+  if (op.skip() || x.rows == 0) return;
 
   const cudaStream_t stream = device_.stream;
   check(norm_rows(bf16_experts ? rounded : nullptr, normed, x.row<float>(0), as_cuda(norm.weight).values, norm.eps, C,

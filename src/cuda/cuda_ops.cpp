@@ -56,7 +56,8 @@ void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
   if (half_dim_ == 0 || rows == 0) return;
   float* cos = cos_.get<float>(rows * half_dim_);
   float* sin = sin_.get<float>(rows * half_dim_);
-  if (skip()) return;
+  const Op op(*this);
+  if (op.skip()) return;
   const float* settings = rope_settings_.get<float>(1);
   check(rope_rows(cos, sin, settings, settings + 2 * half_dim_, inputs_.positions, inputs_.rope_kinds, half_dim_, rows,
                   device_.stream),
@@ -80,7 +81,8 @@ void CudaOps::set_rope(const RopeSettings& rope) {
 
 Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {
   const Tensor x = result_for({nullptr, batch.num_rows(), 0}, embed_, table.cols, DType::f32);
-  if (skip() || x.rows == 0) return x;
+  const Op op(*this);
+  if (op.skip() || x.rows == 0) return x;
   check(embed_rows(x.row<float>(0), as_cuda(table).table(), inputs_.tokens, inputs_.draw_source, sampler_.device_ids(),
                    rows_of(x), device_.stream),
         "embed");
@@ -90,12 +92,13 @@ Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {
 Tensor CudaOps::do_take_rows(const Tensor& x, std::span<const int32_t> rows) {
   // Rows 0, 1, 2, …, as a recorded step takes: nothing to do.
   if (recorded_) {
-    ++num_ops_;
+    const Op op(*this);
     return x;
   }
   const auto count = static_cast<int64_t>(rows.size());
   const Tensor y = result_for({nullptr, count, 0}, take_rows_, x.cols, DType::f32);
-  if (skip() || count == 0) return y;
+  const Op op(*this);
+  if (op.skip() || count == 0) return y;
   check(copy_rows(y.row<float>(0), x.row<float>(0), inputs_.logit_rows, x.cols, count, device_.stream), "take_rows");
   return y;
 }

@@ -35,6 +35,9 @@ std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 // "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"
 std::string cuda_device_name(const CudaOptions& options);
 
+// Times that device memory was asked for, in the whole process: none once an engine is ready.
+int64_t cuda_device_allocations();
+
 // Bytes per second that the card reads from its memory, the best of plain and bulk loads over `bytes` of it.
 double cuda_read_bandwidth(const CudaOptions& options, int64_t bytes);
 // Operations per second of its tensor cores on bf16: a product of 8192-cubed random matrices by our own kernel.

@@ -34,7 +34,8 @@ const float* CudaOps::f32_operand(const Operand& operand) {
 }
 
 void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
-  if (skip()) {
+  const Op op(*this);
+  if (op.skip()) {
     if (rehearsing_) weight.compute == Compute::bf16 ? (void)bf16_operand(operand) : (void)f32_operand(operand);
     return;
   }

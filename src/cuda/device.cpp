@@ -109,8 +109,6 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 
 }  // namespace
 
-int64_t num_device_allocations() { return allocations; }
-
 Arena::~Arena() {
   for (void* block : blocks_) cudaFree(block);
 }
@@ -172,4 +170,7 @@ void* PinnedBuffer::reserve(int64_t bytes) {
 }
 
 }  // namespace cuda
+
+int64_t cuda_device_allocations() { return cuda::allocations; }
+
 }  // namespace qwill

@@ -48,9 +48,6 @@ class Arena {
   int64_t used_bytes_ = 0;
 };
 
-// Times that device memory was asked for, in the whole process: a step after a rehearsal adds none.
-int64_t num_device_allocations();
-
 // Memory of one purpose, whose address changes only when it must grow.
 class DeviceBuffer {
  public:

@@ -9,9 +9,9 @@ void StepGraphs::clear() {
 }
 
 StepGraphs::Mode StepGraphs::begin(const StepShape& shape, const Device& device) {
-  if (allocations_ != num_device_allocations()) {
+  if (allocations_ != cuda_device_allocations()) {
     clear();
-    allocations_ = num_device_allocations();
+    allocations_ = cuda_device_allocations();
   }
   shape_ = shape;
   if (graphs_.contains(shape)) return mode_ = Mode::replay;
@@ -33,7 +33,7 @@ void StepGraphs::finish(int64_t num_ops, const Device& device) {
     check(cudaGraphUpload(exec, device.stream), "record a step");
     graphs_[shape_] = {exec, num_ops};
   }
-  const Graph& graph = graphs_.at(shape_);
+  const Graph graph = graphs_.at(shape_);
   CHECK(graph.num_ops == num_ops, "a recorded step consists of the same ops");
   check(cudaGraphLaunch(graph.exec, device.stream), "run a recorded step");
 }

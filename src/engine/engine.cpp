@@ -103,6 +103,7 @@ Sequence Engine::make_sequence(Request request, int64_t max_len) {
 }
 
 int64_t Engine::add(Request request) {
+  if (!failure_.empty()) fail(ErrorKind::device, "{}: the model must be loaded again", failure_);
   request.sampling.check();
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t room = std::min(config_.max_seq_len, config_.num_pages * config_.page_size) - prompt;
@@ -120,8 +121,25 @@ void Engine::cancel(int64_t sequence) { cancelled_.push_back(sequence); }
 std::vector<TokenEvent> Engine::step() {
   const std::vector<Scheduled> scheduled = schedule();
   const Batch batch = build(scheduled);
-  const std::vector<Draw> draws = run(batch, scheduled);
-  return commit(scheduled, draws);
+  try {
+    return commit(scheduled, run(batch, scheduled));
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::device) throw;
+    return fail_all(e.what());
+  }
+}
+
+// The device's memory is not to be trusted any more: every sequence ends, and no other begins.
+std::vector<TokenEvent> Engine::fail_all(const std::string& what) {
+  failure_ = what;
+  std::vector<TokenEvent> events;
+  for (Sequence& sequence : running_) {
+    pool_.release(sequence.pages);
+    events.push_back({.sequence = sequence.id, .draw = {}, .finish = FinishReason::failed});
+  }
+  running_.clear();
+  cancelled_.clear();
+  return events;
 }
 
 // Gives the sequence `count` pages, if need be those of sequences that arrived after it, the last first.

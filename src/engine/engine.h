@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/page_pool.h"
@@ -41,10 +42,12 @@ class Engine {
   int64_t add(Request request);
   void cancel(int64_t sequence);
   bool idle() const { return running_.empty(); }
+  // What the device said when it failed; empty while it works. After a failure add throws Error(device).
+  const std::string& failure() const { return failure_; }
 
   // Runs one step of the model: a row of each sequence that decodes, and prompts up to chunk_size rows. A sequence that
   // finds no free pages takes those of the last arrived, which compute theirs again later (with the same bits): the
-  // first always advances, so all end.
+  // first always advances, so all end. If the device fails, all end with FinishReason::failed.
   std::vector<TokenEvent> step();
 
   // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]), and what observe asks
@@ -63,6 +66,7 @@ class Engine {
   };
 
   void reserve();
+  std::vector<TokenEvent> fail_all(const std::string& what);
   Sequence make_sequence(Request request, int64_t max_len);
   bool extend_pages(Sequence& sequence, int64_t count);
   std::vector<Scheduled> schedule();
@@ -78,6 +82,7 @@ class Engine {
   int64_t next_id_ = 0;
   std::deque<Sequence> running_;  // in the order of arrival
   std::vector<int64_t> cancelled_;
+  std::string failure_;
 };
 
 }  // namespace qwill

@@ -35,7 +35,7 @@ struct Request {
   SamplingParams sampling;
 };
 
-enum class FinishReason : uint8_t { stop, length, cancelled };
+enum class FinishReason : uint8_t { stop, length, cancelled, failed };
 
 // One step's result for one sequence.
 struct TokenEvent {

@@ -150,6 +150,7 @@ GenerateResult Llm::generate(const GenerateRequest& request, const TextSink& on_
         result.draws.push_back(std::move(*event.draw));
       }
       if (!event.finish) continue;
+      if (*event.finish == FinishReason::failed) fail(ErrorKind::device, "{}", engine_->failure());
       ended = true;
       result.finish = *event.finish;
       if (event.stop_id >= 0) result.stop_id = event.stop_id;

@@ -250,6 +250,43 @@ TEST(Engine, CancelsInEveryState) {
   EXPECT_EQ(run(f.engine)[next].tokens, f.model.continuation({1, 2}, 3));
 }
 
+// A model whose device fails in one step.
+class FailingModel final : public Model {
+ public:
+  Tensor forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer& observe) const override {
+    if (--steps_left == 0) throw Error(ErrorKind::device, "cuda: product: an illegal memory access was encountered");
+    return model.forward(ops, batch, kv, observe);
+  }
+  const ModelConfig& config() const override { return model.config(); }
+  FakeModel model;
+  mutable int steps_left = 5;
+};
+
+TEST(Engine, ADeviceThatFailsEndsEverySequenceOnce) {
+  const auto ops = make_reference_ops();
+  const FailingModel model;
+  Engine engine(*ops, model, {.max_seq_len = 256, .num_pages = 12, .chunk_size = 16});
+  const int64_t free_pages = engine.num_free_pages();
+  for (uint64_t i = 0; i < 3; ++i) {
+    Request request{random_prompt(i, 20), {}};
+    request.sampling.max_tokens = 50;
+    engine.add(std::move(request));
+  }
+  const auto answers = run(engine);
+  EXPECT_EQ(answers.size(), 3u);
+  for (const auto& [id, answer] : answers) EXPECT_EQ(answer.finish, FinishReason::failed);
+  EXPECT_TRUE(engine.idle());
+  EXPECT_EQ(engine.num_free_pages(), free_pages);
+  EXPECT_TRUE(engine.step().empty());
+  try {
+    engine.add({random_prompt(9, 3), {}});
+    ADD_FAILURE() << "a failed device takes no more";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::device);
+    EXPECT_THAT(e.what(), HasSubstr("illegal memory access"));
+  }
+}
+
 TEST(Engine, AnIdleStepIsNothing) {
   Fixture f({.max_seq_len = 10});
   EXPECT_TRUE(f.engine.idle());

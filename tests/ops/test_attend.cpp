@@ -108,6 +108,7 @@ struct Input {
   std::vector<float> q_weight, k_weight;
   Rows history, step;  // [T, (H + 2 KV) D]
   uint64_t page_seed = 1;
+  DType cache = DType::f32;
 };
 
 RopeSettings rope_settings_of(int64_t head_dim) {
@@ -145,7 +146,8 @@ Rows run(Ops& ops, const Input& input) {
                             .num_kv_heads = input.heads.kv_heads,
                             .head_dim = input.heads.head_dim,
                             .page_size = input.page_size,
-                            .num_pages = pages.num_pages()};
+                            .num_pages = pages.num_pages(),
+                            .dtype = input.cache};
   PagedKv kv = ops.allocate_kv(geometry);
   const auto norm = [&](const std::vector<float>& weight) {
     const WeightSource source{weight.data(), DType::f32, 1, static_cast<int64_t>(weight.size())};
@@ -206,6 +208,7 @@ TEST_P(Attend, IsCloseToTheReference) {
   const auto ops = test::make_backend(GetParam());
   for (size_t h = 0; h < kHeads.size(); ++h) {
     const Heads& heads = kHeads[h];
+    if (heads.head_dim > test::max_head_dim(GetParam())) continue;
     for (const int64_t page_size : {64, 128}) {
       const Input input = random_input(5, heads, page_size, kRagged, 1.5f);
       static std::map<size_t, Rows> answers;  // of the reference, slow: once for all backends and page sizes
@@ -214,6 +217,26 @@ TEST_P(Attend, IsCloseToTheReference) {
           fmt::format("{} x {} heads of {}, pages of {}", heads.group, heads.kv_heads, heads.head_dim, page_size),
           run(*ops, input), answers.at(h), tolerance(input));
     }
+  }
+}
+
+// A cache of bf16 rounds keys and values, and the products' operands with them: on average that is little.
+TEST_P(Attend, ABf16CacheIsCloseOnAverage) {
+  if (!test::has_bf16_cache(GetParam())) GTEST_SKIP() << GetParam() << " keeps its cache in f32";
+  const auto ops = test::make_backend(GetParam());
+  for (const Heads& heads : kHeads) {
+    if (heads.head_dim > test::max_head_dim(GetParam())) continue;
+    Input input = random_input(5, heads, 64, kRagged, 1.0f);
+    const Rows wanted = run(*test::make_backend("reference"), input);
+    input.cache = DType::bf16;
+    const Rows got = run(*ops, input);
+    double off = 0, size = 0;
+    for (size_t i = 0; i < got.values.size(); ++i) {
+      off += std::abs(got.values[i] - wanted.values[i]);
+      size += std::abs(wanted.values[i]);
+    }
+    EXPECT_LE(off, 0x1p-7 * size) << heads.group << " x " << heads.kv_heads << " heads of " << heads.head_dim;
+    EXPECT_GT(off, 0x1p-14 * size) << "nothing was rounded";
   }
 }
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "ops/sampling.h"
+#include "support/backends.h"
 #include "support/random.h"
 
 namespace qwill {
@@ -329,6 +330,57 @@ TEST(Sampling, BrokenLogitsGiveSomeId) {
   const int32_t id = sample_row(std::vector<float>{kNan, 5, kNan, 1}, {}, 4).id;
   EXPECT_EQ(id, 1) << "what is no number is never the highest";
 }
+
+class SampleOp : public test::BackendTest {};
+
+// The op draws what sample_row draws: greedy, plain and filtered rows with penalties and bias mixed in one batch.
+TEST_P(SampleOp, DrawsAsSampleRow) {
+  const auto ops = test::make_backend(GetParam());
+  Random random(11);
+  for (const int64_t V : {37, 1000, 20000}) {
+    for (int round = 0; round < 8; ++round) {
+      constexpr int64_t kRows = 9;
+      std::vector<float> logits = random.floats(kRows * V, -6, 6);
+      for (int64_t i = 0; i < kRows; ++i) logits[static_cast<size_t>(random.below(kRows * V))] = -kInf;
+      std::vector<int32_t> prompt, output;
+      for (int i = 0; i < 30; ++i) prompt.push_back(static_cast<int32_t>(random.below(V)));
+      for (int i = 0; i < 20; ++i) output.push_back(static_cast<int32_t>(random.below(V)));
+      const std::vector<std::pair<int32_t, float>> bias = {{3, 4.0f}, {5, -kInf}, {11, 1.5f}};
+      std::vector<SamplingRow> rows(kRows);
+      for (size_t r = 0; r < rows.size(); ++r) {
+        SamplingRow& row = rows[r];
+        row.seed = static_cast<uint64_t>(round);
+        row.position = r;
+        row.temperature = r % 3 == 0 ? 0 : 0.5 + 0.25 * static_cast<double>(r);
+        if (r % 4 == 1) row.top_k = 1 + static_cast<int64_t>(r);
+        if (r % 4 == 2) row.top_p = 0.7;
+        if (r == 7) row.min_p = 0.05;
+        if (r >= 5) {
+          row.repetition_penalty = 1.3;
+          row.presence_penalty = 0.4;
+          row.frequency_penalty = -0.2;
+          row.logit_bias = bias;
+          row.prompt = prompt;
+          row.output = output;
+        }
+        row.num_logprobs = r == 4 ? 3 : -1;
+      }
+      const int64_t drawable = V - 2;
+      ops->sample(ops->to_device({logits.data(), kRows, V, DType::f32}), rows, drawable);
+      const std::vector<Draw> draws = ops->take_draws();
+      ASSERT_EQ(draws.size(), rows.size());
+      for (size_t r = 0; r < rows.size(); ++r) {
+        const Draw wanted =
+            sample_row(std::span(logits).subspan(r * static_cast<size_t>(V), static_cast<size_t>(V)), rows[r], drawable);
+        EXPECT_EQ(draws[r].id, wanted.id) << fmt::format("row {} of {} columns, round {}", r, V, round);
+        EXPECT_EQ(draws[r].logprob, wanted.logprob);
+        EXPECT_EQ(draws[r].top.size(), wanted.top.size());
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, SampleOp, testing::ValuesIn(test::backends()), test::backend_test_name);
 
 }  // namespace
 }  // namespace qwill

@@ -1,0 +1,217 @@
+"""qwill beside what else is installed, on the same card and shapes, in one run, with random weights.
+
+    python bench/peers_cuda.py [--size 8b] [--program build/release/qwill] [--llama-bench PATH --gguf FILE] [--batches 1,64]
+
+Peers that are looked for: transformers (static cache, compiled, in a CUDA graph), vllm, sglang, and llama.cpp's own bench
+tool where a path is given. What is not installed is named and left out. Prints tokens per second and qwill's ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+CONTEXT, GENERATED, PROMPT = 512, 64, 2048
+# hidden, layers, heads, kv heads, intermediate, tied (config.json of the published checkpoints)
+SIZES = {
+    "0.6b": (1024, 28, 16, 8, 3072, True),
+    "1.7b": (2048, 28, 16, 8, 6144, True),
+    "4b": (2560, 36, 32, 8, 9728, True),
+    "8b": (4096, 36, 32, 8, 12288, False),
+    "14b": (5120, 40, 40, 8, 17408, False),
+}
+
+
+def config_of(size: str) -> dict:
+    hidden, layers, heads, kv_heads, intermediate, tied = SIZES[size]
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": intermediate,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1000000,
+        "rms_norm_eps": 1e-6,
+        "hidden_act": "silu",
+        "tie_word_embeddings": tied,
+        "attention_bias": False,
+        "torch_dtype": "bfloat16",
+        "bos_token_id": 151643,
+        "eos_token_id": 151643,
+    }
+
+
+def run_qwill(program: str, size: str, batch: int) -> dict:
+    command = [program, "bench", f"random:{size}", "--device", "cuda", "--output", "json", "--batch", str(batch),
+               "--context", str(CONTEXT), "--gen-len", str(GENERATED), "--prompt-len", str(PROMPT)]  # fmt: skip
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {"decode": report["decode_tok_s"], "prefill": report["prefill_tok_s"]}
+
+
+def run_transformers(size: str, batch: int) -> dict:
+    """One decode step with a static cache, compiled and replayed as a CUDA graph; a prefill without."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM, StaticCache
+
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        torch.set_default_dtype(torch.bfloat16)
+        model = Qwen3ForCausalLM(Qwen3Config(**config_of(size))).eval()
+    step = torch.compile(model.forward, mode="max-autotune-no-cudagraphs", fullgraph=True)
+    with torch.inference_mode():
+        ids = torch.randint(0, 151936, (1, PROMPT), device="cuda")
+        times = []
+        for _ in range(4):
+            torch.cuda.synchronize()
+            start = time.monotonic()
+            model(ids, logits_to_keep=1)
+            torch.cuda.synchronize()
+            times.append(time.monotonic() - start)
+        prefill = PROMPT / statistics.median(times[1:])
+
+        cache = StaticCache(config=model.config, max_cache_len=CONTEXT + GENERATED + 16)
+        model(torch.randint(0, 151936, (batch, CONTEXT), device="cuda"), past_key_values=cache, logits_to_keep=1)
+        token = torch.zeros((batch, 1), dtype=torch.long, device="cuda")
+        position = torch.full((1,), CONTEXT, dtype=torch.long, device="cuda")
+
+        def decode() -> None:
+            logits = step(token, past_key_values=cache, cache_position=position, use_cache=True).logits
+            token.copy_(logits[:, -1:].argmax(-1))
+
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                decode()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            decode()
+        times = []
+        for _ in range(GENERATED):
+            start = time.monotonic()
+            graph.replay()
+            torch.cuda.synchronize()
+            times.append(time.monotonic() - start)
+        return {"decode": batch / statistics.median(times), "prefill": prefill}
+
+
+def run_vllm(size: str, batch: int) -> dict:
+    from vllm import LLM, SamplingParams
+
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config_of(size)))
+        llm = LLM(folder, load_format="dummy", skip_tokenizer_init=True, max_model_len=PROMPT + GENERATED, seed=0)
+        return time_batches(
+            lambda prompts, count: llm.generate(
+                [{"prompt_token_ids": prompt} for prompt in prompts],
+                SamplingParams(temperature=0, max_tokens=count, ignore_eos=True, detokenize=False),
+                use_tqdm=False,
+            ),
+            batch,
+        )
+
+
+def run_sglang(size: str, batch: int) -> dict:
+    import sglang
+
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config_of(size)))
+        engine = sglang.Engine(model_path=folder, load_format="dummy", skip_tokenizer_init=True, random_seed=0)
+        try:
+            return time_batches(
+                lambda prompts, count: engine.generate(
+                    input_ids=prompts, sampling_params={"temperature": 0, "max_new_tokens": count, "ignore_eos": True}
+                ),
+                batch,
+            )
+        finally:
+            engine.shutdown()
+
+
+def time_batches(generate, batch: int) -> dict:
+    """Decode by the difference of a long and a short answer; prefill by one token behind a long prompt."""
+
+    def seconds(prompts: list[list[int]], count: int) -> float:
+        start = time.monotonic()
+        generate(prompts, count)
+        return time.monotonic() - start
+
+    def prompts(length: int, seed: int, count: int) -> list[list[int]]:
+        return [[(seed * 7919 + b * 104729 + i * 31) % 150000 for i in range(length)] for b in range(count)]
+
+    seconds(prompts(CONTEXT, 0, batch), GENERATED)
+    decode, prefill = [], []
+    for seed in range(1, 4):
+        long = seconds(prompts(CONTEXT, 10 * seed, batch), GENERATED + 1)
+        short = seconds(prompts(CONTEXT, 10 * seed + 1, batch), 1)
+        decode.append(batch * GENERATED / (long - short))
+        prefill.append(PROMPT / seconds(prompts(PROMPT, 10 * seed + 2, 1), 1))
+    return {"decode": statistics.median(decode), "prefill": statistics.median(prefill)}
+
+
+def run_llama_bench(path: str, gguf: str, batch: int) -> dict:
+    if batch != 1:
+        return {}
+    command = [path, "-m", gguf, "-ngl", "99", "-fa", "1", "-p", str(PROMPT), "-n", str(GENERATED), "-d", str(CONTEXT), "-o", "json"]
+    results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    figures = {}
+    for result in results:
+        figures["prefill" if result["n_prompt"] else "decode"] = result["avg_ts"]
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="8b", choices=sorted(SIZES))
+    parser.add_argument("--program", default="build/release/qwill")
+    parser.add_argument("--llama-bench")
+    parser.add_argument("--gguf")
+    parser.add_argument("--batches", default="1,64")
+    parser.add_argument("--peer", help=argparse.SUPPRESS)  # runs one peer in this process and prints its figures
+    parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+
+    peers = {"transformers": run_transformers, "vllm": run_vllm, "sglang": run_sglang}
+    if options.peer:
+        print(json.dumps(peers[options.peer](options.size, options.batch)))
+        return 0
+    installed = [name for name in peers if importlib.util.find_spec(name)]
+    missing = [name for name in peers if name not in installed]
+    if missing:
+        print(f"not installed: {', '.join(missing)}")
+    for batch in (int(text) for text in options.batches.split(",")):
+        ours = run_qwill(options.program, options.size, batch)
+        print(f"{options.size}, {batch} stream(s), context {CONTEXT}: qwill decode {ours['decode']:.1f} tok/s, "
+              f"prefill of {PROMPT} {ours['prefill']:.0f} tok/s")  # fmt: skip
+        for name in installed:
+            # A process of its own: it gives all of its memory back.
+            command = [sys.executable, __file__, "--peer", name, "--size", options.size, "--batch", str(batch)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                print(f"  {name}: failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
+                continue
+            report(name, json.loads(done.stdout.strip().splitlines()[-1]), ours)
+        if options.llama_bench and options.gguf:
+            report("llama.cpp", run_llama_bench(options.llama_bench, options.gguf, batch), ours)
+    return 0
+
+
+def report(name: str, theirs: dict, ours: dict) -> None:
+    parts = [f"{what} {value:.1f} tok/s (qwill {ours[what] / value:.2f} x)" for what, value in sorted(theirs.items())]
+    print(f"  {name}: {', '.join(parts)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+// What the CUDA backend promises beyond the op set: no allocation once ready, recorded steps that give what launched
+// ones give, both kinds of kernels alike, and failures that are told.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "cuda/cuda_ops.h"
+#include "engine/engine.h"
+#include "support/backends.h"
+#include "support/random.h"
+#include "support/test_paths.h"
+#include "weights/checkpoint.h"
+
+namespace qwill {
+namespace {
+
+using test::Random;
+using testing::HasSubstr;
+
+std::string error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(Cuda, WithoutACardOneLineSaysWhy) {
+  if (test::machine_has("cuda")) GTEST_SKIP() << "this machine has a card";
+  EXPECT_THAT(error_of([] { make_cuda_ops({}); }), HasSubstr("--device cpu"));
+}
+
+class CudaTest : public test::BackendTest {};
+
+TEST_P(CudaTest, ACardThatDoesNotExistIsTold) {
+  EXPECT_THAT(error_of([] { make_cuda_ops({.device = 99}); }), HasSubstr("cuda:99 does not exist"));
+}
+
+TEST_P(CudaTest, WhatDoesNotFitIsToldWithNumbers) {
+  const auto ops = test::make_backend(GetParam());
+  const std::string message = error_of([&] {
+    ops->allocate_kv({.num_layers = 64, .num_kv_heads = 8, .head_dim = 128, .num_pages = 1 << 20, .dtype = DType::bf16});
+  });
+  EXPECT_THAT(message, HasSubstr("out of memory"));
+  EXPECT_THAT(message, HasSubstr("are free"));
+  // And the card works on.
+  PagedKv kv = ops->allocate_kv({.num_layers = 1, .num_kv_heads = 1, .head_dim = 64, .num_pages = 1});
+  ops->free_kv(kv);
+}
+
+struct Loaded {
+  explicit Loaded(const std::string& backend, const std::string& name)
+      : checkpoint(Checkpoint::open(ModelFolder::find(test::source_path("models/" + name), ""))),
+        ops(test::make_backend(backend)),
+        model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint),
+                         DTypeChoice::automatic)) {}
+  Checkpoint checkpoint;
+  std::unique_ptr<Ops> ops;
+  std::unique_ptr<Model> model;
+};
+
+// Requests of many lengths that come and go; the answers by request.
+std::vector<std::vector<int32_t>> answers(Engine& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {
+  std::vector<std::vector<int32_t>> all(static_cast<size_t>(num_requests));
+  std::map<int64_t, size_t> request_of;
+  size_t next = 0;
+  while (next < all.size() || !engine.idle()) {
+    while (next < all.size() && static_cast<int64_t>(request_of.size()) < at_once) {
+      Random random(next + 1);
+      Request request;
+      for (int64_t i = random.between(1, 150); i > 0; --i)
+        request.prompt.push_back(static_cast<int32_t>(random.below(vocab_size)));
+      request.sampling.max_tokens = random.between(1, 40);
+      request.sampling.temperature = next % 2 == 0 ? 0 : 0.8;
+      request.sampling.seed = next;
+      request_of[engine.add(std::move(request))] = next;
+      ++next;
+    }
+    for (const TokenEvent& event : engine.step()) {
+      const size_t request = request_of.at(event.sequence);
+      if (event.draw) all[request].push_back(event.draw->id);
+      if (event.finish) request_of.erase(event.sequence);
+    }
+  }
+  return all;
+}
+
+TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
+  for (const char* name : {"nib", "nib-moe"}) {
+    const Loaded on(GetParam(), name);
+    Engine engine(*on.ops, *on.model, {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8});
+    const int64_t before = cuda_device_allocations();
+    answers(engine, on.checkpoint.config().vocab_size, 40, 8);
+    EXPECT_EQ(cuda_device_allocations(), before) << name;
+  }
+}
+
+// Alone every step of a sequence is of one row; together they are padded to other sizes, recorded and launched.
+TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
+  for (const char* name : {"nib", "nib-moe"}) {
+    const Loaded on(GetParam(), name);
+    const int64_t vocab_size = on.checkpoint.config().vocab_size;
+    std::vector<std::vector<int32_t>> wanted;
+    for (const int64_t at_once : {1, 3, 16}) {
+      Engine engine(*on.ops, *on.model,
+                    {.max_seq_len = 256, .num_pages = 80, .chunk_size = at_once == 3 ? 33 : 128, .max_sequences = at_once});
+      const auto got = answers(engine, vocab_size, 24, at_once);
+      if (wanted.empty()) wanted = got;
+      EXPECT_EQ(got, wanted) << name << ", " << at_once << " at once";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable"), test::backend_test_name);
+
+TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
+  if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
+  for (const char* name : {"nib", "nib-moe"}) {
+    std::vector<std::vector<int32_t>> wanted;
+    for (const char* backend : {"cuda", "cuda-portable"}) {
+      const Loaded on(backend, name);
+      Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5});
+      const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 5);
+      if (wanted.empty()) wanted = got;
+      EXPECT_EQ(got, wanted) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qwill
