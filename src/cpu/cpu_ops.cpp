@@ -89,7 +89,8 @@ class CpuOps final : public Ops {
 
   PagedKv allocate_kv(const KvGeometry& geometry) override {
     CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
-    CHECK(geometry.dtype == DType::f32, "the cache is f32");
+    if (geometry.dtype != DType::f32)
+      fail_unsupported("--kv-dtype {}: on the CPU the cache is f32", dtype_name(geometry.dtype));
     if (geometry.padded_head_dim() > kMaxHeadDim)
       fail_unsupported("head_dim is {}: the CPU kernels take at most {}", geometry.head_dim, kMaxHeadDim);
     // Zero pages that become resident when they are first written.

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "ops/ops.h"
 
@@ -20,20 +19,17 @@ struct CudaOptions {
 // Whether the backend was compiled in.
 bool cuda_built();
 
-struct CudaDevice {
-  std::string name;
-  int64_t total_bytes = 0;
-  int64_t free_bytes = 0;
-};
-// The cards that the backend can use. Throws Error(unsupported) that says why there are none: not compiled in, no
-// driver, a driver that is too old, a card that is too old.
-std::vector<CudaDevice> cuda_devices();
+// Whether there is a driver with a card behind it.
+bool cuda_available();
 
-// Throws Error(unsupported) as cuda_devices does, or for a card that does not exist.
+// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, a driver that is too old, a
+// card that is too old, or a number too high.
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 
-// "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"
+// "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"; throws as make_cuda_ops does.
 std::string cuda_device_name(const CudaOptions& options);
+// Memory of the card that nobody uses.
+int64_t cuda_free_bytes(const CudaOptions& options);
 
 // Times that device memory was asked for, in the whole process: none once an engine is ready.
 int64_t cuda_device_allocations();

@@ -10,7 +10,7 @@ bool cuda_built() { return true; }
 
 namespace {
 
-constexpr int kMinDriver = 13000;  // what the runtime that is linked in needs
+constexpr int kMinDriver = CUDART_VERSION / 1000 * 1000;  // any of the runtime's major version serves
 
 // Cards that exist; throws with the reason where there are none.
 int count_devices() {
@@ -42,16 +42,20 @@ cudaDeviceProp properties(int index) {
 
 }  // namespace
 
-std::vector<CudaDevice> cuda_devices() {
-  std::vector<CudaDevice> devices;
-  for (int i = 0; i < count_devices(); ++i) {
-    const cudaDeviceProp prop = properties(i);
-    size_t free_bytes = 0, total_bytes = 0;
-    cuda::check(cudaSetDevice(i), "select the card");
-    cuda::check(cudaMemGetInfo(&free_bytes, &total_bytes), "read the card's memory");
-    devices.push_back({prop.name, static_cast<int64_t>(total_bytes), static_cast<int64_t>(free_bytes)});
+bool cuda_available() {
+  try {
+    return count_devices() > 0;
+  } catch (const Error&) {
+    return false;
   }
-  return devices;
+}
+
+int64_t cuda_free_bytes(const CudaOptions& options) {
+  properties(options.device);
+  size_t free_bytes = 0, total_bytes = 0;
+  cuda::check(cudaSetDevice(options.device), "select the card");
+  cuda::check(cudaMemGetInfo(&free_bytes, &total_bytes), "read the card's memory");
+  return static_cast<int64_t>(free_bytes);
 }
 
 std::string cuda_device_name(const CudaOptions& options) {

@@ -30,7 +30,7 @@ Engine::Engine(Ops& ops, const Model& model, const EngineConfig& config)
                           .head_dim = m.head_dim,
                           .page_size = config_.page_size,
                           .num_pages = config_.num_pages,
-                          .dtype = ops.kv_dtype()});
+                          .dtype = config_.kv_dtype.value_or(ops.kv_dtype())});
   reserve();
 }
 

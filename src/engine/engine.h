@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct EngineConfig {
   int64_t page_size = 64;
   int64_t chunk_size = 512;  // prompt tokens of one step
   int64_t max_sequences = 1;  // expected to run at once: memory for their steps is taken in advance
+  std::optional<DType> kv_dtype = {};  // of the cache; none: what suits the weights
   int64_t num_drawable = 0;  // ids from here on are padding; 0: none are
   RopeWhen rope_when = RopeWhen::always;
 };

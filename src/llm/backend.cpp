@@ -7,14 +7,17 @@ namespace {
 
 constexpr int64_t kCpuChunk = 512, kCudaChunk = 2048;
 
-// Whether the machine has a card that this build can use.
-bool cuda_available() {
-  if (!cuda_built()) return false;
-  try {
-    return !cuda_devices().empty();
-  } catch (const Error&) {
-    return false;
+constexpr int64_t kStepBytes = int64_t{1} << 30;  // activations, logits and what a driver keeps: less than this
+
+int64_t weight_bytes(const ModelConfig& config, DTypeChoice dtype) {
+  int64_t bytes = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    int64_t elements = 1;
+    for (const int64_t size : tensor.shape) elements *= size;
+    const bool f32 = dtype == DTypeChoice::f32 || tensor.shape.size() == 1 || tensor.name.ends_with("mlp.gate.weight");
+    bytes += elements * (f32 ? 4 : 2);
   }
+  return bytes;
 }
 
 }  // namespace
@@ -27,14 +30,30 @@ Backend open_backend(const LlmOptions& options) {
     const size_t colon = options.device.find(':');
     backend.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
                     .portable = options.cuda_portable};
-    backend.ops = make_cuda_ops(backend.cuda);
-    backend.name = cuda_device_name(backend.cuda);
+    with_context(options.device, [&] {
+      backend.ops = make_cuda_ops(backend.cuda);
+      backend.name = cuda_device_name(backend.cuda);
+    });
   } else {
     backend.cpu = {.num_threads = options.num_threads, .path = options.cpu_path};
     backend.ops = make_cpu_ops(backend.cpu);
     backend.name = cpu_device_name(backend.cpu);
   }
   return backend;
+}
+
+void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice dtype, DType kv_dtype,
+                  int64_t max_seq_len) {
+  if (!backend.on_cuda) return;
+  const auto gb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  const int64_t free_bytes = cuda_free_bytes(backend.cuda), weights = weight_bytes(config, dtype),
+                token = config.kv_elements_per_token() * dtype_bytes(kv_dtype),
+                left = free_bytes - weights - kStepBytes;
+  if (token * max_seq_len <= left) return;
+  const std::string needs = fmt::format("{}: the weights need {:.1f} GB and a cache of {} tokens {:.1f} GB, and {:.1f} GB are free",
+                                        backend.name, gb(weights), max_seq_len, gb(token * max_seq_len), gb(free_bytes));
+  if (left < token * 256) fail(ErrorKind::device, "{}: use a smaller model, or --device cpu", needs);
+  fail(ErrorKind::device, "{}: --max-seq-len {} would fit", needs, left / token / 64 * 64);
 }
 
 }  // namespace qwill

@@ -59,30 +59,35 @@ ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& na
 }
 
 std::unique_ptr<Llm> Llm::open(const LlmOptions& options) {
-  return std::unique_ptr<Llm>(new Llm(options));
+  // A card takes a while to answer: meanwhile the files are opened.
+  auto backend = std::async(std::launch::async, open_backend, options);
+  return std::unique_ptr<Llm>(new Llm(options, std::move(backend)));
 }
 
-Llm::Llm(const LlmOptions& options)
+Llm::Llm(const LlmOptions& options, std::future<Backend> opening)
     : options_(options),
       folder_(ModelFolder::find(options.model, options.hub_cache)),
       checkpoint_(Checkpoint::open(folder_)),
       tokenizer_(open_tokenizer(folder_)) {
-  Backend backend = open_backend(options);
+  Backend backend = opening.get();
   ops_ = std::move(backend.ops);
   device_name_ = backend.name;
   const ModelConfig config = with_rope(checkpoint_.config(), options.rope);
   warnings_ = config.warnings;
   if (!backend.on_cuda)  // a card reads the files while it loads them
     warm_up(checkpoint_.files(), num_threads(backend.cpu), options.progress, options.cancel);
-  model_ = load_model(*ops_, config, rope_settings(config), CheckpointTensors(checkpoint_), options.dtype);
   const int64_t context = config.context_len();
+  const int64_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
+  require_room(backend, config, options.dtype, options.kv_dtype.value_or(DType::bf16), max_seq_len);
+  model_ = load_model(*ops_, config, rope_settings(config), CheckpointTensors(checkpoint_), options.dtype);
   if (options.max_seq_len > context)
     warnings_.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
                                     options.max_seq_len, context));
   engine_ =
       std::make_unique<Engine>(*ops_, *model_,
-                               EngineConfig{.max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context,
+                               EngineConfig{.max_seq_len = max_seq_len,
                                             .chunk_size = backend.chunk_size,
+                                            .kv_dtype = options.kv_dtype,
                                             .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
                                             .rope_when = options.rope_when});
   load_s_ = seconds_since(opened_);

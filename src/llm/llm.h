@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -63,6 +64,18 @@ struct GenerateResult {
   double ttft_s = 0, prefill_s = 0, decode_s = 0;  // decode: from the first token to the last
 };
 
+// The device that options name, opened. "auto" is a CUDA card where there is one.
+struct Backend {
+  std::unique_ptr<Ops> ops;
+  std::string name;     // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+  bool on_cuda = false;
+  CudaOptions cuda;     // where on_cuda
+  CpuOptions cpu;       // where not
+  int64_t chunk_size = 512;
+};
+// Throws Error(unsupported) for a device that this build or machine does not have.
+Backend open_backend(const LlmOptions& options);
+
 class Llm {
  public:
   // Opens the folder, maps the weights and brings them into memory. Throws Error.
@@ -95,7 +108,7 @@ class Llm {
   double load_s() const { return load_s_; }
 
  private:
-  explicit Llm(const LlmOptions& options);
+  Llm(const LlmOptions& options, std::future<Backend> backend);
 
   LlmOptions options_;
   std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
@@ -110,17 +123,9 @@ class Llm {
   double load_s_ = 0;
 };
 
-// The device that options name, opened. "auto" is a CUDA card where there is one.
-struct Backend {
-  std::unique_ptr<Ops> ops;
-  std::string name;     // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
-  bool on_cuda = false;
-  CudaOptions cuda;     // where on_cuda
-  CpuOptions cpu;       // where not
-  int64_t chunk_size = 512;
-};
-// Throws Error(unsupported) for a device that this build or machine does not have.
-Backend open_backend(const LlmOptions& options);
+// Throws Error(device), with what would fit, if the model and a cache of so many tokens are larger than the card.
+void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice dtype, DType kv_dtype,
+                  int64_t max_seq_len);
 
 // The tokenizer of a folder, nothing if it has none.
 std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder);

@@ -337,10 +337,15 @@ def test_dtypes_devices_and_paths(checks, world):
             "logits": ("--token-ids", "1", "--out", world.folder / "o.npy"),
             "verify": ("--against", world.source / "tests/data/goldens/06b.safetensors"),
         }
-        for device in ("cuda", "cuda:0"):
+        # A card that is not there: on a machine with one, a number beyond it.
+        has_card = Path("/proc/driver/nvidia/version").exists()
+        for device in ("cuda:99",) if has_card else ("cuda", "cuda:0"):
             checks.refused(world.qwill(command, *needs.get(command, ()), "--device", device), 1, device, "cpu")
         for device in ("foo", "", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"):
             checks.refused(world.qwill(command, *needs.get(command, ()), "--device", device), 2, "--device")
+    checks.refused(run("--device", "cpu", "--kv-dtype", "bf16"), 1, "--kv-dtype", "f32")
+    checks.refused(run("--kv-dtype", "f64"), 2, "--kv-dtype")
+    checks.refused(run("--cuda-path", "volta"), 2, "--cuda-path")
     for dtype in ("fp8", "int8", "int4"):
         checks.refused(run("--dtype", dtype), 1, dtype, "bf16")
     for dtype in ("foo", "", "fp16"):

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "cpu/cpu_ops.h"
 #include "cpu/dispatch.h"
 #include "cuda/cuda_ops.h"
@@ -19,13 +18,7 @@ std::vector<std::string> cpu_paths() {
 }
 
 bool machine_has(const std::string& path) {
-  if (path.starts_with("cuda")) {
-    try {
-      return cuda_built() && !cuda_devices().empty();
-    } catch (const Error&) {
-      return false;
-    }
-  }
+  if (path.starts_with("cuda")) return cuda_available();
   return std::ranges::any_of(cpu::available_kernels(), [&](const auto* kernels) { return kernels->name == path; });
 }
 

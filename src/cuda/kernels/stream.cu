@@ -1,4 +1,4 @@
-// stream: y[t, n] = sum_k a[t, k] w[n, k] for T <= 4 rows: every weight is read once, at the rate of the memory.
+// stream: y[t, n] = sum_k a[t, k] w[n, k] for T <= 2 rows: every weight is read once, at the rate of the memory.
 //
 // Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows) over all of K, which lie in one
 // contiguous run, and streams them through a ring of its own in shared memory with the copy engine: no warp waits for

@@ -29,7 +29,7 @@ struct StreamCall {
   int64_t ldy = 0;
 };
 
-constexpr int32_t kMaxStreamRows = 4;
+constexpr int32_t kMaxStreamRows = 2;
 
 // Whether the operand leaves room for the weight's ring.
 bool stream_fits(const StreamCall& call, int32_t num_sms);
