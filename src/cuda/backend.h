@@ -55,6 +55,10 @@ class CudaOps final : public Ops {
     cudaDeviceSynchronize();
   }
 
+  void expect_weights(int64_t bytes) override {
+    device_.make_current();
+    arena_.reserve(bytes);
+  }
   DType kv_dtype() const override { return any_bf16_ ? DType::bf16 : DType::f32; }
 
   PagedKv allocate_kv(const KvGeometry& wanted) override {

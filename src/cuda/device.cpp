@@ -117,6 +117,12 @@ Arena::~Arena() {
   for (void* block : blocks_) cudaFree(block);
 }
 
+void Arena::reserve(int64_t bytes) {
+  blocks_.push_back(allocate_device(bytes, "the model's weights"));
+  next_ = static_cast<char*>(blocks_.back());
+  left_ = bytes;
+}
+
 void* Arena::allocate(int64_t bytes) {
   bytes = aligned(bytes);
   if (bytes > left_) {

@@ -37,6 +37,8 @@ struct Device {
 class Arena {
  public:
   ~Arena();
+  // One block for all that is to come: large pages, few translations of addresses. What exceeds it gets other blocks.
+  void reserve(int64_t bytes);
   // 256-byte aligned. Throws Error(device) with what was asked and what is free.
   void* allocate(int64_t bytes);
   int64_t used_bytes() const { return used_bytes_; }

@@ -9,17 +9,6 @@ constexpr int64_t kCpuChunk = 512, kCudaChunk = 2048;
 
 constexpr int64_t kStepBytes = int64_t{1} << 30;  // activations, logits and what a driver keeps: less than this
 
-int64_t weight_bytes(const ModelConfig& config, DTypeChoice dtype) {
-  int64_t bytes = 0;
-  for (const ExpectedTensor& tensor : expected_tensors(config)) {
-    int64_t elements = 1;
-    for (const int64_t size : tensor.shape) elements *= size;
-    const bool f32 = dtype == DTypeChoice::f32 || tensor.shape.size() == 1 || tensor.name.ends_with("mlp.gate.weight");
-    bytes += elements * (f32 ? 4 : 2);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 Backend open_backend(const LlmOptions& options) {
@@ -46,7 +35,7 @@ void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice
                   int64_t max_seq_len) {
   if (!backend.on_cuda) return;
   const auto gb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
-  const int64_t free_bytes = cuda_free_bytes(backend.cuda), weights = weight_bytes(config, dtype),
+  const int64_t free_bytes = cuda_free_bytes(backend.cuda), weights = placed_bytes(config, dtype),
                 token = config.kv_elements_per_token() * dtype_bytes(kv_dtype),
                 left = free_bytes - weights - kStepBytes;
   if (token * max_seq_len <= left) return;

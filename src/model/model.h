@@ -24,6 +24,10 @@ class Model {
   virtual const ModelConfig& config() const = 0;
 };
 
+// Bytes that the weights of a configuration take on a device (of f32 files with dtype automatic: more). An upper bound:
+// each tensor's own padding included.
+int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype);
+
 // Places the weights of a configuration on the backend. Throws Error as the source does.
 std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,
                                   const TensorSource& tensors, DTypeChoice dtype);

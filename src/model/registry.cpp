@@ -2,12 +2,27 @@
 #include "base/error.h"
 #include "model/model.h"
 #include "model/qwen3.h"
+#include "weights/checkpoint.h"
 
 namespace qwill {
 
 std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,
                                   const TensorSource& tensors, DTypeChoice dtype) {
+  ops.expect_weights(placed_bytes(config, dtype));
   return std::make_unique<Qwen3>(ops, config, rope, tensors, dtype);
+}
+
+int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
+  constexpr int64_t kRows = 8, kCols = 64, kPiece = 256;  // what matrices and pieces of memory are padded to
+  const auto padded = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
+  int64_t bytes = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    const bool vector = tensor.shape.size() == 1, router = tensor.name.ends_with("mlp.gate.weight");
+    int64_t elements = padded(tensor.shape.back(), kCols);
+    if (!vector) elements *= padded(tensor.shape.front(), kRows);
+    bytes += padded(elements * (vector || router || dtype == DTypeChoice::f32 ? 4 : 2), kPiece);
+  }
+  return bytes;
 }
 
 RopeSettings rope_settings(const ModelConfig& config) {

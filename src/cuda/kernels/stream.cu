@@ -50,19 +50,21 @@ template <bool kPair>
 struct Stream {
   static constexpr int kAtoms = kPair ? kSlotAtoms / 2 : kSlotAtoms;  // columns of a chunk, in atoms
   const Params& p;
-  int32_t col_blocks, num_chunks, stride;
+  int32_t col_blocks, num_chunks;
   uint32_t slots, full;                // addresses of the ring and its barriers
-  int32_t unit, chunk = 0, place = 0;  // next to be loaded, and where to
+  int32_t unit, end, chunk = 0, place = 0;  // next to be loaded, behind the block's last, and where to
 
   __device__ __forceinline__ Stream(const Params& params, Shared& shared, char* ring, int warp) : p(params) {
     col_blocks = static_cast<int32_t>(p.call.layout.col_blocks);
     num_chunks = (col_blocks + kAtoms - 1) / kAtoms;
-    stride = p.busy_warps * gridDim.x;
+    // A block's tiles lie one behind the other: its multiprocessor then needs few translations of addresses.
+    const auto border = [&](int64_t block) { return static_cast<int32_t>(block * p.num_units / gridDim.x); };
+    end = border(blockIdx.x + 1);
     slots = shared_address(ring) + warp * p.slots_per_warp * kSlotBytes;
     full = shared_address(&shared.full[warp * p.slots_per_warp]);
-    unit = warp < p.busy_warps ? warp * gridDim.x + blockIdx.x : p.num_units;
+    unit = warp < p.busy_warps ? border(blockIdx.x) + warp : end;
   }
-  __device__ __forceinline__ bool done() const { return unit >= p.num_units; }
+  __device__ __forceinline__ bool done() const { return unit >= end; }
 
   // Starts the next chunk. Of a pair it holds half as many columns: the gate tile's, then the up tile's.
   __device__ __forceinline__ void load() {
@@ -80,7 +82,7 @@ struct Stream {
     if (++place == p.slots_per_warp) place = 0;
     if (++chunk < num_chunks) return;
     chunk = 0;
-    unit += stride;
+    unit += p.busy_warps;
   }
 };
 
@@ -198,7 +200,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   for (int s = 0; s < p.slots_per_warp && !stream.done(); ++s) stream.advance();  // as the filler did
   int place = 0;
   uint32_t parity = 0;
-  for (int32_t unit = first_unit; unit < p.num_units; unit += stream.stride) {
+  for (int32_t unit = first_unit; unit < stream.end; unit += p.busy_warps) {
     const float2 before = read_tile<kOutput>(p.call, unit, lane);
     float acc[2][4] = {};
     for (int32_t chunk = 0; chunk < stream.num_chunks; ++chunk) {
