@@ -49,7 +49,7 @@ struct Workspace {
   Workspace() {
     check(random_f32(reinterpret_cast<float*>(x.data), 1 << 20, 1, 0, 1, stream_of_all), "random");
     check(random_f32(reinterpret_cast<float*>(norm.data), 1 << 14, 2, 1, 0.1f, stream_of_all), "random");
-    check(random_bf16({a.data, {32, 256}, 0, 1}, 0, 256, 256 * 64, 3, 0, 1, stream_of_all), "random");
+    check(random_bf16({a.data, {1, 512}, 0, 1}, 0, 8, 512 * 64, 3, 0, 1, stream_of_all), "random");
   }
 
   StreamCall call(const Matrix& m, const void* weight, int32_t num_rows, void* to) const {
