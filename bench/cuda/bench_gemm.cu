@@ -253,8 +253,8 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
 }
 
 // Tiles as a router would list them: expert by expert.
-std::vector<GroupTile> list_tiles(const std::vector<int32_t>& rows_per_expert, int32_t tile_rows) {
-  std::vector<GroupTile> tiles;
+std::vector<ExpertTile> list_tiles(const std::vector<int32_t>& rows_per_expert, int32_t tile_rows) {
+  std::vector<ExpertTile> tiles;
   int32_t row = 0;
   for (size_t e = 0; e < rows_per_expert.size(); row += rows_per_expert[e++])
     for (int32_t first = 0; first < rows_per_expert[e]; first += tile_rows)
@@ -291,8 +291,8 @@ void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
     std::copy_n(y.begin(), counts[e] * row_bytes, wanted.begin() + row * row_bytes);
   }
   for (int32_t tile_rows : {8, 16, 32, 64, 128, 256}) {
-    const std::vector<GroupTile> list = list_tiles(counts, tile_rows);
-    Buffer<GroupTile> tiles(list.size());
+    const std::vector<ExpertTile> list = list_tiles(counts, tile_rows);
+    Buffer<ExpertTile> tiles(list.size());
     Buffer<int32_t> count(1);
     tiles.set(list);
     count.set({static_cast<int32_t>(list.size())});
@@ -503,8 +503,8 @@ struct Bench {
       for (const GemmTile& tile : kGemmTiles) {
         const int32_t tile_rows = tile.tokens;
         if (tile_rows > 16 && tile_rows > num_tokens) continue;
-        const std::vector<GroupTile> list = list_tiles(counts, tile_rows);
-        Buffer<GroupTile> tiles(list.size());
+        const std::vector<ExpertTile> list = list_tiles(counts, tile_rows);
+        Buffer<ExpertTile> tiles(list.size());
         Buffer<int32_t> count(1);
         tiles.set(list);
         count.set({static_cast<int32_t>(list.size())});

@@ -75,10 +75,9 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                     in_width * element, plan.row_token, P, stream),
         "gather rows of experts");
   if (bf16_experts) {
-    static_assert(sizeof(GroupTile) == sizeof(ExpertTile));
     const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t lda, Epilogue epilogue, void* y,
                              int64_t ldy) {
-      const GroupTiles tiles{.tiles = reinterpret_cast<const GroupTile*>(plan.tiles),
+      const GroupTiles tiles{.tiles = plan.tiles,
                              .count = plan.num_tiles,
                              .max_count = static_cast<int32_t>(max_tiles),
                              .tile_rows = static_cast<int32_t>(tile_rows),

@@ -144,40 +144,20 @@ void* Arena::allocate(int64_t bytes) {
   return data;
 }
 
-DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
-
-void* DeviceBuffer::reserve(int64_t bytes) {
-  bytes = aligned(std::max<int64_t>(bytes, 1));
-  if (bytes <= capacity_) return data_;
-  if (data_) {
-    check(cudaDeviceSynchronize(), "wait for the card");
-    check(cudaFree(data_), "free memory");
-    data_ = nullptr;
-    capacity_ = 0;
-  }
-  data_ = allocate_device(bytes, "a step");
-  capacity_ = bytes;
-  check(cudaMemset(data_, 0, static_cast<size_t>(bytes)), "clear memory");
+void* DeviceMemory::allocate(int64_t bytes) {
+  void* data = allocate_device(bytes, "a step");
+  check(cudaMemset(data, 0, static_cast<size_t>(bytes)), "clear memory");
   check(cudaDeviceSynchronize(), "wait for the card");
-  return data_;
+  return data;
 }
+void DeviceMemory::release(void* data) { cudaFree(data); }
 
-PinnedBuffer::~PinnedBuffer() {
-  if (data_) cudaFreeHost(data_);
+void* PinnedMemory::allocate(int64_t bytes) {
+  void* data = nullptr;
+  check(cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocDefault), "allocate pinned memory");
+  return data;
 }
-
-void* PinnedBuffer::reserve(int64_t bytes) {
-  if (bytes <= capacity_) return data_;
-  if (data_) {
-    check(cudaDeviceSynchronize(), "wait for the card");
-    check(cudaFreeHost(data_), "free pinned memory");
-    data_ = nullptr;
-    capacity_ = 0;
-  }
-  check(cudaHostAlloc(&data_, static_cast<size_t>(bytes), cudaHostAllocDefault), "allocate pinned memory");
-  capacity_ = bytes;
-  return data_;
-}
+void PinnedMemory::release(void* data) { cudaFreeHost(data); }
 
 }  // namespace cuda
 

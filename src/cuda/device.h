@@ -3,9 +3,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -50,43 +51,47 @@ class Arena {
   int64_t used_bytes_ = 0;
 };
 
-// Memory of one purpose, whose address changes only when it must grow.
-class DeviceBuffer {
+// Memory of one purpose, whose address changes only when it must grow; growing waits for the card.
+template <typename Memory>
+class GrowingBuffer {
  public:
-  ~DeviceBuffer();
-  DeviceBuffer() = default;
-  DeviceBuffer(const DeviceBuffer&) = delete;
-  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+  GrowingBuffer() = default;
+  GrowingBuffer(const GrowingBuffer&) = delete;
+  GrowingBuffer& operator=(const GrowingBuffer&) = delete;
+  ~GrowingBuffer() {
+    if (data_) Memory::release(data_);
+  }
 
-  // At least `count` elements; new memory is zeroed. Growing waits for the card.
+  // At least `count` elements.
   template <typename T>
   T* get(int64_t count) {
-    return static_cast<T*>(reserve(count * static_cast<int64_t>(sizeof(T))));
+    const int64_t bytes = std::max<int64_t>(count * static_cast<int64_t>(sizeof(T)), 1);
+    if (bytes > capacity_) {
+      if (data_) {
+        check(cudaDeviceSynchronize(), "wait for the card");
+        capacity_ = 0;
+        Memory::release(std::exchange(data_, nullptr));
+      }
+      data_ = Memory::allocate(bytes);
+      capacity_ = bytes;
+    }
+    return static_cast<T*>(data_);
   }
 
  private:
-  void* reserve(int64_t bytes);
   void* data_ = nullptr;
   int64_t capacity_ = 0;
 };
 
-// The same on the host, locked in memory, so that copies run in the background.
-class PinnedBuffer {
- public:
-  ~PinnedBuffer();
-  PinnedBuffer() = default;
-  PinnedBuffer(const PinnedBuffer&) = delete;
-  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
-
-  template <typename T>
-  T* get(int64_t count) {
-    return static_cast<T*>(reserve(count * static_cast<int64_t>(sizeof(T))));
-  }
-
- private:
-  void* reserve(int64_t bytes);
-  void* data_ = nullptr;
-  int64_t capacity_ = 0;
+struct DeviceMemory {  // zeroed
+  static void* allocate(int64_t bytes);
+  static void release(void* data);
 };
+struct PinnedMemory {  // of the host, locked, so that copies run in the background
+  static void* allocate(int64_t bytes);
+  static void release(void* data);
+};
+using DeviceBuffer = GrowingBuffer<DeviceMemory>;
+using PinnedBuffer = GrowingBuffer<PinnedMemory>;
 
 }  // namespace qwill::cuda

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/moe.h"
 #include "cuda/layout.h"
 
 namespace qwill::cuda {
@@ -29,16 +30,9 @@ struct GemmWeight {
   CUtensorMap map;   // for gemm_wgmma, from make_weight_map
 };
 
-// Rows first_row … first_row + num_rows - 1 of A meet the matrix of one expert.
-struct GroupTile {
-  int32_t expert;
-  int32_t first_row;
-  int32_t num_rows;  // at most the tile_rows that the list was made for
-};
-
-// A list of tiles that an earlier kernel writes on the device.
+// A list of tiles (moe.h: rows of A that meet the matrix of one expert) that an earlier kernel writes on the device.
 struct GroupTiles {
-  const GroupTile* tiles = nullptr;
+  const ExpertTile* tiles = nullptr;
   const int32_t* count = nullptr;
   int32_t max_count = 0;
   int32_t tile_rows = 0;

@@ -17,7 +17,7 @@ struct GemmTask {
   int32_t token_tiles;
   void* y;
   int64_t ldy;
-  const GroupTile* groups;  // token tiles by the list, if there is one
+  const ExpertTile* groups;  // token tiles by the list, if there is one
   const int32_t* num_groups;
 };
 
@@ -59,7 +59,7 @@ __device__ __forceinline__ TilePlace place_tile(const GemmTask& task, int32_t ti
   if (task.groups == nullptr) {
     place.end_token = min(place.token + tile_tokens, task.num_tokens);
   } else {
-    const GroupTile group = task.groups[token_tile];
+    const ExpertTile group = task.groups[token_tile];
     place.expert = group.expert;
     place.token = group.first_row;
     place.end_token = group.first_row + group.num_rows;
