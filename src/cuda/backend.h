@@ -82,6 +82,7 @@ class CudaOps final : public Ops {
   }
 
   void rehearse(bool on) override {
+    if (on) rehearsed_context_ = 0;
     rehearsing_ = on;
     loader_.finish();
   }
@@ -89,7 +90,7 @@ class CudaOps final : public Ops {
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
     finish_step();
-    sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable);
+    sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable, cache_slots_);
   }
   std::vector<Draw> take_draws() override {
     device_.make_current();
@@ -187,6 +188,7 @@ class CudaOps final : public Ops {
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
   bool any_bf16_ = false;
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
+  int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend
 
   // The step.

@@ -33,7 +33,7 @@ void CudaOps::upload(const Batch& batch) {
     const int64_t rows = *std::ranges::lower_bound(kRecordedSizes, shape.rows);
     int64_t context = kShortContext;
     while (context < shape.max_context) context *= 4;
-    context = std::max(shape.max_context, std::min(context, cache_slots_));
+    context = std::max(shape.max_context, std::min(context, rehearsed_context_ > 0 ? rehearsed_context_ : cache_slots_));
     shape = {.rows = rows,
              .sequences = rows,
              .pages = (context + page_size_ - 1) / page_size_,
@@ -42,6 +42,7 @@ void CudaOps::upload(const Batch& batch) {
              .query_tiles = device_.hopper ? 0 : rows,
              .max_context = context};
   }
+  if (rehearsing_) rehearsed_context_ = std::max(rehearsed_context_, shape.max_context);
   padded_rows_ = recorded_ ? shape.rows : 0;
   inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
 }

@@ -37,7 +37,8 @@ Sampler::~Sampler() {
     if (slot.done) cudaEventDestroy(slot.done);
 }
 
-void Sampler::sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable) {
+void Sampler::sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
+                     int64_t max_tokens) {
   CHECK(count_ < kSlots, "draws are taken before so many more are asked for");
   const auto R = static_cast<int64_t>(rows.size());
   Slot& slot = slots_[(first_ + count_) % kSlots];
@@ -68,10 +69,11 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   const auto settings_bytes = static_cast<int64_t>(settings.size() * sizeof(SampleSettings)),
              adjustment_bytes = static_cast<int64_t>(adjustments.size() * sizeof(TokenAdjustment)),
              bytes = settings_bytes + adjustment_bytes;
-  char* host = slot.settings.get<char>(bytes);
+  const int64_t room = settings_bytes + max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
+  char* host = slot.settings.get<char>(std::max(bytes, room));
   std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
   if (adjustment_bytes > 0) std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
-  char* on_device = settings_.get<char>(bytes);
+  char* on_device = settings_.get<char>(std::max(bytes, room));
   const cudaStream_t stream = device_.stream;
   check(cudaMemcpyAsync(on_device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "sample");
 
