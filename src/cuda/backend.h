@@ -44,98 +44,26 @@ struct Operand {
 
 class CudaOps final : public Ops {
  public:
-  explicit CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_), sampler_(device_) {
-    check(prepare_gemm_portable(), "prepare kernels");
-    if (!device_.hopper) return;
-    check(prepare_gemm_wgmma(), "prepare kernels");
-    check(prepare_stream(), "prepare kernels");
-  }
-  ~CudaOps() override {
-    cudaSetDevice(device_.index);
-    cudaDeviceSynchronize();
-  }
+  explicit CudaOps(const CudaOptions& options);
+  ~CudaOps() override;
 
-  void expect_weights(int64_t bytes) override {
-    device_.make_current();
-    arena_.reserve(bytes);
-  }
+  void expect_weights(int64_t bytes) override;
   DType kv_dtype() const override { return any_bf16_ ? DType::bf16 : DType::f32; }
+  PagedKv allocate_kv(const KvGeometry& wanted) override;
+  void free_kv(PagedKv& kv) override;
 
-  PagedKv allocate_kv(const KvGeometry& wanted) override {
-    device_.make_current();
-    KvGeometry geometry = wanted;
-    geometry.head_alignment = kAtomCols;
-    CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
-    CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16, "the cache is f32 or bf16");
-    if (geometry.padded_head_dim() > 128 || geometry.head_dim % 2 != 0)
-      fail_unsupported("head_dim is {}: the CUDA kernels take even ones up to 128", geometry.head_dim);
-    caches_.push_back(std::make_unique<DeviceBuffer>());
-    page_size_ = geometry.page_size;
-    cache_slots_ = geometry.num_pages * geometry.page_size;
-    return {geometry, caches_.back()->get<char>(geometry.total_bytes())};
-  }
-  void free_kv(PagedKv& kv) override {
-    device_.make_current();
-    cudaStreamSynchronize(device_.stream);
-    std::erase_if(caches_, [&](const auto& cache) { return cache->template get<char>(1) == kv.data; });
-    kv = {};
-  }
-
-  void rehearse(bool on) override {
-    if (on) rehearsed_context_ = 0;
-    rehearsing_ = on;
-    loader_.finish();
-  }
+  void rehearse(bool on) override;
   std::span<const int64_t> recorded_sizes() const override { return kRecordedSizes; }
 
-  void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
-    finish_step();
-    sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable, cache_slots_);
-  }
-  std::vector<Draw> take_draws() override {
-    device_.make_current();
-    return sampler_.take_draws();
-  }
+  void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override;
+  std::vector<Draw> take_draws() override;
 
-  Tensor to_device(const Tensor& host) override {
-    device_.make_current();
-    Tensor t = host;
-    t.data = uploads_[next_upload_++ % uploads_.size()].get<float>(t.rows * t.cols);
-    // In the stream, behind whatever still reads the buffer.
-    check(cudaMemcpyAsync(t.data, host.data, static_cast<size_t>(host.size_bytes()), cudaMemcpyHostToDevice,
-                          device_.stream),
-          "copy a tensor");
-    device_.synchronize();
-    return t;
-  }
-  std::span<const float> to_host(const Tensor& t) override {
-    finish_step();
-    std::vector<float>& values = host_copies_[t.data];
-    values.resize(static_cast<size_t>(t.rows * t.cols));
-    if (t.dtype == DType::f32) {
-      check(cudaMemcpyAsync(values.data(), t.data, values.size() * 4, cudaMemcpyDeviceToHost, device_.stream),
-            "copy a tensor");
-      device_.synchronize();
-      return values;
-    }
-    const int64_t stride = stride_of(t);
-    std::vector<bf16> raw(static_cast<size_t>(t.rows * stride));
-    check(cudaMemcpyAsync(raw.data(), t.data, raw.size() * 2, cudaMemcpyDeviceToHost, device_.stream), "copy a tensor");
-    device_.synchronize();
-    for (int64_t r = 0; r < t.rows; ++r)
-      for (int64_t c = 0; c < t.cols; ++c)
-        values[static_cast<size_t>(r * t.cols + c)] = to_float(raw[static_cast<size_t>(r * stride + c)]);
-    return values;
-  }
+  Tensor to_device(const Tensor& host) override;
+  std::span<const float> to_host(const Tensor& t) override;
   int64_t owned_weight_bytes() const override { return arena_.used_bytes(); }
 
  protected:
-  Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
-    device_.make_current();
-    any_bf16_ |= use != WeightUse::vector && compute == Compute::bf16;
-    return loader_.place(sources, use, compute);
-  }
-
+  Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) override;
   void do_begin_step(const Batch& batch, const RopeSettings& rope) override;
   Tensor do_embed(const Batch& batch, const PlacedWeight& table) override;
   Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) override;
@@ -161,11 +89,7 @@ class CudaOps final : public Ops {
     CudaOps& ops_;
     int exceptions_ = std::uncaught_exceptions();
   };
-  void finish_step() {
-    device_.make_current();
-    graphs_.finish(num_ops_, device_);
-    num_ops_ = 0;
-  }
+  void finish_step();
   // Rows that ops on x launch: a recorded step's shape may be larger than its batch.
   int64_t rows_of(const Tensor& x) const { return padded_rows_ > 0 ? padded_rows_ : x.rows; }
   void upload(const Batch& batch);
@@ -206,7 +130,7 @@ class CudaOps final : public Ops {
   DeviceBuffer rope_settings_, cos_, sin_;
   DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;         // results
   DeviceBuffer bf16_operand_, f32_operand_, queries_, partials_, counters_;  // within an op
-  DeviceBuffer router_logits_, routes_, padded_, gathered_, expert_acts_, expert_outs_;
+  DeviceBuffer router_logits_, routes_, spaced_rows_, gathered_, expert_acts_, expert_outs_;
   std::array<DeviceBuffer, 4> uploads_;
   size_t next_upload_ = 0;
   std::unordered_map<const void*, std::vector<float>> host_copies_;

@@ -26,7 +26,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                 act_width = bf16_experts ? padded(F) : F;
 
   float* normed = f32_operand_.get<float>(T * in_width);
-  float* spaced = in_width != C && !bf16_experts ? padded_.get<float>(T * in_width) : nullptr;
+  float* spaced = in_width != C && !bf16_experts ? spaced_rows_.get<float>(T * in_width) : nullptr;
   void* rounded = bf16_operand_.get<bf16>(T * width);
   float* logits = router_logits_.get<float>(T * E);
   void* gathered = gathered_.get<char>(P * in_width * element);

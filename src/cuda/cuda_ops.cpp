@@ -1,4 +1,4 @@
-// Steps, and the ops that only move rows.
+// The backend's memory, its steps, and the ops that only move rows.
 #include "cuda/cuda_ops.h"
 
 #include "cuda/backend.h"
@@ -11,6 +11,112 @@ namespace {
 constexpr int64_t kShortContext = 1024;
 
 }  // namespace
+
+CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_), sampler_(device_) {
+  check(prepare_gemm_portable(), "prepare kernels");
+  if (!device_.hopper) return;
+  check(prepare_gemm_wgmma(), "prepare kernels");
+  check(prepare_stream(), "prepare kernels");
+}
+
+CudaOps::~CudaOps() {
+  cudaSetDevice(device_.index);
+  cudaDeviceSynchronize();
+}
+
+// --- weights, cache, values ---
+
+void CudaOps::expect_weights(int64_t bytes) {
+  device_.make_current();
+  arena_.reserve(bytes);
+}
+
+Weight CudaOps::do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) {
+  device_.make_current();
+  any_bf16_ |= use != WeightUse::vector && compute == Compute::bf16;
+  return loader_.place(sources, use, compute);
+}
+
+PagedKv CudaOps::allocate_kv(const KvGeometry& wanted) {
+  device_.make_current();
+  KvGeometry geometry = wanted;
+  geometry.head_alignment = kAtomCols;
+  CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
+  CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16, "the cache is f32 or bf16");
+  if (geometry.padded_head_dim() > 128 || geometry.head_dim % 2 != 0)
+    fail_unsupported("head_dim is {}: the CUDA kernels take even ones up to 128", geometry.head_dim);
+  auto cache = std::make_unique<DeviceBuffer>();
+  void* data = cache->get<char>(geometry.total_bytes());
+  caches_.push_back(std::move(cache));
+  page_size_ = geometry.page_size;
+  cache_slots_ = geometry.num_pages * geometry.page_size;
+  return {geometry, data};
+}
+
+void CudaOps::free_kv(PagedKv& kv) {
+  device_.make_current();
+  cudaStreamSynchronize(device_.stream);
+  std::erase_if(caches_, [&](const auto& cache) { return cache->template get<char>(1) == kv.data; });
+  kv = {};
+}
+
+Tensor CudaOps::to_device(const Tensor& host) {
+  device_.make_current();
+  Tensor t = host;
+  t.data = uploads_[next_upload_++ % uploads_.size()].get<float>(t.rows * t.cols);
+  // In the stream, behind whatever still reads the buffer.
+  check(cudaMemcpyAsync(t.data, host.data, static_cast<size_t>(host.size_bytes()), cudaMemcpyHostToDevice,
+                        device_.stream),
+        "copy a tensor");
+  device_.synchronize();
+  return t;
+}
+
+std::span<const float> CudaOps::to_host(const Tensor& t) {
+  finish_step();
+  std::vector<float>& values = host_copies_[t.data];
+  values.resize(static_cast<size_t>(t.rows * t.cols));
+  const auto copy = [&](void* to, int64_t bytes) {
+    check(cudaMemcpyAsync(to, t.data, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, device_.stream),
+          "copy a tensor");
+    device_.synchronize();
+  };
+  if (t.dtype == DType::f32) {
+    copy(values.data(), t.size_bytes());
+    return values;
+  }
+  const int64_t stride = stride_of(t);
+  std::vector<bf16> raw(static_cast<size_t>(t.rows * stride));
+  copy(raw.data(), t.rows * stride * 2);
+  for (int64_t r = 0; r < t.rows; ++r)
+    for (int64_t c = 0; c < t.cols; ++c)
+      values[static_cast<size_t>(r * t.cols + c)] = to_float(raw[static_cast<size_t>(r * stride + c)]);
+  return values;
+}
+
+// --- steps ---
+
+void CudaOps::rehearse(bool on) {
+  if (on) rehearsed_context_ = 0;
+  rehearsing_ = on;
+  loader_.finish();
+}
+
+void CudaOps::finish_step() {
+  device_.make_current();
+  graphs_.finish(num_ops_, device_);
+  num_ops_ = 0;
+}
+
+void CudaOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) {
+  finish_step();
+  sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable, cache_slots_);
+}
+
+std::vector<Draw> CudaOps::take_draws() {
+  device_.make_current();
+  return sampler_.take_draws();
+}
 
 void CudaOps::upload(const Batch& batch) {
   // On Hopper decode rows have a kernel of their own.
