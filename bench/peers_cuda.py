@@ -164,7 +164,23 @@ def time_batches(generate, batch: int) -> dict:
 def run_llama_bench(path: str, gguf: str, batch: int) -> dict:
     if batch != 1:
         return {}
-    command = [path, "-m", gguf, "-ngl", "99", "-fa", "1", "-p", str(PROMPT), "-n", str(GENERATED), "-d", str(CONTEXT), "-o", "json"]
+    command = [
+        path,
+        "-m",
+        gguf,
+        "-ngl",
+        "99",
+        "-fa",
+        "1",
+        "-p",
+        str(PROMPT),
+        "-n",
+        str(GENERATED),
+        "-d",
+        str(CONTEXT),
+        "-o",
+        "json",
+    ]
     results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     figures = {}
     for result in results:
@@ -200,7 +216,9 @@ def main() -> int:
             command = [sys.executable, __file__, "--peer", name, "--size", options.size, "--batch", str(batch)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
-                print(f"  {name}: failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
+                print(
+                    f"  {name}: failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
+                )
                 continue
             report(name, json.loads(done.stdout.strip().splitlines()[-1]), ours)
         if options.llama_bench and options.gguf:

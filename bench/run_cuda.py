@@ -36,18 +36,24 @@ def rows(gen_len: int) -> list[Row]:
     shares = {"8b": (93, 97), "0.6b": (55, 70), "1.7b": (72, 85), "4b": (85, 92), "14b": (93, 96), "32b": (94, 97)}
     for size, (floor, aim) in shares.items():
         arguments = [f"random:{size}", "--context", "512", *gen]
-        table.append(Row("decode", f"{size} bf16, 1 stream, context 512", arguments, "ratio", floor, aim, 100, "% of bandwidth"))
+        table.append(
+            Row("decode", f"{size} bf16, 1 stream, context 512", arguments, "ratio", floor, aim, 100, "% of bandwidth")
+        )
     arguments = ["random:30b-a3b", "--context", "512", *gen]
     table.append(Row("decode", "30b-a3b bf16, 1 stream", arguments, "ratio", 55, 75, 100, "% of bandwidth"))
     for streams, floor, aim in ((8, 1300, 1450), (64, 6600, 7400), (256, 12200, 13200)):
         arguments = ["random:8b", "--context", "1024", "--batch", str(streams), *gen]
-        table.append(Row("batch", f"8b bf16, {streams} streams, context 1k", arguments, "decode_tok_s", floor, aim, unit="tok/s"))
+        table.append(
+            Row("batch", f"8b bf16, {streams} streams, context 1k", arguments, "decode_tok_s", floor, aim, unit="tok/s")
+        )
     arguments = ["random:8b", "--context", "32768", "--prompt-len", "32768", *gen]
     table.append(Row("long", "8b bf16, 1 stream, context 32k", arguments, "ratio", 85, 93, 100, "% of bandwidth"))
     table.append(Row("long", "8b bf16, prefill of 32k", arguments, "prefill_tok_s", 22000, 28000, unit="tok/s"))
     for length, floor, aim in ((512, 32000, 42000), (2048, 40000, 46000), (8192, 36000, 42000)):
         arguments = ["random:8b", "--prompt-len", str(length), "--context", "64", *gen]
-        table.append(Row("prefill", f"8b bf16, prefill of {length}", arguments, "prefill_tok_s", floor, aim, unit="tok/s"))
+        table.append(
+            Row("prefill", f"8b bf16, prefill of {length}", arguments, "prefill_tok_s", floor, aim, unit="tok/s")
+        )
     return table
 
 
@@ -105,7 +111,10 @@ def main() -> int:
             continue
         value = report[row.figure] * row.scale
         verdict = "aim" if value >= row.aim else "floor" if value >= row.floor else "MISSED"
-        print(f"{row.what:<36} {value:>9.1f} {row.unit:<15} floor {row.floor:>7g}  aim {row.aim:>7g}  {verdict}", flush=True)
+        print(
+            f"{row.what:<36} {value:>9.1f} {row.unit:<15} floor {row.floor:>7g}  aim {row.aim:>7g}  {verdict}",
+            flush=True,
+        )
     if options.checkpoint:
         time_loading(options.program, options.checkpoint)
     for arguments, report in reports.items():

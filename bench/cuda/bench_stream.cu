@@ -1,8 +1,8 @@
 // Tests and times the streamed products of cuda/kernels/stream.h on the device at hand.
 //   bench_stream            all of it
 //   bench_stream test       the tests alone; exit 1 if one fails
-// Tests: the same bits as gemm_portable on operands that were normed beforehand, on ragged shapes. Times: the matrices of
-// one decode step of several sizes in a graph, from one allocation and from one for each matrix, and each alone.
+// Tests: the same bits as gemm_portable on operands that were normed beforehand, on ragged shapes. Times: the matrices
+// of one decode step of several sizes in a graph, from one allocation and from one for each matrix, and each alone.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -89,13 +89,15 @@ void test(const Workspace& w, const Matrix& m, int32_t num_rows) {
     std::printf("does not fit: %s\n", what.c_str());
     return;
   }
-  const int64_t padded = m.layout().padded_cols(), bytes = num_rows * call.ldy * (m.output == StreamOutput::silu_mul ? 2 : 4);
+  const int64_t padded = m.layout().padded_cols(),
+                bytes = num_rows * call.ldy * (m.output == StreamOutput::silu_mul ? 2 : 4);
   for (const Memory* y : {&w.y, &w.y2})
     check(random_f32(reinterpret_cast<float*>(y->data), (8 << 20) / 4, 9, 0, 1, stream_of_all), "random");
   check(stream(call, num_sms, stream_of_all), "stream");
   const void* a = call.a;
   if (m.normed) {
-    check(norm_rows(w.operand.data, nullptr, call.x, call.norm, call.eps, m.cols, padded, num_rows, stream_of_all), "norm");
+    check(norm_rows(w.operand.data, nullptr, call.x, call.norm, call.eps, m.cols, padded, num_rows, stream_of_all),
+          "norm");
     a = w.operand.data;
   }
   GemmWeight gemm;
@@ -185,7 +187,8 @@ void time_model(const Workspace& w, const char* name, int layers, int64_t C, int
                 static_cast<double>(total) / ms / 1e6);
     for (size_t k = 0; k < 4; ++k) {
       const double alone = time_graph([&] {
-        for (int layer = 0; layer < layers; ++layer) run(of_layer[k], weights[static_cast<size_t>(layer) * 4 + k], num_rows);
+        for (int layer = 0; layer < layers; ++layer)
+          run(of_layer[k], weights[static_cast<size_t>(layer) * 4 + k], num_rows);
       });
       std::printf(" %.2f us %.0f,", alone * 1e3 / layers,
                   static_cast<double>(of_layer[k].layout().bytes()) * layers / alone / 1e6);
@@ -203,8 +206,15 @@ int main(int argc, char** argv) {
   check(prepare_stream(), "prepare");
   check(prepare_gemm_portable(), "prepare");
   const Workspace w;
-  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{16, 64}, {24, 40}, {1008, 1000}, {4096, 4096},
-                                   {8192, 1024}, {24576, 4096}, {512, 12288}, {640, 25600}, {151936, 1024}})
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{16, 64},
+                                   {24, 40},
+                                   {1008, 1000},
+                                   {4096, 4096},
+                                   {8192, 1024},
+                                   {24576, 4096},
+                                   {512, 12288},
+                                   {640, 25600},
+                                   {151936, 1024}})
     for (int32_t num_rows = 1; num_rows <= kMaxStreamRows; ++num_rows)
       for (const StreamOutput output : {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul})
         for (const bool normed : {false, true}) {

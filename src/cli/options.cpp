@@ -70,9 +70,9 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
       .add_option_function<std::string>("--dtype", read(options.dtype, read_dtype),
                                         "precision of matrix products (auto: bf16 for bf16 files, else f32)")
       ->type_name("auto|f32|bf16");
-  add_choice<std::optional<DType>>(command, "--kv-dtype", options.kv_dtype,
-                                   {{"auto", std::nullopt}, {"f32", DType::f32}, {"bf16", DType::bf16}},
-                                   "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");
+  add_choice<std::optional<DType>>(
+      command, "--kv-dtype", options.kv_dtype, {{"auto", std::nullopt}, {"f32", DType::f32}, {"bf16", DType::bf16}},
+      "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
              "threads (default: one per processor); the result does not depend on it");
   command

@@ -83,9 +83,7 @@ struct Product {
 
 class CpuOps final : public Ops {
  public:
-  explicit CpuOps(const CpuOptions& options)
-      : kernels_(select_kernels(options.path)),
-        pool_(num_threads(options)) {}
+  explicit CpuOps(const CpuOptions& options) : kernels_(select_kernels(options.path)), pool_(num_threads(options)) {}
 
   PagedKv allocate_kv(const KvGeometry& geometry) override {
     CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
@@ -469,9 +467,7 @@ double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memo
   return best;
 }
 
-int num_threads(const CpuOptions& options) {
-  return options.num_threads > 0 ? options.num_threads : available_cpus();
-}
+int num_threads(const CpuOptions& options) { return options.num_threads > 0 ? options.num_threads : available_cpus(); }
 
 std::string cpu_device_name(const CpuOptions& options) {
   return fmt::format("cpu ({}, {} threads)", cpu::select_kernels(options.path).name, num_threads(options));

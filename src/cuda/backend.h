@@ -26,7 +26,7 @@
 namespace qwill::cuda {
 
 // Numbers of rows that recorded decode steps are padded to.
-inline constexpr std::array<int64_t, 18> kRecordedSizes = {1,  2,  4,  8,  12, 16,  24,  32,  40,
+inline constexpr std::array<int64_t, 18> kRecordedSizes = {1,  2,  4,  8,  12,  16,  24,  32,  40,
                                                            48, 64, 80, 96, 128, 160, 192, 224, 256};
 
 inline const CudaWeight& as_cuda(const PlacedWeight& weight) { return static_cast<const CudaWeight&>(weight); }
@@ -128,7 +128,7 @@ class CudaOps final : public Ops {
   int64_t half_dim_ = 0;
 
   DeviceBuffer rope_settings_, cos_, sin_;
-  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;         // results
+  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;            // results
   DeviceBuffer bf16_operand_, f32_operand_, queries_, partials_, counters_;  // within an op
   DeviceBuffer router_logits_, routes_, spaced_rows_, gathered_, expert_acts_, expert_outs_;
   std::array<DeviceBuffer, 4> uploads_;

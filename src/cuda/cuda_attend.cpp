@@ -11,15 +11,15 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
   args.num_kv_heads = static_cast<int32_t>(g.num_kv_heads);
   args.num_heads = static_cast<int32_t>(qkv.cols / g.head_dim - 2 * g.num_kv_heads);
   args.head_dim = static_cast<int32_t>(g.head_dim);
-  if (args.group() > 16) fail_unsupported("{} query heads share one of keys: the CUDA kernels take up to 16", args.group());
+  if (args.group() > 16)
+    fail_unsupported("{} query heads share one of keys: the CUDA kernels take up to 16", args.group());
   if (query_group_ != args.group()) {  // tiles of queries are cut by it
     query_group_ = args.group();
     CHECK(graphs_.mode() == StepGraphs::Mode::launch, "a recorded step has one grouping of heads");
     upload(batch);
   }
   const StepShape& shape = inputs_.shape;
-  const Tensor out =
-      result_for(qkv, attend_, args.num_heads * g.head_dim, f32 ? DType::f32 : DType::bf16);
+  const Tensor out = result_for(qkv, attend_, args.num_heads * g.head_dim, f32 ? DType::f32 : DType::bf16);
   args.num_rows = static_cast<int32_t>(shape.rows);
   args.num_sequences = static_cast<int32_t>(shape.sequences);
   args.qkv = qkv.row<float>(0);

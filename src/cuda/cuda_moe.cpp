@@ -21,7 +21,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
     fail_unsupported("{} experts, {} a token: the CUDA kernels take up to {} and {}", E, k, kMaxExperts,
                      kMaxExpertsPerToken);
   const bool bf16_experts = gate_up.compute == Compute::bf16;
-  const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128), max_tiles = max_expert_tiles(P, E, tile_rows);
+  const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128),
+                max_tiles = max_expert_tiles(P, E, tile_rows);
   const int64_t element = bf16_experts ? 2 : 4, in_width = bf16_experts ? width : (C + 3) / 4 * 4,
                 act_width = bf16_experts ? padded(F) : F;
 
@@ -71,8 +72,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
           "space rows of experts");
     to_gather = spaced;
   }
-  check(gather_rows(gathered, in_width * element, to_gather, in_width * element,
-                    in_width * element, plan.row_token, P, stream),
+  check(gather_rows(gathered, in_width * element, to_gather, in_width * element, in_width * element, plan.row_token, P,
+                    stream),
         "gather rows of experts");
   if (bf16_experts) {
     const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t lda, Epilogue epilogue, void* y,

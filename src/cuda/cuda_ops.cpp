@@ -121,8 +121,7 @@ std::vector<Draw> CudaOps::take_draws() {
 void CudaOps::upload(const Batch& batch) {
   // On Hopper decode rows have a kernel of their own.
   std::vector<QueryTile> tiles;
-  if (query_group_ > 0)
-    tiles = list_query_tiles(batch.row_begin, batch.seq_lens, query_group_, device_.hopper ? 2 : 1);
+  if (query_group_ > 0) tiles = list_query_tiles(batch.row_begin, batch.seq_lens, query_group_, device_.hopper ? 2 : 1);
   StepShape shape;
   shape.rows = batch.num_rows();
   shape.sequences = batch.num_sequences();
@@ -133,13 +132,14 @@ void CudaOps::upload(const Batch& batch) {
     if (batch.row_begin[s + 1] - batch.row_begin[s] == 1) ++shape.decodes;
     shape.max_context = std::max<int64_t>(shape.max_context, batch.seq_lens[s]);
   }
-  recorded_ = batch.is_decode && !rehearsing_ && page_size_ > 0 && shape.rows > 0 &&
-              shape.rows <= kRecordedSizes.back();
+  recorded_ =
+      batch.is_decode && !rehearsing_ && page_size_ > 0 && shape.rows > 0 && shape.rows <= kRecordedSizes.back();
   if (recorded_) {
     const int64_t rows = *std::ranges::lower_bound(kRecordedSizes, shape.rows);
     int64_t context = kShortContext;
     while (context < shape.max_context) context *= 4;
-    context = std::max(shape.max_context, std::min(context, rehearsed_context_ > 0 ? rehearsed_context_ : cache_slots_));
+    context =
+        std::max(shape.max_context, std::min(context, rehearsed_context_ > 0 ? rehearsed_context_ : cache_slots_));
     shape = {.rows = rows,
              .sequences = rows,
              .pages = (context + page_size_ - 1) / page_size_,

@@ -22,8 +22,8 @@ bool cuda_built();
 // Whether there is a driver with a card behind it.
 bool cuda_available();
 
-// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, a driver that is too old, a
-// card that is too old, or a number too high.
+// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, a driver that is too old,
+// a card that is too old, or a number too high.
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 
 // "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"; throws as make_cuda_ops does.

@@ -53,8 +53,7 @@ template <typename F>
 void Loader::for_stretches(const WeightSource& source, const F& place) {
   start();
   const int64_t row_bytes = source.cols * dtype_bytes(source.dtype);
-  if (row_bytes > kSlotBytes)
-    fail_unsupported("a row of {} values is beyond what the loader takes", source.cols);
+  if (row_bytes > kSlotBytes) fail_unsupported("a row of {} values is beyond what the loader takes", source.cols);
   const int64_t stretch = kSlotBytes / row_bytes;
   for (int64_t first = 0; first < source.rows; first += stretch) {
     const int64_t rows = std::min(stretch, source.rows - first), bytes = rows * row_bytes;
@@ -74,13 +73,14 @@ void Loader::for_stretches(const WeightSource& source, const F& place) {
 
 void Loader::place_segment(const WeightSource& source, const Destination& to, int64_t first_row) {
   if (!source.data) {
-    check(random_bf16(to, first_row, source.rows, source.cols, source.random.seed, source.random.centre, source.random.spread,
-                      device_.stream),
+    check(random_bf16(to, first_row, source.rows, source.cols, source.random.seed, source.random.centre,
+                      source.random.spread, device_.stream),
           "make random weights");
     return;
   }
   for_stretches(source, [&](const char* staged, int64_t first, int64_t rows) {
-    check(place_bf16(to, staged, source_type(source.dtype), first_row + first, rows, source.cols, device_.stream), "place weights");
+    check(place_bf16(to, staged, source_type(source.dtype), first_row + first, rows, source.cols, device_.stream),
+          "place weights");
   });
 }
 

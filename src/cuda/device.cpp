@@ -18,8 +18,9 @@ int count_devices() {
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
     fail_unsupported("no NVIDIA driver was found: install one, or use --device cpu");
   if (driver < kMinDriver)
-    fail_unsupported("the NVIDIA driver is for CUDA {}.{}, and this build needs {}.{}: update the driver, or use --device cpu",
-                     driver / 1000, driver % 1000 / 10, kMinDriver / 1000, kMinDriver % 1000 / 10);
+    fail_unsupported(
+        "the NVIDIA driver is for CUDA {}.{}, and this build needs {}.{}: update the driver, or use --device cpu",
+        driver / 1000, driver % 1000 / 10, kMinDriver / 1000, kMinDriver % 1000 / 10);
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0)
     fail_unsupported("no CUDA card was found ({}): use --device cpu",
@@ -96,11 +97,12 @@ void* allocate_device(int64_t bytes, std::string_view what) {
     cudaGetLastError();
     size_t free_bytes = 0, total_bytes = 0;
     cudaMemGetInfo(&free_bytes, &total_bytes);
-    fail(ErrorKind::device,
-         "cuda: out of memory: {} needs {:.2f} GB, and {:.2f} GB of {:.2f} are free: choose a smaller model, --dtype or "
-         "--max-seq-len",
-         what, static_cast<double>(bytes) / 1e9, static_cast<double>(free_bytes) / 1e9,
-         static_cast<double>(total_bytes) / 1e9);
+    fail(
+        ErrorKind::device,
+        "cuda: out of memory: {} needs {:.2f} GB, and {:.2f} GB of {:.2f} are free: choose a smaller model, --dtype or "
+        "--max-seq-len",
+        what, static_cast<double>(bytes) / 1e9, static_cast<double>(free_bytes) / 1e9,
+        static_cast<double>(total_bytes) / 1e9);
   }
   check(error, what);
   return data;

@@ -12,8 +12,8 @@
 namespace qwill::cuda {
 
 // An atom is 8 rows by 64 columns of bf16: each row 128 bytes, its eight 16-byte chunks permuted so that chunk c of row
-// r stands at c ^ (r % 8). In shared memory that is what wgmma calls the 128-byte swizzle, and ldmatrix reads it without
-// bank conflicts; so atoms are copied as they are, whoever multiplies.
+// r stands at c ^ (r % 8). In shared memory that is what wgmma calls the 128-byte swizzle, and ldmatrix reads it
+// without bank conflicts; so atoms are copied as they are, whoever multiplies.
 constexpr int64_t kAtomRows = 8;
 constexpr int64_t kAtomCols = 64;
 constexpr int64_t kAtomElements = kAtomRows * kAtomCols;
@@ -24,8 +24,8 @@ QWILL_HOST_DEVICE constexpr int64_t offset_in_atom(int64_t row, int64_t col) {
   return row % 8 * 64 + ((col % 64 / 8) ^ (row % 8)) * 8 + col % 8;
 }
 
-// A placed bf16 matrix [rows, cols]: atoms [row block][column block], zeros beyond its edges. Eight rows over all columns
-// are one contiguous run, which one multiplying warp streams.
+// A placed bf16 matrix [rows, cols]: atoms [row block][column block], zeros beyond its edges. Eight rows over all
+// columns are one contiguous run, which one multiplying warp streams.
 struct MatrixLayout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;
@@ -37,8 +37,8 @@ struct MatrixLayout {
   QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kAtomCols; }
 };
 
-// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as in
-// an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
+// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as
+// in an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
 struct KvLayout {
   void* data = nullptr;
   int32_t num_kv_heads = 0;

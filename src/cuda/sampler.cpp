@@ -14,7 +14,9 @@ void add_adjustments(const SamplingRow& row, int64_t num_drawable, std::vector<T
   const bool repetition = row.repetition_penalty != 1;
   const bool counts = row.presence_penalty != 0 || row.frequency_penalty != 0;
   std::map<int32_t, TokenAdjustment> by_id;
-  const auto at = [&](int32_t id) -> TokenAdjustment& { return by_id.try_emplace(id, TokenAdjustment{id, 0, 0, 0}).first->second; };
+  const auto at = [&](int32_t id) -> TokenAdjustment& {
+    return by_id.try_emplace(id, TokenAdjustment{id, 0, 0, 0}).first->second;
+  };
   const auto exists = [&](int32_t id) { return id >= 0 && id < num_drawable; };
   if (repetition)
     for (const int32_t id : row.prompt)
@@ -72,7 +74,8 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   const int64_t room = settings_bytes + max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
   char* host = slot.settings.get<char>(std::max(bytes, room));
   std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
-  if (adjustment_bytes > 0) std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
+  if (adjustment_bytes > 0)
+    std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
   char* on_device = settings_.get<char>(std::max(bytes, room));
   const cudaStream_t stream = device_.stream;
   check(cudaMemcpyAsync(on_device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "sample");

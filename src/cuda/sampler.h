@@ -15,7 +15,8 @@ class Sampler {
   explicit Sampler(const Device& device) : device_(device) {}
   ~Sampler();
 
-  // One draw for each row of logits [R, cols] in device memory. Room is made for penalties of max_tokens different tokens.
+  // One draw for each row of logits [R, cols] in device memory. Room is made for penalties of max_tokens different
+  // tokens.
   void sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
               int64_t max_tokens);
   // Of the oldest sample that was not taken; waits for it.

@@ -1,5 +1,5 @@
-// What a step's kernels read of its batch, in device memory: one block that is copied in one go. Steps of the same shape
-// find everything at the same addresses, so that a recorded step may be run again with other contents.
+// What a step's kernels read of its batch, in device memory: one block that is copied in one go. Steps of the same
+// shape find everything at the same addresses, so that a recorded step may be run again with other contents.
 #pragma once
 
 #include <array>
@@ -16,9 +16,9 @@ namespace qwill::cuda {
 struct StepShape {
   int64_t rows = 0;
   int64_t sequences = 0;
-  int64_t pages = 0;       // columns of the page table
+  int64_t pages = 0;  // columns of the page table
   int64_t logit_rows = 0;
-  int64_t decodes = 0;     // sequences with one row, which attend_decode takes
+  int64_t decodes = 0;  // sequences with one row, which attend_decode takes
   int64_t query_tiles = 0;
   int64_t max_context = 0;  // keys of the longest sequence
   auto operator<=>(const StepShape&) const = default;
@@ -29,7 +29,6 @@ struct StepInputs {
   const int32_t *tokens, *draw_source, *positions, *slots, *rope_kinds;  // [rows]
   const int32_t *row_begin, *seq_lens, *page_table, *decodes, *logit_rows;
   const QueryTile* query_tiles;
-
 };
 
 class StepUploader {

@@ -171,9 +171,8 @@ Batch Engine::build(const std::vector<Scheduled>& scheduled) const {
   for (const auto& [sequence, count, draws] : scheduled)
     builder.add(*sequence, count, draws ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
   Batch batch = builder.take();
-  batch.is_decode = !scheduled.empty() && std::ranges::all_of(scheduled, [](const Scheduled& s) {
-    return s.count == 1 && s.draws;
-  });
+  batch.is_decode =
+      !scheduled.empty() && std::ranges::all_of(scheduled, [](const Scheduled& s) { return s.count == 1 && s.draws; });
   return batch;
 }
 

@@ -24,10 +24,10 @@ struct EngineConfig {
   int64_t max_seq_len = 0;  // tokens of one sequence, prompt and output
   int64_t num_pages = 0;    // of the cache; 0: enough for one sequence of max_seq_len
   int64_t page_size = 64;
-  int64_t chunk_size = 512;  // prompt tokens of one step
-  int64_t max_sequences = 1;  // expected to run at once: memory for their steps is taken in advance
+  int64_t chunk_size = 512;            // prompt tokens of one step
+  int64_t max_sequences = 1;           // expected to run at once: memory for their steps is taken in advance
   std::optional<DType> kv_dtype = {};  // of the cache; none: what suits the weights
-  int64_t num_drawable = 0;  // ids from here on are padding; 0: none are
+  int64_t num_drawable = 0;            // ids from here on are padding; 0: none are
   RopeWhen rope_when = RopeWhen::always;
 };
 
@@ -53,7 +53,8 @@ class Engine {
   std::vector<TokenEvent> step();
 
   // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]), and what observe asks
-  // for, both on the host. Independent of the running sequences. Throws Error(invalid) as add does, though a prompt may fill the whole length.
+  // for, both on the host. Independent of the running sequences. Throws Error(invalid) as add does, though a prompt may
+  // fill the whole length.
   using LogitsVisitor = std::function<void(int64_t first, const Tensor& logits)>;
   void score(std::span<const int32_t> tokens, const LogitsVisitor& visit, const Model::Observer& observe = nullptr);
 

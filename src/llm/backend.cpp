@@ -39,8 +39,9 @@ void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice
                 token = config.kv_elements_per_token() * dtype_bytes(kv_dtype),
                 left = free_bytes - weights - kStepBytes;
   if (token * max_seq_len <= left) return;
-  const std::string needs = fmt::format("{}: the weights need {:.1f} GB and a cache of {} tokens {:.1f} GB, and {:.1f} GB are free",
-                                        backend.name, gb(weights), max_seq_len, gb(token * max_seq_len), gb(free_bytes));
+  const std::string needs =
+      fmt::format("{}: the weights need {:.1f} GB and a cache of {} tokens {:.1f} GB, and {:.1f} GB are free",
+                  backend.name, gb(weights), max_seq_len, gb(token * max_seq_len), gb(free_bytes));
   if (left < token * 256) fail(ErrorKind::device, "{}: use a smaller model, or --device cpu", needs);
   fail(ErrorKind::device, "{}: --max-seq-len {} would fit", needs, left / token / 64 * 64);
 }

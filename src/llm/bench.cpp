@@ -237,15 +237,14 @@ Json BenchReport::to_json() const {
     json.set("prefill_tflop_s", prefill_tflop_s)
         .set("measured_tflop_s", measured_tflop_s)
         .set("prefill_ratio", prefill_tflop_s / measured_tflop_s);
-  json.set("device", device)
-      .set("commit", build_commit());
+  json.set("device", device).set("commit", build_commit());
   return json;
 }
 
 std::string BenchReport::to_text() const {
   const std::string matrix_rate =
-      measured_tflop_s > 0 ? fmt::format(", {:.0f} TFLOP/s of the {:.0f} measured in this run: {:.1f} %", prefill_tflop_s,
-                                         measured_tflop_s, 100 * prefill_tflop_s / measured_tflop_s)
+      measured_tflop_s > 0 ? fmt::format(", {:.0f} TFLOP/s of the {:.0f} measured in this run: {:.1f} %",
+                                         prefill_tflop_s, measured_tflop_s, 100 * prefill_tflop_s / measured_tflop_s)
                            : "";
   return fmt::format(
       "device    {}\n"

@@ -83,13 +83,12 @@ Llm::Llm(const LlmOptions& options, std::future<Backend> opening)
   if (options.max_seq_len > context)
     warnings_.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
                                     options.max_seq_len, context));
-  engine_ =
-      std::make_unique<Engine>(*ops_, *model_,
-                               EngineConfig{.max_seq_len = max_seq_len,
-                                            .chunk_size = backend.chunk_size,
-                                            .kv_dtype = options.kv_dtype,
-                                            .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
-                                            .rope_when = options.rope_when});
+  engine_ = std::make_unique<Engine>(*ops_, *model_,
+                                     EngineConfig{.max_seq_len = max_seq_len,
+                                                  .chunk_size = backend.chunk_size,
+                                                  .kv_dtype = options.kv_dtype,
+                                                  .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
+                                                  .rope_when = options.rope_when});
   load_s_ = seconds_since(opened_);
 }
 

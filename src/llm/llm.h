@@ -67,10 +67,10 @@ struct GenerateResult {
 // The device that options name, opened. "auto" is a CUDA card where there is one.
 struct Backend {
   std::unique_ptr<Ops> ops;
-  std::string name;     // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+  std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
   bool on_cuda = false;
-  CudaOptions cuda;     // where on_cuda
-  CpuOptions cpu;       // where not
+  CudaOptions cuda;  // where on_cuda
+  CpuOptions cpu;    // where not
   int64_t chunk_size = 512;
 };
 // Throws Error(unsupported) for a device that this build or machine does not have.

@@ -34,7 +34,7 @@ struct RandomFill {
 // Rows of one stored matrix: row-major [rows, cols], any alignment, alive as long as the weight.
 struct WeightSource {
   const void* data = nullptr;  // null: see `random`
-  DType dtype = DType::bf16;  // f32, bf16 or f16
+  DType dtype = DType::bf16;   // f32, bf16 or f16
   int64_t rows = 0;
   int64_t cols = 0;
   RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
@@ -42,10 +42,10 @@ struct WeightSource {
 
 // What a placed weight is for.
 enum class WeightUse : uint8_t {
-  matrix,  // operand of a product; may be gathered from as well (a tied embedding is one weight)
-  gated,   // the same for norm_gated_mlp and moe_add: its sources are pairs, gate then up
-  experts, // the same for moe_add's down: one source for each expert
-  vector,  // a norm's scale, kept in f32
+  matrix,   // operand of a product; may be gathered from as well (a tied embedding is one weight)
+  gated,    // the same for norm_gated_mlp and moe_add: its sources are pairs, gate then up
+  experts,  // the same for moe_add's down: one source for each expert
+  vector,   // a norm's scale, kept in f32
 };
 
 // The slice of a weight that this rank owns. One rank owns everything for now.

@@ -42,7 +42,8 @@ TEST_P(CudaTest, ACardThatDoesNotExistIsTold) {
 TEST_P(CudaTest, WhatDoesNotFitIsToldWithNumbers) {
   const auto ops = test::make_backend(GetParam());
   const std::string message = error_of([&] {
-    ops->allocate_kv({.num_layers = 64, .num_kv_heads = 8, .head_dim = 128, .num_pages = 1 << 20, .dtype = DType::bf16});
+    ops->allocate_kv(
+        {.num_layers = 64, .num_kv_heads = 8, .head_dim = 128, .num_pages = 1 << 20, .dtype = DType::bf16});
   });
   EXPECT_THAT(message, HasSubstr("out of memory"));
   EXPECT_THAT(message, HasSubstr("are free"));
@@ -105,8 +106,9 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
     const int64_t vocab_size = on.checkpoint.config().vocab_size;
     std::vector<std::vector<int32_t>> wanted;
     for (const int64_t at_once : {1, 3, 16}) {
-      Engine engine(*on.ops, *on.model,
-                    {.max_seq_len = 256, .num_pages = 80, .chunk_size = at_once == 3 ? 33 : 128, .max_sequences = at_once});
+      Engine engine(
+          *on.ops, *on.model,
+          {.max_seq_len = 256, .num_pages = 80, .chunk_size = at_once == 3 ? 33 : 128, .max_sequences = at_once});
       const auto got = answers(engine, vocab_size, 24, at_once);
       if (wanted.empty()) wanted = got;
       EXPECT_EQ(got, wanted) << name << ", " << at_once << " at once";

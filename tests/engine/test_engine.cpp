@@ -136,9 +136,7 @@ TEST(Engine, RefusesWhatItCanNeverServe) {
   EXPECT_THAT(error_of([&] { f.engine.add(greedy(random_prompt(1, 200), 1)); }),
               testing::AllOf(HasSubstr("has 200 tokens"), HasSubstr("may have 70")));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({}, 1)); }), HasSubstr("empty"));
-  EXPECT_THAT(error_of([&] {
-                f.engine.add(greedy({1, 97}, 1));
-              }),
+  EXPECT_THAT(error_of([&] { f.engine.add(greedy({1, 97}, 1)); }),
               testing::AllOf(HasSubstr("97"), HasSubstr("0 to 96")));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({-1}, 1)); }), HasSubstr("-1"));
   EXPECT_THAT(error_of([&] { f.engine.add(greedy({1}, 0)); }), HasSubstr("max_tokens"));

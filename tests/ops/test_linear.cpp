@@ -82,7 +82,8 @@ class Linear : public test::BackendTest {
       }
       const std::string where = describe(m, shape, precision);
       const std::vector<float> before = x.values;
-      test::expect_within("norm_linear " + where, ops->to_host(ops->norm_linear(ops->to_device(x.tensor()), norm, weight)), normed);
+      test::expect_within("norm_linear " + where,
+                          ops->to_host(ops->norm_linear(ops->to_device(x.tensor()), norm, weight)), normed);
       Tensor sum = ops->to_device(y.tensor());
       ops->linear_add(sum, ops->to_device(x.tensor()), weight);
       test::expect_within("linear_add " + where, ops->to_host(sum), added);

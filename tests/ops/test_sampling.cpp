@@ -370,8 +370,8 @@ TEST_P(SampleOp, DrawsAsSampleRow) {
       const std::vector<Draw> draws = ops->take_draws();
       ASSERT_EQ(draws.size(), rows.size());
       for (size_t r = 0; r < rows.size(); ++r) {
-        const Draw wanted =
-            sample_row(std::span(logits).subspan(r * static_cast<size_t>(V), static_cast<size_t>(V)), rows[r], drawable);
+        const Draw wanted = sample_row(std::span(logits).subspan(r * static_cast<size_t>(V), static_cast<size_t>(V)),
+                                       rows[r], drawable);
         EXPECT_EQ(draws[r].id, wanted.id) << fmt::format("row {} of {} columns, round {}", r, V, round);
         EXPECT_EQ(draws[r].logprob, wanted.logprob);
         EXPECT_EQ(draws[r].top.size(), wanted.top.size());

@@ -29,8 +29,7 @@ std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 class BackendTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (GetParam() != "reference" && !machine_has(GetParam()))
-      GTEST_SKIP() << "this machine lacks " << GetParam();
+    if (GetParam() != "reference" && !machine_has(GetParam())) GTEST_SKIP() << "this machine lacks " << GetParam();
   }
 };
 

@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(kThreads) place_kernel(Destination to, const v
 }
 
 // The usual case: bf16 rows whose chunks of 16 bytes only change their places.
-__global__ void __launch_bounds__(kThreads) place_chunks_kernel(Destination to, const uint4* source, int64_t first_row,
-                                                                int64_t num_rows) {
+__global__ void __launch_bounds__(kThreads)
+    place_chunks_kernel(Destination to, const uint4* source, int64_t first_row, int64_t num_rows) {
   wait_for_previous_kernel();
   const int64_t chunks = to.layout.col_blocks * 8;
   for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < num_rows * chunks;
@@ -71,22 +71,24 @@ __global__ void __launch_bounds__(kThreads) place_chunks_kernel(Destination to, 
   }
 }
 
-__global__ void __launch_bounds__(kThreads) random_rows_kernel(Destination to, int64_t first_row, int64_t num_rows, int64_t cols,
-                                                               uint64_t seed, float centre, float spread) {
+__global__ void __launch_bounds__(kThreads)
+    random_rows_kernel(Destination to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
+                       float spread) {
   wait_for_previous_kernel();
   fill_rows(to, first_row, num_rows, cols,
             [&](int64_t row, int64_t col) { return random_element(seed, row * cols + col, centre, spread); });
 }
 
-__global__ void __launch_bounds__(kThreads) random_kernel(float* to, int64_t count, uint64_t seed, float centre,
-                                                          float spread) {
+__global__ void __launch_bounds__(kThreads)
+    random_kernel(float* to, int64_t count, uint64_t seed, float centre, float spread) {
   wait_for_previous_kernel();
   for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < count;
        i += static_cast<int64_t>(gridDim.x) * kThreads)
     to[i] = __bfloat162float(__float2bfloat16_rn(random_element(seed, i, centre, spread)));
 }
 
-__global__ void __launch_bounds__(kThreads) widen_kernel(float* to, const void* source, SourceType type, int64_t count) {
+__global__ void __launch_bounds__(kThreads)
+    widen_kernel(float* to, const void* source, SourceType type, int64_t count) {
   wait_for_previous_kernel();
   for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < count;
        i += static_cast<int64_t>(gridDim.x) * kThreads)
@@ -144,8 +146,8 @@ cudaError_t widen(float* to, const void* source, SourceType type, int64_t count,
   return launch(widen_kernel, kBlocks, kThreads, 0, stream, to, source, type, count);
 }
 
-cudaError_t random_bf16(const Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
-                        float spread, cudaStream_t stream) {
+cudaError_t random_bf16(const Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed,
+                        float centre, float spread, cudaStream_t stream) {
   return launch(random_rows_kernel, kBlocks, kThreads, 0, stream, to, first_row, num_rows, cols, seed, centre, spread);
 }
 

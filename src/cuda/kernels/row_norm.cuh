@@ -9,7 +9,7 @@
 namespace qwill::cuda {
 
 constexpr int kNormThreads = 256;
-constexpr int kNormVectors = 6;                                // float4 a thread can hold
+constexpr int kNormVectors = 6;  // float4 a thread can hold
 static_assert(kNormThreads * kNormVectors * 4 == kMaxNormCols);
 
 __device__ __forceinline__ float warp_sum(float value) {

@@ -10,17 +10,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__global__ void __launch_bounds__(kThreads) embed_kernel(float* x, TableView table, const int32_t* tokens,
-                                                         const int32_t* draw_source, const int32_t* draws) {
+__global__ void __launch_bounds__(kThreads)
+    embed_kernel(float* x, TableView table, const int32_t* tokens, const int32_t* draw_source, const int32_t* draws) {
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int64_t t = blockIdx.x;
   const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : draws[source];
   float* out = x + t * table.cols;
   for (int32_t c = threadIdx.x; c < table.cols; c += kThreads)
-    out[c] = table.is_bf16
-                 ? __bfloat162float(static_cast<const bfloat*>(table.data)[table.layout.offset(token, c)])
-                 : static_cast<const float*>(table.data)[static_cast<int64_t>(token) * table.cols + c];
+    out[c] = table.is_bf16 ? __bfloat162float(static_cast<const bfloat*>(table.data)[table.layout.offset(token, c)])
+                           : static_cast<const float*>(table.data)[static_cast<int64_t>(token) * table.cols + c];
 }
 
 __global__ void rope_kernel(float* cos_out, float* sin_out, const float* inv_freq, const float* factor,
@@ -83,8 +82,8 @@ __global__ void __launch_bounds__(kThreads) to_f32_kernel(float* y, const bfloat
   for (int32_t c = threadIdx.x; c < cols; c += kThreads) y[t * cols + c] = __bfloat162float(x[t * padded + c]);
 }
 
-__global__ void __launch_bounds__(kThreads) copy_rows_kernel(float* y, const float* x, const int32_t* rows,
-                                                             int32_t cols) {
+__global__ void __launch_bounds__(kThreads)
+    copy_rows_kernel(float* y, const float* x, const int32_t* rows, int32_t cols) {
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int64_t r = blockIdx.x, from = rows[r];

@@ -59,8 +59,8 @@ cudaError_t place_bf16(const Destination& to, const void* source, SourceType typ
 cudaError_t widen(float* to, const void* source, SourceType type, int64_t count, cudaStream_t stream);
 
 // Random values centre ± spread, uniform: as rows of a placed matrix, or plain f32.
-cudaError_t random_bf16(const Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
-                        float spread, cudaStream_t stream);
+cudaError_t random_bf16(const Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed,
+                        float centre, float spread, cudaStream_t stream);
 cudaError_t random_f32(float* to, int64_t count, uint64_t seed, float centre, float spread, cudaStream_t stream);
 
 // Reads all of it by 16-byte loads, or by the copy engine; for measurements.

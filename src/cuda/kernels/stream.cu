@@ -2,13 +2,12 @@
 //
 // Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows) over all of K, which lie in one
 // contiguous run, and streams them through a ring of its own in shared memory with the copy engine: no warp waits for
-// another. Weights are the N operand of mma.m16n8k16, the rows of a its M operand (padded with zeros), K in order from a
-// zero accumulator: the same bits as any other tensor-core kernel gives (docs/performance.md).
-// The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never rests
-// between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for itself
-// when the kernel before has ended, would else queue behind it for microseconds.
-// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory.
-// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// another. Weights are the N operand of mma.m16n8k16, the rows of a its M operand (padded with zeros), K in order from
+// a zero accumulator: the same bits as any other tensor-core kernel gives (docs/performance.md). The rings are filled
+// before the kernel waits for the one before it, and two blocks fit an SM: so the memory never rests between kernels.
+// But little of that is under way at once: the operand, which every block loads (and norms) for itself when the kernel
+// before has ended, would else queue behind it for microseconds. Moves the weight's bytes + T K 4 bytes a block from
+// L2; bound by memory. reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 #include <algorithm>
 
 #include "cuda/kernels/activation.cuh"
@@ -23,10 +22,10 @@ namespace {
 constexpr int kMaxWarps = 16;  // with the one that fills the rings
 constexpr int kSlotAtoms = 4;
 constexpr int kSlotBytes = kSlotAtoms * kAtomBytes;
-constexpr int kMaxSlots = 28;              // of all rings
-constexpr int kEarlyBytes = 32 * 1024;     // of a block under way at once while the rings are filled
-constexpr int kBlockShared = 113 * 1024;   // two blocks and their reserved kilobyte each fit an SM
-constexpr int kFixedShared = 512;          // barriers, scratch, a row of zeros
+constexpr int kMaxSlots = 28;             // of all rings
+constexpr int kEarlyBytes = 32 * 1024;    // of a block under way at once while the rings are filled
+constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilobyte each fit an SM
+constexpr int kFixedShared = 512;         // barriers, scratch, a row of zeros
 
 int64_t operand_bytes(int64_t padded_cols, int32_t num_rows) { return num_rows * (padded_cols * 2 + 16); }
 
@@ -51,7 +50,7 @@ struct Stream {
   static constexpr int kAtoms = kPair ? kSlotAtoms / 2 : kSlotAtoms;  // columns of a chunk, in atoms
   const Params& p;
   int32_t col_blocks, num_chunks;
-  uint32_t slots, full;                // addresses of the ring and its barriers
+  uint32_t slots, full;                     // addresses of the ring and its barriers
   int32_t unit, end, chunk = 0, place = 0;  // next to be loaded, behind the block's last, and where to
 
   __device__ __forceinline__ Stream(const Params& params, Shared& shared, char* ring, int warp) : p(params) {
@@ -104,7 +103,8 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
         const int col = 4 * (thread + kNormThreads * j);
         if (col >= padded) continue;
         const float4 y = scaled(x.values[j], inverse, weight.values[j]);
-        *reinterpret_cast<uint2*>(operand + t * row_stride + col) = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
+        *reinterpret_cast<uint2*>(operand + t * row_stride + col) =
+            make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
       }
       asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
     }
@@ -146,8 +146,7 @@ __device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, co
   if (kOutput == StreamOutput::silu_mul) {
     if (n >= c.ldy) return;
     bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-    *reinterpret_cast<uint32_t*>(y) =
-        pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
+    *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
     return;
   }
   float* y = static_cast<float*>(c.y) + t * c.ldy + n;
@@ -278,8 +277,8 @@ bool stream_fits(const StreamCall& call, int32_t num_sms) {
 }
 
 cudaError_t prepare_stream() {
-  for (const auto kernel : {stream_kernel<StreamOutput::store>, stream_kernel<StreamOutput::add>,
-                            stream_kernel<StreamOutput::silu_mul>})
+  for (const auto kernel :
+       {stream_kernel<StreamOutput::store>, stream_kernel<StreamOutput::add>, stream_kernel<StreamOutput::silu_mul>})
     if (const cudaError_t error = allow_shared(kernel, kBlockShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }

@@ -17,7 +17,7 @@ enum class StreamOutput : uint8_t {
 struct StreamCall {
   const void* weight = nullptr;
   MatrixLayout layout;
-  int32_t num_outputs = 0;  // columns of y
+  int32_t num_outputs = 0;      // columns of y
   const float* x = nullptr;     // [T, cols]
   const float* norm = nullptr;  // [cols]
   float eps = 0;
