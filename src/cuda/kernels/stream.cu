@@ -31,6 +31,7 @@ int64_t operand_bytes(int64_t padded_cols, int32_t num_rows) { return num_rows *
 
 struct Shared {
   uint64_t full[kMaxSlots];
+  uint64_t filled;  // every ring, for the first time
   float scratch[8];
   uint4 zeros;
 };
@@ -168,6 +169,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   let_next_kernel_start();
   if (warp == filler) {
     if (lane < num_slots) barrier_init(shared_address(&shared.full[lane]), 1);
+    if (lane == 0) barrier_init(shared_address(&shared.filled), 1);
     barrier_init_fence();
   }
   if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
@@ -180,6 +182,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       stream.load();
     }
     __syncwarp();
+    if (lane == 0) barrier_arrive(shared_address(&shared.filled));
     wait_for_previous_kernel();
     return;
   }
@@ -199,6 +202,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   for (int s = 0; s < p.slots_per_warp && !stream.done(); ++s) stream.advance();  // as the filler did
   int place = 0;
   uint32_t parity = 0;
+  bool filled = false;
   for (int32_t unit = first_unit; unit < stream.end; unit += p.busy_warps) {
     const float2 before = read_tile<kOutput>(p.call, unit, lane);
     float acc[2][4] = {};
@@ -224,6 +228,10 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {
+          // A slot that was filled twice while the filler looks away would seem empty to it, and it would wait for
+          // ever.
+          if (!filled) barrier_wait(shared_address(&shared.filled), 0);
+          filled = true;
           stream.load();
         } else {
           stream.advance();
