@@ -35,10 +35,11 @@ struct MatrixLayout {
 };
 
 // A placed matrix of four-bit weights (tensor/int4.h): blocks of 8 rows by 128 columns, [row block][column block],
-// levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too. A block is 512
-// bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. A lane l of a warp finds in 16
-// bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits 4 i to 4 i + 3 of
-// the word are column 8 i + 2 (l % 4) of these, and 16 bits higher is the column after that.
+// levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
+//
+// A block is 512 bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. Lane l of a warp
+// finds in 16 bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits 4 i
+// to 4 i + 3 of the word are column 8 i + 2 (l % 4) of these, and 16 bits higher is the column after that.
 struct Int4Layout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;

@@ -1,8 +1,9 @@
 // round_to_int4: q[n, k] and scale[n, group] of w[n, k] (tensor/int4.h), once for each weight, when a model is loaded.
 // widen_int4: w'[n, k] = bf16(scale * (q - 8)), for products whose rows are too many to stream the weight for.
-// w, w' [N, K] bf16 in atoms, q and scales in blocks of 8 by 128 (cuda/layout.h). Rounding reads 2 N K bytes, and tries
-// some 35 scales for each group: bound by arithmetic, 320 instructions a weight. Widening moves 2.53 N K bytes: bound
-// by memory. equals: tensor/int4.h, bit for bit    test and bench: bench/cuda/bench_int4.cu
+// w, w' [N, K] bf16 in atoms, q and scales in blocks of 8 by 128 (cuda/layout.h).
+// Rounding reads 2 N K bytes and tries 35 scales for each group: bound by arithmetic, some 320 instructions a weight.
+// Widening moves 2.53 N K bytes: bound by memory.
+// equals: tensor/int4.h, bit for bit    test and bench: bench/cuda/bench_int4.cu
 #include <algorithm>
 
 #include "cuda/kernels/int4.cuh"

@@ -1,16 +1,18 @@
 // stream: y[t, n] = sum_k a[t, k] w[n, k] for T <= 8 rows: every weight is read once, at the rate of the memory.
 //
-// Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows) over all of K, which lie in one
-// contiguous run (with four bits always two tiles), and streams them through a ring of its own in shared memory with
-// the copy engine: no warp waits for another. Weights are the N operand of mma.m16n8k16, the rows of a its M operand
-// (padded with zeros), K in order from a zero accumulator: the same bits as any other tensor-core kernel gives
-// (docs/performance.md). The rings are filled before the kernel waits for the one before it, and two blocks fit an SM:
-// so the memory never rests between kernels. But little of that is under way at once: the operand, which every block
-// loads (and norms) for itself when the kernel before has ended, would else queue behind it for microseconds. Weights
-// of four bits (tensor/int4.h) become bf16 in registers: a lane finds its fragments for 128 columns in 16 bytes. Moves
-// the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a tile, each
-// of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288. reference:
-// ops/reference.cpp norm_linear, linear_add, norm_gated_mlp    test and bench of int4: bench/cuda/bench_int4.cu
+// Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows; with four bits always two
+// tiles) over all of K, which lie in one contiguous run, and streams them through a ring of its own in shared memory
+// with the copy engine: no warp waits for another. Weights are the N operand of mma.m16n8k16 (with four bits the M
+// operand), the rows of a the other (padded with zeros), K in order from a zero accumulator: the same bits as any other
+// tensor-core kernel gives (docs/performance.md).
+// The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never
+// rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
+// itself when the kernel before has ended, would else queue behind it for microseconds.
+// Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
+// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a tile,
+// each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
 
 #include "cuda/kernels/activation.cuh"
