@@ -32,7 +32,7 @@ QWILL_HOST_DEVICE inline float int4_value(float level, float scale) { return rou
 
 // The scale of least squared error, weighted by |w| + mean |w|, among a few: those that spread the largest magnitude to
 // 6.5 … 10.5 levels, on either side, and what least squares make of the best one's levels. Unweighted, the error of
-// Gaussian weights is 0.4 % less, but large weights are cut off, which models mind. value(i) are the group's kSize
+// Gaussian weights is 1 % less, but large weights are cut off, which models mind. value(i) are the group's kSize
 // weights; not a number if one of them is not finite.
 template <int kSize, typename Value>
 QWILL_HOST_DEVICE float choose_int4_scale(const Value& value) {

@@ -9,8 +9,8 @@
 // rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
 // itself when the kernel before has ended, would else queue behind it for microseconds.
 // Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
-// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a tile,
-// each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a
+// tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
 // reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 // test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
