@@ -32,8 +32,8 @@ QWILL_HOST_DEVICE inline float int4_value(float level, float scale) { return rou
 
 // The scale of least squared error, weighted by |w| + mean |w|, among a few: those that spread the largest magnitude to
 // 6.5 … 10.5 levels, on either side, and what least squares make of the best one's levels. Unweighted, the error of
-// Gaussian weights is 1 % less, but large weights are cut off, which models mind. value(i) are the group's kSize
-// weights; not a number if one of them is not finite.
+// Gaussian weights is 1 % less, but nib's perplexity on natural text was 32.3 instead of 30.7. value(i) are the group's
+// kSize weights; not a number if one of them is not finite.
 template <int kSize, typename Value>
 QWILL_HOST_DEVICE float choose_int4_scale(const Value& value) {
   float extreme = 0, sum = 0, zero = 0;  // zero: not a number, if there is one that is none
