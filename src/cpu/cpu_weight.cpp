@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
+
 namespace qwill::cpu {
 namespace {
 
@@ -56,6 +58,7 @@ std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<
     widen(static_cast<const std::byte*>(sources[0].data), sources[0].dtype, weight->cols, weight->vector.data());
     return weight;
   }
+  if (compute == Compute::int4) fail_unsupported("weights of four bits: not on the CPU yet");
   const bool mixed = std::ranges::any_of(sources, [&](const auto& s) { return s.dtype != sources[0].dtype; });
   const bool convert = mixed || (compute == Compute::bf16 && sources[0].dtype != DType::bf16);
   weight->dtype = !convert ? sources[0].dtype : compute == Compute::bf16 ? DType::bf16 : DType::f32;

@@ -15,6 +15,7 @@
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/gemm_f32.h"
+#include "cuda/kernels/int4.h"
 #include "cuda/kernels/moe.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/stream.h"
@@ -104,10 +105,13 @@ class CudaOps final : public Ops {
   const float* f32_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
+  GemmWeight gemm_weight(const CudaWeight& weight, const GroupTiles* grouped = nullptr);
+  bool product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
 
   Device device_;
   Arena arena_;
+  DeviceBuffer widened_;  // a weight of four bits as bf16, for the product to come
   Loader loader_;
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
   bool any_bf16_ = false;

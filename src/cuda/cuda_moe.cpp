@@ -20,7 +20,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   if (E > kMaxExperts || k > kMaxExpertsPerToken)
     fail_unsupported("{} experts, {} a token: the CUDA kernels take up to {} and {}", E, k, kMaxExperts,
                      kMaxExpertsPerToken);
-  const bool bf16_experts = gate_up.compute == Compute::bf16;
+  const bool bf16_experts = gate_up.takes_bf16();
   const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128),
                 max_tiles = max_expert_tiles(P, E, tile_rows);
   const int64_t element = bf16_experts ? 2 : 4, in_width = bf16_experts ? width : (C + 3) / 4 * 4,
@@ -83,14 +83,16 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                              .max_count = static_cast<int32_t>(max_tiles),
                              .tile_rows = static_cast<int32_t>(tile_rows),
                              .row_blocks_per_expert = static_cast<int32_t>(weight.gemm.layout.row_blocks / E)};
-      const GemmCall call{.weight = &weight.gemm,
+      const GemmWeight gemm = gemm_weight(weight, &tiles);
+      const GemmCall call{.weight = &gemm,
                           .a = a,
                           .lda = lda,
                           .num_rows = P,
                           .epilogue = epilogue,
                           .y = y,
                           .ldy = ldy,
-                          .grouped = &tiles};
+                          .grouped = &tiles,
+                          .fresh_weight = weight.compute == Compute::int4};
       if (device_.hopper)
         check(gemm_wgmma(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
       else

@@ -12,7 +12,7 @@ constexpr int64_t kShortContext = 1024;
 
 }  // namespace
 
-CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_), sampler_(device_) {
+CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_, widened_), sampler_(device_) {
   check(prepare_gemm_portable(), "prepare kernels");
   if (!device_.hopper) return;
   check(prepare_gemm_wgmma(), "prepare kernels");
@@ -33,7 +33,7 @@ void CudaOps::expect_weights(int64_t bytes) {
 
 Weight CudaOps::do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) {
   device_.make_current();
-  any_bf16_ |= use != WeightUse::vector && compute == Compute::bf16;
+  any_bf16_ |= use != WeightUse::vector && compute != Compute::f32;
   return loader_.place(sources, use, compute);
 }
 

@@ -36,11 +36,11 @@ const float* CudaOps::f32_operand(const Operand& operand) {
 void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
   const Op op(*this);
   if (op.skip()) {
-    if (rehearsing_) weight.compute == Compute::bf16 ? (void)bf16_operand(operand) : (void)f32_operand(operand);
+    if (rehearsing_) weight.takes_bf16() ? (void)bf16_operand(operand) : (void)f32_operand(operand);
     return;
   }
   if (operand.rows->rows == 0) return;
-  if (weight.compute == Compute::bf16)
+  if (weight.takes_bf16())
     product_bf16(operand, weight, epilogue, y);
   else
     product_f32(operand, weight, epilogue, y);
@@ -61,37 +61,75 @@ void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epil
         "f32 product");
 }
 
-void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+// The weight as gemm takes it. One of four bits is made bf16 first (of experts, those that have tiles), in memory that
+// all weights share: the product has to follow at once.
+GemmWeight CudaOps::gemm_weight(const CudaWeight& weight, const GroupTiles* grouped) {
+  if (weight.compute != Compute::int4) return weight.gemm;
+  GemmWeight widened = weight.gemm;
+  void* data = widened_.get<char>(widened.layout.bytes());  // there since it was placed
+  check(grouped ? widen_int4_experts(data, weight.int4, widened.layout, *grouped, device_.stream)
+                : widen_int4(data, weight.int4, widened.layout, device_.stream),
+        "widen a weight");
+  widened.data = data;
+  if (device_.hopper) check(make_weight_map(data, widened.layout, widened.map), "describe a weight to the copy engine");
+  return widened;
+}
+
+// A product of a few rows, if streaming the weight is the fastest way.
+bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  constexpr StreamOutput kOutputs[] = {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul};
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
-  if (device_.hopper && (x.dtype == DType::bf16 || operand.norm)) {
-    constexpr StreamOutput kOutputs[] = {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul};
-    const StreamCall call{.weight = weight.gemm.data,
-                          .layout = weight.gemm.layout,
-                          .num_outputs = static_cast<int32_t>(y.cols),
-                          .x = operand.norm ? x.row<float>(0) : nullptr,
-                          .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
-                          .eps = operand.norm ? operand.norm->eps : 0,
-                          .a = operand.norm ? nullptr : x.data,
-                          .cols = static_cast<int32_t>(x.cols),
-                          .num_rows = static_cast<int32_t>(rows),
-                          .output = kOutputs[static_cast<size_t>(epilogue)],
-                          .y = y.data,
-                          .ldy = stride_of(y)};
-    if (rows <= kMaxStreamRows && stream_fits(call, device_.num_sms)) {
-      check(stream(call, device_.num_sms, device_.stream), "product");
-      return;
-    }
+  const bool int4 = weight.compute == Compute::int4;
+  if (!device_.hopper || rows > (int4 ? kMaxInt4StreamRows : kMaxStreamRows)) return false;
+  if (x.dtype != DType::bf16 && !operand.norm) return false;
+  const bool norm = operand.norm && rows <= kMaxStreamRows;  // of more rows not in every block, but once
+  StreamCall call{.weight = int4 ? weight.int4 : weight.gemm.data,
+                  .layout = weight.gemm.layout,
+                  .format = int4 ? StreamFormat::int4 : StreamFormat::bf16,
+                  .num_outputs = static_cast<int32_t>(y.cols),
+                  .x = norm ? x.row<float>(0) : nullptr,
+                  .norm = norm ? as_cuda(operand.norm->weight).values : nullptr,
+                  .eps = norm ? operand.norm->eps : 0,
+                  .cols = static_cast<int32_t>(x.cols),
+                  .num_rows = static_cast<int32_t>(rows),
+                  .output = kOutputs[static_cast<size_t>(epilogue)],
+                  .y = y.data,
+                  .ldy = stride_of(y)};
+  // Weights of four bits are read once for every few rows: less than making bf16 of them moves.
+  if (int4)
+    for (call.num_rows = static_cast<int32_t>(std::min<int64_t>(rows, kMaxStreamCallRows));
+         call.num_rows > 1 && !stream_fits(call, device_.num_sms);)
+      --call.num_rows;
+  if (!stream_fits(call, device_.num_sms)) return false;
+  if (!norm) call.a = bf16_operand(operand);
+  for (int64_t first = 0; first < rows; first += call.num_rows) {
+    StreamCall pass = call;
+    pass.num_rows = static_cast<int32_t>(std::min<int64_t>(call.num_rows, rows - first));
+    if (norm) pass.x += first * x.cols;
+    if (!norm) pass.a = static_cast<const bf16*>(call.a) + first * padded(x.cols);
+    pass.y = y.row<char>(0) + first * call.ldy * dtype_bytes(y.dtype);
+    check(stream(pass, device_.num_sms, device_.stream), "product");
   }
-  const GemmCall call{.weight = &weight.gemm,
-                      .a = bf16_operand(operand),
+  return true;
+}
+
+void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  if (product_streamed(operand, weight, epilogue, y)) return;
+  const Tensor& x = *operand.rows;
+  const int64_t rows = rows_of(x);
+  const void* a = bf16_operand(operand);
+  const GemmWeight gemm = gemm_weight(weight);
+  const GemmCall call{.weight = &gemm,
+                      .a = a,
                       .lda = padded(x.cols),
                       .num_rows = rows,
                       .epilogue = epilogue,
                       .y = y.data,
-                      .ldy = stride_of(y)};
+                      .ldy = stride_of(y),
+                      .fresh_weight = weight.compute == Compute::int4};
   if (device_.hopper)
-    check(gemm_wgmma(call, choose_gemm_tile(weight.gemm.rows, rows, device_.num_sms), device_.num_sms, device_.stream),
+    check(gemm_wgmma(call, choose_gemm_tile(gemm.rows, rows, device_.num_sms), device_.num_sms, device_.stream),
           "product");
   else
     check(gemm_portable(call, device_.stream), "product");
@@ -110,8 +148,7 @@ void CudaOps::do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) {
 Tensor CudaOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) {
   const CudaWeight& weight = as_cuda(gate_up);
   CHECK(weight.use == WeightUse::gated && weight.num_segments == 2, "gate and up are one pair");
-  const Tensor act =
-      result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::bf16 ? DType::bf16 : DType::f32);
+  const Tensor act = result_for(x, gated_, gate_up.rows / 2, weight.takes_bf16() ? DType::bf16 : DType::f32);
   product({&x, &norm}, weight, Epilogue::silu_mul, act);
   return act;
 }

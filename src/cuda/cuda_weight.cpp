@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/cpu_features.h"
+#include "cuda/kernels/int4.h"
 
 namespace qwill::cuda {
 namespace {
@@ -21,7 +22,8 @@ int64_t blocks_of(int64_t rows) { return (rows + kAtomRows - 1) / kAtomRows; }
 
 }  // namespace
 
-Loader::Loader(const Device& device, Arena& arena) : device_(device), arena_(arena) {}
+Loader::Loader(const Device& device, Arena& arena, DeviceBuffer& widened)
+    : device_(device), arena_(arena), widened_(widened) {}
 
 Loader::~Loader() { finish(); }
 
@@ -126,8 +128,8 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
   gemm.layout.row_blocks =
       gated || experts ? segment_blocks * static_cast<int64_t>(sources.size()) : blocks_of(weight->rows);
   gemm.rows = gated ? 2 * segment_blocks * kAtomRows : experts ? sources[0].rows : weight->rows;
-  void* data = arena_.allocate(gemm.layout.bytes());
-  gemm.data = data;
+  const bool int4 = compute == Compute::int4;
+  void* data = int4 ? widened_.get<char>(gemm.layout.bytes()) : arena_.allocate(gemm.layout.bytes());
   check(cudaMemsetAsync(data, 0, static_cast<size_t>(gemm.layout.bytes()), device_.stream), "clear a weight");
   int64_t first_row = 0;
   for (int64_t i = 0; const WeightSource& source : sources) {
@@ -141,6 +143,13 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
     first_row += source.rows;
     ++i;
   }
+  if (int4) {
+    void* rounded = arena_.allocate(Int4Layout::of(gemm.layout).bytes());
+    check(round_to_int4(rounded, data, gemm.layout, device_.stream), "round a weight to four bits");
+    weight->int4 = rounded;
+    return weight;
+  }
+  gemm.data = data;
   if (device_.hopper) check(make_weight_map(data, gemm.layout, gemm.map), "describe a weight to the copy engine");
   return weight;
 }

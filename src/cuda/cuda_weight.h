@@ -13,12 +13,16 @@
 namespace qwill::cuda {
 
 struct CudaWeight final : PlacedWeight {
-  Compute compute = Compute::f32;  // bf16: `gemm` is its place; f32: `values`, row-major
+  Compute compute =
+      Compute::f32;  // bf16: `gemm` is its place; int4: `int4` is, of gemm's shape; f32: `values`, row-major
   WeightUse use = WeightUse::matrix;
   GemmWeight gemm;
+  const void* int4 = nullptr;
   float* values = nullptr;
   int32_t num_segments = 1;
 
+  // Whether activations that meet it are bf16.
+  bool takes_bf16() const { return compute != Compute::f32; }
   TableView table() const {
     return {compute == Compute::bf16 ? gemm.data : values, compute == Compute::bf16, gemm.layout,
             static_cast<int32_t>(cols)};
@@ -29,7 +33,8 @@ struct CudaWeight final : PlacedWeight {
 // arrived to its place.
 class Loader {
  public:
-  Loader(const Device& device, Arena& arena);
+  // Weights of four bits come by way of `widened`, which grows to hold the largest as bf16.
+  Loader(const Device& device, Arena& arena, DeviceBuffer& widened);
   ~Loader();
 
   std::shared_ptr<const CudaWeight> place(std::span<const WeightSource> sources, WeightUse use, Compute compute);
@@ -52,6 +57,7 @@ class Loader {
 
   const Device& device_;
   Arena& arena_;
+  DeviceBuffer& widened_;
   std::unique_ptr<ThreadPool> pool_;
   std::vector<Slot> slots_;
   size_t next_slot_ = 0;

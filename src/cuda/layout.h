@@ -3,11 +3,8 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define QWILL_HOST_DEVICE __host__ __device__
-#else
-#define QWILL_HOST_DEVICE
-#endif
+#include "base/host_device.h"
+#include "tensor/int4.h"
 
 namespace qwill::cuda {
 
@@ -35,6 +32,41 @@ struct MatrixLayout {
   }
   QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kAtomBytes; }
   QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kAtomCols; }
+};
+
+// A placed matrix of four-bit weights (tensor/int4.h): blocks of 8 rows by 128 columns, [row block][column block],
+// levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
+//
+// A block is 512 bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. Lane l of a warp
+// finds in 16 bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits 4 i
+// to 4 i + 3 of the word are column 8 i + 2 (l % 4) of these, and 16 bits higher is the column after that.
+struct Int4Layout {
+  int64_t row_blocks = 0;
+  int64_t col_blocks = 0;
+
+  static constexpr int64_t kBlockCols = 128;
+  static constexpr int64_t kLevelBytes = 8 * kBlockCols / 2;
+  static constexpr int64_t kRowScales = kBlockCols / kInt4Group;
+  static constexpr int64_t kBlockBytes = kLevelBytes + 8 * kRowScales * 2;
+
+  static constexpr Int4Layout of(const MatrixLayout& layout) {
+    return {layout.row_blocks, (layout.col_blocks + 1) / 2};
+  }
+  QWILL_HOST_DEVICE constexpr int64_t block(int64_t row_block, int64_t col_block) const {
+    return (row_block * col_blocks + col_block) * kBlockBytes;
+  }
+  QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kBlockBytes; }
+
+  // Within a block: the byte offset of a column's word, the level's place in it; the byte offset of its group's scale.
+  QWILL_HOST_DEVICE static constexpr int64_t word(int64_t row, int64_t col) {
+    return (row * 4 + col % 8 / 2) * 16 + col / 32 * 4;
+  }
+  QWILL_HOST_DEVICE static constexpr int32_t shift(int64_t col) {
+    return static_cast<int32_t>(col % 32 / 8 * 4 + col % 2 * 16);
+  }
+  QWILL_HOST_DEVICE static constexpr int64_t scale(int64_t row, int64_t col) {
+    return kLevelBytes + (row * kRowScales + col / kInt4Group) * 2;
+  }
 };
 
 // A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as

@@ -24,6 +24,8 @@ Backend open_backend(const LlmOptions& options) {
       backend.name = cuda_device_name(backend.cuda);
     });
   } else {
+    if (options.dtype == DTypeChoice::int4)
+      fail_unsupported("--dtype int4: needs a CUDA card so far; on the CPU use auto, bf16 or f32");
     backend.cpu = {.num_threads = options.num_threads, .path = options.cpu_path};
     backend.ops = make_cpu_ops(backend.cpu);
     backend.name = cpu_device_name(backend.cpu);
@@ -35,7 +37,8 @@ void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice
                   int64_t max_seq_len) {
   if (!backend.on_cuda) return;
   const auto gb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
-  const int64_t free_bytes = cuda_free_bytes(backend.cuda), weights = placed_bytes(config, dtype),
+  const int64_t free_bytes = cuda_free_bytes(backend.cuda),
+                weights = placed_bytes(config, dtype) + widened_bytes(config, dtype),
                 token = config.kv_elements_per_token() * dtype_bytes(kv_dtype),
                 left = free_bytes - weights - kStepBytes;
   if (token * max_seq_len <= left) return;

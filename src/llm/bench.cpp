@@ -8,6 +8,7 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "engine/batch_builder.h"
+#include "tensor/int4.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
@@ -65,12 +66,12 @@ struct Weights {
   }
 };
 
-// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), and those
-// that a row meets.
+// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), in bytes,
+// and those that a row meets.
 struct Elements {
-  double read = 0, met = 0;
+  double read_bytes = 0, met = 0;
 };
-Elements weight_elements(const ModelConfig& config, int64_t rows) {
+Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
   Elements elements;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // a few rows
@@ -83,7 +84,8 @@ Elements weight_elements(const ModelConfig& config, int64_t rows) {
       read *= 1 - std::pow(1 - share, static_cast<double>(rows));
       met *= share;
     }
-    elements.read += read;
+    const bool int4 = dtype == DTypeChoice::int4 && tensor.name.ends_with("_proj.weight");
+    elements.read_bytes += read * (int4 ? kInt4Bytes : dtype == DTypeChoice::f32 ? 4 : 2);
     elements.met += met;
   }
   return elements;
@@ -93,7 +95,7 @@ Elements weight_elements(const ModelConfig& config, int64_t rows) {
 double prefill_operations(const ModelConfig& config, int64_t tokens) {
   const auto T = static_cast<double>(tokens), head = static_cast<double>(config.vocab_size * config.hidden_size);
   const double attention = 2 * T * T * static_cast<double>(config.num_heads * config.head_dim * config.num_layers);
-  return 2 * (weight_elements(config, 1).met - head) * T + 2 * head + attention;
+  return 2 * (weight_elements(config, DTypeChoice::automatic, 1).met - head) * T + 2 * head + attention;
 }
 
 // Runs the model's steps as the engine does: forward, then a draw.
@@ -213,9 +215,8 @@ BenchReport run_bench(const BenchOptions& options) {
   report.measured_gb_s = std::max(report.measured_gb_s, bandwidth() / 1e9);
 
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
-  const bool f32 = options.llm.dtype == DTypeChoice::f32;
   const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
-  report.bytes_per_step = weight_elements(config, options.batch).read * (f32 ? 4 : 2) +
+  report.bytes_per_step = weight_elements(config, options.llm.dtype, options.batch).read_bytes +
                           static_cast<double>(config.kv_elements_per_token()) *
                               static_cast<double>(dtype_bytes(backend.ops->kv_dtype())) * mean_context *
                               static_cast<double>(options.batch);

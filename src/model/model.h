@@ -10,8 +10,9 @@
 
 namespace qwill {
 
-// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32.
-enum class DTypeChoice : uint8_t { automatic, f32, bf16 };
+// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. int4: matrices
+// of layers by four bits, embeddings and head as bf16.
+enum class DTypeChoice : uint8_t { automatic, f32, bf16, int4 };
 
 class Model {
  public:
@@ -27,6 +28,8 @@ class Model {
 // Bytes that the weights of a configuration take on a device (of f32 files with dtype automatic: more). An upper bound:
 // each tensor's own padding included.
 int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype);
+// And what the largest weight of four bits takes besides, while it is made bf16.
+int64_t widened_bytes(const ModelConfig& config, DTypeChoice dtype);
 
 // Places the weights of a configuration on the backend. Throws Error as the source does.
 std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,

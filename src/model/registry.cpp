@@ -1,7 +1,10 @@
 // Which class runs a configuration. ModelConfig accepts the architectures listed here and refuses others by name.
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/model.h"
 #include "model/qwen3.h"
+#include "tensor/int4.h"
 #include "weights/checkpoint.h"
 
 namespace qwill {
@@ -17,12 +20,31 @@ int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
   const auto padded = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    if (dtype == DTypeChoice::int4 && tensor.name.ends_with("_proj.weight")) {
+      const auto elements =
+          static_cast<double>(padded(tensor.shape.front(), kRows) * padded(tensor.shape.back(), 2 * kCols));
+      bytes += padded(static_cast<int64_t>(elements * kInt4Bytes), kPiece);
+      continue;
+    }
     const bool vector = tensor.shape.size() == 1, router = tensor.name.ends_with("mlp.gate.weight");
     int64_t elements = padded(tensor.shape.back(), kCols);
     if (!vector) elements *= padded(tensor.shape.front(), kRows);
     bytes += padded(elements * (vector || router || dtype == DTypeChoice::f32 ? 4 : 2), kPiece);
   }
   return bytes;
+}
+
+int64_t widened_bytes(const ModelConfig& c, DTypeChoice dtype) {
+  if (dtype != DTypeChoice::int4) return 0;
+  const auto bytes = [](int64_t rows, int64_t cols) { return 2 * ((rows + 7) / 8 * 8) * ((cols + 63) / 64 * 64); };
+  const int64_t heads = c.num_heads * c.head_dim, kv_heads = c.num_kv_heads * c.head_dim;
+  int64_t most =
+      std::max(bytes(heads, c.hidden_size) + 2 * bytes(kv_heads, c.hidden_size), bytes(c.hidden_size, heads));
+  most = std::max({most, 2 * bytes(c.intermediate_size, c.hidden_size), bytes(c.hidden_size, c.intermediate_size)});
+  if (c.moe)
+    most = std::max({most, 2 * c.moe->num_experts * bytes(c.moe->moe_intermediate_size, c.hidden_size),
+                     c.moe->num_experts * bytes(c.hidden_size, c.moe->moe_intermediate_size)});
+  return most;
 }
 
 RopeSettings rope_settings(const ModelConfig& config) {

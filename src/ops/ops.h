@@ -3,7 +3,8 @@
 // E experts, R logit rows. What each op must equal is written as plain loops in ops/reference.cpp.
 //
 // Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
-// with Compute::bf16, the activations that meet it are rounded to bf16 just before the product, and nowhere else.
+// with Compute::bf16 or int4, the activations that meet it are rounded to bf16 just before the product, and nowhere
+// else.
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.
@@ -22,7 +23,9 @@
 
 namespace qwill {
 
-enum class Compute : uint8_t { f32, bf16 };
+// How a weight enters products. int4: as bf16 numbers of four bits and a scale for each group of columns
+// (tensor/int4.h), which meet activations as those of bf16 do; not every backend takes it.
+enum class Compute : uint8_t { f32, bf16, int4 };
 
 // Random values instead of stored ones, for measurements: uniform in centre ± spread.
 struct RandomFill {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/int4.h"
 
 namespace qwill {
 namespace reference {
@@ -104,9 +105,13 @@ class ReferenceOps final : public Ops {
       weight->rows += source.rows;
       for (int64_t i = 0; i < source.rows * source.cols; ++i) {
         const float value = load(source, i);
-        weight->values.push_back(weight->compute == Compute::bf16 ? to_float(to_bf16(value)) : value);
+        weight->values.push_back(weight->compute != Compute::f32 ? to_float(to_bf16(value)) : value);
       }
     }
+    if (weight->compute == Compute::int4)
+      for (int64_t r = 0; r < weight->rows; ++r)
+        round_to_int4(std::span(weight->values)
+                          .subspan(static_cast<size_t>(r * weight->cols), static_cast<size_t>(weight->cols)));
     return weight;
   }
 
@@ -265,7 +270,7 @@ class ReferenceOps final : public Ops {
     Tensor y = make(a.rows, count);
     for (int64_t t = 0; t < a.rows; ++t) {
       std::vector<float> operand(row_of(a, t).begin(), row_of(a, t).end());
-      if (w.compute == Compute::bf16)
+      if (w.compute != Compute::f32)
         for (float& v : operand) v = to_float(to_bf16(v));
       for (int64_t n = 0; n < count; ++n) {
         double sum = 0;

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tensor/int4.h"
+
 namespace qwill::test {
 namespace {
 
@@ -56,8 +58,14 @@ StoredMatrix::StoredMatrix(std::span<const float> values, int64_t cols, DType dt
 
 std::vector<double> StoredMatrix::values(Compute compute) const {
   std::vector<double> out(values_.begin(), values_.end());
-  if (compute == Compute::bf16)
+  if (compute != Compute::f32)
     for (double& value : out) value = round_to_bf16(value);
+  if (compute == Compute::int4) {
+    std::vector<float> rounded(out.begin(), out.end());
+    for (size_t first = 0; first < rounded.size(); first += static_cast<size_t>(cols_))
+      round_to_int4(std::span(rounded).subspan(first, static_cast<size_t>(cols_)));
+    out.assign(rounded.begin(), rounded.end());
+  }
   return out;
 }
 
@@ -102,7 +110,7 @@ BoundedRow rms_normed(std::span<const float> row, std::span<const float> weight,
 
 BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first, int64_t count) {
   BoundedRow operand = a;
-  if (weight.compute == Compute::bf16) {
+  if (weight.compute != Compute::f32) {
     for (Bounded& x : operand) {
       const double value = round_to_bf16(x.value);
       x = {value, std::max(std::abs(round_to_bf16(x.value + x.error) - value),

@@ -96,8 +96,11 @@ class Moe : public test::BackendTest {};
 
 TEST_P(Moe, IsWithinItsBounds) {
   const auto ops = test::make_backend(GetParam());
-  for (const auto& [dtype, compute] :
-       {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16}}) {
+  for (const auto& [dtype, compute] : {std::pair{DType::f32, Compute::f32},
+                                       {DType::bf16, Compute::f32},
+                                       {DType::bf16, Compute::bf16},
+                                       {DType::bf16, Compute::int4}}) {
+    if (compute == Compute::int4 && !test::takes_int4(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
       for (const bool norm_topk_prob : {false, true}) {
@@ -112,10 +115,12 @@ TEST_P(Moe, IsWithinItsBounds) {
             if (wanted.empty())
               ++unclear;
             else
-              test::expect_within(
-                  fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token,
-                              shape.num_experts, shape.C, shape.F, compute == Compute::f32 ? "f32" : "bf16"),
-                  x.row(t), {wanted});
+              test::expect_within(fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T,
+                                              shape.per_token, shape.num_experts, shape.C, shape.F,
+                                              compute == Compute::f32    ? "f32"
+                                              : compute == Compute::bf16 ? "bf16"
+                                                                         : "int4"),
+                                  x.row(t), {wanted});
           }
           EXPECT_LE(unclear, T / 10) << "rows where the choice of experts is not clear";
         }
@@ -126,7 +131,8 @@ TEST_P(Moe, IsWithinItsBounds) {
 
 TEST_P(Moe, ARowHasTheSameBitsInAnyCompany) {
   const auto ops = test::make_backend(GetParam()), threaded = test::make_backend(GetParam(), 3);
-  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+  for (const Compute compute : {Compute::f32, Compute::bf16, Compute::int4}) {
+    if (compute == Compute::int4 && !test::takes_int4(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(3, shape, DType::bf16, compute);
       Random random(4);

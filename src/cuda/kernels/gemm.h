@@ -48,6 +48,7 @@ struct GemmCall {
   void* y = nullptr;  // 16-byte aligned
   int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
+  bool fresh_weight = false;  // the kernel before writes the weight: it may not be read ahead of its end
 };
 
 // --- Hopper: wgmma and the copy engine ---

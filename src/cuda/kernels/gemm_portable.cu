@@ -18,7 +18,7 @@ constexpr int32_t kStages = 3;
 constexpr int32_t kWeightBytes = kRows * 128;
 constexpr int32_t stage_bytes(int32_t tokens) { return kWeightBytes + tokens * 128; }
 template <int kTokens>
-constexpr int32_t kSharedBytes = kStages* stage_bytes(kTokens) + kRows / 16 * WarpOutput<kTokens>::kStagingBytes;
+constexpr int32_t kSharedBytes = kStages * stage_bytes(kTokens) + kRows / 16 * WarpOutput<kTokens>::kStagingBytes;
 
 // Byte offset of 16-byte chunk `chunk` of a row, in atoms one below the other.
 __device__ __forceinline__ int32_t chunk_offset(int32_t row, int32_t chunk) {
@@ -108,8 +108,9 @@ template <int kTokens>
 cudaError_t launch_tiles(const GemmCall& call, cudaStream_t stream) {
   const GemmTask task = make_task(call, kRows, kTokens);
   const int64_t tiles = static_cast<int64_t>(task.row_tiles) * task.token_tiles;
-  return launch(gemm_kernel<kTokens>, static_cast<unsigned>(tiles), kThreads, kSharedBytes<kTokens>, stream,
-                static_cast<const bfloat*>(call.weight->data), static_cast<const bfloat*>(call.a), call.lda, task);
+  return launch(call.fresh_weight ? Start::after : Start::early, gemm_kernel<kTokens>, static_cast<unsigned>(tiles),
+                kThreads, kSharedBytes<kTokens>, stream, static_cast<const bfloat*>(call.weight->data),
+                static_cast<const bfloat*>(call.a), call.lda, task);
 }
 
 }  // namespace

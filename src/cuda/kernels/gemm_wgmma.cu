@@ -280,8 +280,9 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
   if (error != cudaSuccess) return error;
   const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.cluster,
                                     static_cast<int64_t>(task.row_tiles) * task.token_tiles);
-  return launch(variant->kernel, static_cast<unsigned>(clusters * tile.cluster), variant->threads,
-                variant->shared_bytes(), stream, call.weight->map, token_map, task, ring);
+  return launch(call.fresh_weight ? Start::after : Start::early, variant->kernel,
+                static_cast<unsigned>(clusters * tile.cluster), variant->threads, variant->shared_bytes(), stream,
+                call.weight->map, token_map, task, ring);
 }
 
 }  // namespace qwill::cuda

@@ -1,16 +1,22 @@
-// stream: y[t, n] = sum_k a[t, k] w[n, k] for T <= 2 rows: every weight is read once, at the rate of the memory.
+// stream: y[t, n] = sum_k a[t, k] w[n, k] for T <= 8 rows: every weight is read once, at the rate of the memory.
 //
-// Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows) over all of K, which lie in one
-// contiguous run, and streams them through a ring of its own in shared memory with the copy engine: no warp waits for
-// another. Weights are the N operand of mma.m16n8k16, the rows of a its M operand (padded with zeros), K in order from
-// a zero accumulator: the same bits as any other tensor-core kernel gives (docs/performance.md). The rings are filled
-// before the kernel waits for the one before it, and two blocks fit an SM: so the memory never rests between kernels.
-// But little of that is under way at once: the operand, which every block loads (and norms) for itself when the kernel
-// before has ended, would else queue behind it for microseconds. Moves the weight's bytes + T K 4 bytes a block from
-// L2; bound by memory. reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows; with four bits always two
+// tiles) over all of K, which lie in one contiguous run, and streams them through a ring of its own in shared memory
+// with the copy engine: no warp waits for another. Weights are the N operand of mma.m16n8k16 (with four bits the M
+// operand), the rows of a the other (padded with zeros), K in order from a zero accumulator: the same bits as any other
+// tensor-core kernel gives (docs/performance.md).
+// The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never
+// rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
+// itself when the kernel before has ended, would else queue behind it for microseconds.
+// Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
+// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a
+// tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
 
 #include "cuda/kernels/activation.cuh"
+#include "cuda/kernels/int4.cuh"
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/row_norm.cuh"
@@ -19,12 +25,11 @@
 namespace qwill::cuda {
 namespace {
 
-constexpr int kMaxWarps = 16;  // with the one that fills the rings
-constexpr int kSlotAtoms = 4;
-constexpr int kSlotBytes = kSlotAtoms * kAtomBytes;
+constexpr int kMaxWarps = 16;             // with the one that fills the rings
 constexpr int kMaxSlots = 28;             // of all rings
 constexpr int kEarlyBytes = 32 * 1024;    // of a block under way at once while the rings are filled
 constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilobyte each fit an SM
+constexpr int kWholeShared = 227 * 1024;  // or one: for operands that leave no room
 constexpr int kFixedShared = 512;         // barriers, scratch, a row of zeros
 
 int64_t operand_bytes(int64_t padded_cols, int32_t num_rows) { return num_rows * (padded_cols * 2 + 16); }
@@ -39,24 +44,216 @@ static_assert(sizeof(Shared) <= kFixedShared);
 
 struct Params {
   StreamCall call;
-  int32_t num_units;       // tiles, or pairs of tiles for silu_mul
+  int32_t num_tiles;       // of 8 rows
+  int32_t num_units;       // tiles, or pairs of tiles, by the format and for silu_mul
   int32_t busy_warps;      // that multiply
   int32_t slots_per_warp;  // of its ring
   int32_t early_slots;     // of them under way at once while the ring is filled
 };
 
+// A format says how the weight lies in the ring and how a warp multiplies it. A unit of the ring is 8 rows by 32
+// kUnitSteps columns; a slot holds kSlotUnits of one tile of 8 rows, or of a pair of tiles half as many of either, the
+// second tile's kSlotBytes / 2 on. Its Tile are the sums of what a warp works on at once. multiply: `data` is a slot,
+// a_address where the lane's operand begins, a_step what 32 columns are of it; `steps` times 32 columns are there.
+struct Bf16Format {
+  static constexpr int kUnitSteps = 2;
+  static constexpr int kUnitBytes = kAtomBytes;
+  static constexpr int kSlotUnits = 4;
+  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
+  static constexpr bool pairs(StreamOutput output) { return output == StreamOutput::silu_mul; }
+
+  // Weights are the N operand of the products. A lane has outputs 2 (lane % 4) and the next of row lane / 4.
+  template <StreamOutput kOutput>
+  struct Tile {
+    static constexpr bool kPair = pairs(kOutput);
+    float acc[2][4] = {};
+    float2 before;
+
+    // Reads what the outputs are added to.
+    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) {
+      const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
+      before = {};
+      if (kOutput != StreamOutput::add || t >= c.num_rows) return;
+      const float* y = static_cast<const float*>(c.y) + t * c.ldy + n;
+      before = {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
+    }
+
+    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
+                                             int lane) {
+      constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
+      const auto multiply_one = [&](int i) {
+        uint32_t a[2][4];
+        load_matrices(a[0], a_address + 2 * i * a_step);
+        load_matrices(a[1], a_address + (2 * i + 1) * a_step);
+        multiply_atom(acc[0], a, data + i * kAtomBytes, lane);
+        if (kPair) multiply_atom(acc[1], a, data + kSlotBytes / 2 + i * kAtomBytes, lane);
+      };
+      if (steps == kAtoms * kUnitSteps) {
+#pragma unroll
+        for (int i = 0; i < kAtoms; ++i) multiply_one(i);
+      } else {
+        for (int i = 0; i < steps / kUnitSteps; ++i) multiply_one(i);
+      }
+    }
+
+    __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
+      const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
+      if (t >= c.num_rows) return;
+      if (kOutput == StreamOutput::silu_mul) {
+        if (n >= c.ldy) return;
+        bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
+        *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
+        return;
+      }
+      float* y = static_cast<float*>(c.y) + t * c.ldy + n;
+      const bool add = kOutput == StreamOutput::add;
+      if (n < c.num_outputs) y[0] = add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0];
+      if (n + 1 < c.num_outputs) y[1] = add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1];
+    }
+
+   private:
+    // sums += operand columns of one atom times the atom.
+    static __device__ __forceinline__ void multiply_atom(float (&sums)[4], const uint32_t (&a)[2][4], uint32_t atom,
+                                                         int lane) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint32_t b[4];
+        const int row = lane % 8, chunk = half * 4 + lane / 8;
+        load_matrices(b, atom + row * 128 + ((chunk ^ row) * 16));
+        mma_16x8x16(sums, {a[half][0], 0, a[half][1], 0}, b[0], b[1]);
+        mma_16x8x16(sums, {a[half][2], 0, a[half][3], 0}, b[2], b[3]);
+      }
+    }
+  };
+};
+
+struct Int4Format {
+  static constexpr int kUnitSteps = Int4Layout::kBlockCols / 32;
+  static constexpr int kUnitBytes = Int4Layout::kBlockBytes;
+  static constexpr int kSlotUnits = 8;
+  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
+  static constexpr bool pairs(StreamOutput) { return true; }
+
+  // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
+  // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
+  // for at the rate of the memory). A lane has outputs lane / 4 of both tiles, of rows 2 (lane % 4) and the next.
+  template <StreamOutput kOutput>
+  struct Tile {
+    float acc[4] = {};
+    float before[4];
+
+    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        before[i] = 0;
+        if (kOutput == StreamOutput::add && has(c, unit, i, lane)) before[i] = *output(c, unit, i, lane);
+      }
+    }
+
+    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
+                                             int lane) {
+      constexpr int kUnits = kSlotUnits / 2;
+      const uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
+      Lane now[2];
+      const auto open = [&](Lane(&tiles)[2], int i) {
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+          tiles[tile].load(words + tile * (kSlotBytes / 2) + i * kUnitBytes,
+                           scales + tile * (kSlotBytes / 2) + i * kUnitBytes);
+      };
+      const auto multiply_step = [&](const Lane(&tiles)[2], int i, int step) {
+        uint32_t rows[4], first[4], second[4];
+        load_matrices(rows, a_address + (i * kUnitSteps + step) * a_step);
+        widen_word(first, tiles[0].words[step], tiles[0].scale(step));
+        widen_word(second, tiles[1].words[step], tiles[1].scale(step));
+        mma_16x8x16(acc, {first[0], second[0], first[1], second[1]}, rows[0], rows[1]);
+        mma_16x8x16(acc, {first[2], second[2], first[3], second[3]}, rows[2], rows[3]);
+      };
+      open(now, 0);
+      if (steps == kUnits * kUnitSteps) {
+#pragma unroll
+        for (int i = 0; i < kUnits; ++i) {
+          Lane next[2];
+          if (i + 1 < kUnits) open(next, i + 1);  // ahead of its use
+#pragma unroll
+          for (int step = 0; step < kUnitSteps; ++step) multiply_step(now, i, step);
+          if (i + 1 < kUnits) now[0] = next[0], now[1] = next[1];
+        }
+      } else {
+#pragma unroll 1
+        for (int i = 0; i * kUnitSteps < steps; ++i) {
+          open(now, i);
+#pragma unroll
+          for (int step = 0; step < kUnitSteps; ++step)
+            if (i * kUnitSteps + step < steps) multiply_step(now, i, step);
+        }
+      }
+    }
+
+    __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
+      if constexpr (kOutput == StreamOutput::silu_mul) {
+        const int32_t n = unit * 8 + lane / 4;
+        if (n >= c.ldy) return;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int32_t t = 2 * (lane % 4) + i;
+          if (t < c.num_rows)
+            static_cast<bfloat*>(c.y)[t * c.ldy + n] = __float2bfloat16_rn(silu_times(acc[i], acc[i + 2]));
+        }
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (has(c, unit, i, lane))
+            *output(c, unit, i, lane) = kOutput == StreamOutput::add ? __fadd_rn(before[i], acc[i]) : acc[i];
+      }
+    }
+
+   private:
+    // What a lane needs of a unit: its row's columns, and the scales of their groups.
+    struct Lane {
+      uint32_t words[kUnitSteps];
+      uint32_t scales;
+      static_assert(Int4Layout::kRowScales == 2);
+
+      __device__ __forceinline__ void load(uint32_t from, uint32_t scales_from) {
+        asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                     : "r"(from)
+                     : "memory");
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(scales) : "r"(scales_from) : "memory");
+      }
+      __device__ __forceinline__ uint32_t scale(int step) const {
+        return both_halves(scales, step * 32 / kInt4Group == 1);
+      }
+    };
+
+    static __device__ __forceinline__ int32_t row_of(int i, int lane) { return 2 * (lane % 4) + i % 2; }
+    static __device__ __forceinline__ int32_t column_of(int32_t unit, int i, int lane) {
+      return unit * 16 + lane / 4 + i / 2 * 8;
+    }
+    static __device__ __forceinline__ bool has(const StreamCall& c, int32_t unit, int i, int lane) {
+      return row_of(i, lane) < c.num_rows && column_of(unit, i, lane) < c.num_outputs;
+    }
+    static __device__ __forceinline__ float* output(const StreamCall& c, int32_t unit, int i, int lane) {
+      return static_cast<float*>(c.y) + row_of(i, lane) * c.ldy + column_of(unit, i, lane);
+    }
+  };
+};
+
 // One warp's stream: its tiles, chunk after chunk, and its ring.
-template <bool kPair>
+template <typename Format, StreamOutput kOutput>
 struct Stream {
-  static constexpr int kAtoms = kPair ? kSlotAtoms / 2 : kSlotAtoms;  // columns of a chunk, in atoms
+  static constexpr bool kPair = Format::pairs(kOutput);
+  static constexpr int kUnits = kPair ? Format::kSlotUnits / 2 : Format::kSlotUnits;  // columns of a chunk
+  static constexpr int kSlotBytes = Format::kSlotBytes;
   const Params& p;
-  int32_t col_blocks, num_chunks;
+  int32_t col_blocks, num_chunks;           // blocks of a unit's columns
   uint32_t slots, full;                     // addresses of the ring and its barriers
   int32_t unit, end, chunk = 0, place = 0;  // next to be loaded, behind the block's last, and where to
 
   __device__ __forceinline__ Stream(const Params& params, Shared& shared, char* ring, int warp) : p(params) {
-    col_blocks = static_cast<int32_t>(p.call.layout.col_blocks);
-    num_chunks = (col_blocks + kAtoms - 1) / kAtoms;
+    col_blocks = (steps() + Format::kUnitSteps - 1) / Format::kUnitSteps;
+    num_chunks = (col_blocks + kUnits - 1) / kUnits;
     // A block's tiles lie one behind the other: its multiprocessor then needs few translations of addresses.
     const auto border = [&](int64_t block) { return static_cast<int32_t>(block * p.num_units / gridDim.x); };
     end = border(blockIdx.x + 1);
@@ -65,17 +262,21 @@ struct Stream {
     unit = warp < p.busy_warps ? border(blockIdx.x) + warp : end;
   }
   __device__ __forceinline__ bool done() const { return unit >= end; }
+  // Columns by 32.
+  __device__ __forceinline__ int32_t steps() const { return static_cast<int32_t>(p.call.layout.col_blocks) * 2; }
 
-  // Starts the next chunk. Of a pair it holds half as many columns: the gate tile's, then the up tile's.
+  // Starts the next chunk.
   __device__ __forceinline__ void load() {
-    const int32_t first = chunk * kAtoms;
-    const uint32_t bytes = static_cast<uint32_t>(min(col_blocks - first, kAtoms)) * kAtomBytes;
-    const char* tile = static_cast<const char*>(p.call.weight) +
-                       (static_cast<int64_t>(kPair ? 2 * unit : unit) * col_blocks + first) * kAtomBytes;
+    const int32_t first = chunk * kUnits;
+    const uint32_t bytes = static_cast<uint32_t>(min(col_blocks - first, kUnits)) * Format::kUnitBytes;
+    const auto address = [&](int64_t tile) {
+      return static_cast<const char*>(p.call.weight) + (tile * col_blocks + first) * Format::kUnitBytes;
+    };
     const uint32_t slot = slots + place * kSlotBytes, barrier = full + 8 * place;
     barrier_expect_bytes(barrier, kPair ? 2 * bytes : bytes);
-    copy_bulk(slot, tile, bytes, barrier);
-    if (kPair) copy_bulk(slot + kSlotBytes / 2, tile + static_cast<int64_t>(col_blocks) * kAtomBytes, bytes, barrier);
+    copy_bulk(slot, address(kPair ? 2 * unit : unit), bytes, barrier);
+    // The last tile may be alone: whatever stands beside it has no outputs.
+    if (kPair) copy_bulk(slot + kSlotBytes / 2, address(min(2 * unit + 1, p.num_tiles - 1)), bytes, barrier);
     advance();
   }
   __device__ __forceinline__ void advance() {
@@ -118,47 +319,9 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
   }
 }
 
-// acc += operand columns of one atom times the atom.
-__device__ __forceinline__ void multiply_atom(float (&acc)[4], const uint32_t (&a)[2][4], uint32_t atom, int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    uint32_t b[4];
-    const int row = lane % 8, chunk = half * 4 + lane / 8;
-    load_matrices(b, atom + row * 128 + ((chunk ^ row) * 16));
-    mma_16x8x16(acc, {a[half][0], 0, a[half][1], 0}, b[0], b[1]);
-    mma_16x8x16(acc, {a[half][2], 0, a[half][3], 0}, b[2], b[3]);
-  }
-}
-
-// What the lane adds its two outputs to.
-template <StreamOutput kOutput>
-__device__ __forceinline__ float2 read_tile(const StreamCall& c, int32_t unit, int lane) {
-  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-  if (kOutput != StreamOutput::add || t >= c.num_rows) return {};
-  const float* y = static_cast<const float*>(c.y) + t * c.ldy + n;
-  return {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
-}
-
-template <StreamOutput kOutput>
-__device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, const float (&acc)[2][4], float2 before,
-                                           int lane) {
-  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-  if (t >= c.num_rows) return;
-  if (kOutput == StreamOutput::silu_mul) {
-    if (n >= c.ldy) return;
-    bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-    *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
-    return;
-  }
-  float* y = static_cast<float*>(c.y) + t * c.ldy + n;
-  const bool add = kOutput == StreamOutput::add;
-  if (n < c.num_outputs) y[0] = add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0];
-  if (n + 1 < c.num_outputs) y[1] = add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1];
-}
-
-template <StreamOutput kOutput>
+template <typename Format, StreamOutput kOutput>
 __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_constant__ Params p) {
-  constexpr bool kPair = kOutput == StreamOutput::silu_mul;
+  constexpr int kSlotBytes = Format::kSlotBytes;
   extern __shared__ __align__(1024) char shared_memory[];
   Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
   char* ring = shared_memory + kFixedShared;
@@ -175,7 +338,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
   __syncthreads();
   if (warp == filler) {  // each lane fills one warp's ring
-    Stream<kPair> stream(p, shared, ring, lane);
+    Stream<Format, kOutput> stream(p, shared, ring, lane);
     for (int s = 0; s < p.slots_per_warp; ++s) {
       if (stream.done()) break;
       if (s >= p.early_slots) barrier_wait(stream.full + 8 * (s - p.early_slots), 0);
@@ -191,11 +354,11 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   asm volatile("bar.sync 2, %0;" ::"r"(filler * 32) : "memory");
 
   // ldmatrix reads four 8x8 matrices: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7; rows beyond T are zeros.
-  Stream<kPair> stream(p, shared, ring, warp);
+  Stream<Format, kOutput> stream(p, shared, ring, warp);
   const int row = lane % 8;
   const bool real = row < p.call.num_rows;
-  const uint32_t a_row = real ? shared_address(operand) + row * (stream.col_blocks * 128 + 16) + lane / 8 * 16
-                              : shared_address(&shared.zeros);
+  const uint32_t a_row =
+      real ? shared_address(operand) + row * (stream.steps() * 64 + 16) + lane / 8 * 16 : shared_address(&shared.zeros);
   const uint32_t a_step = real ? 64 : 0;  // bytes of 32 columns
 
   const int32_t first_unit = stream.unit;
@@ -204,27 +367,15 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   uint32_t parity = 0;
   bool filled = false;
   for (int32_t unit = first_unit; unit < stream.end; unit += p.busy_warps) {
-    const float2 before = read_tile<kOutput>(p.call, unit, lane);
-    float acc[2][4] = {};
+    typename Format::template Tile<kOutput> tile(p.call, unit, lane);
     for (int32_t chunk = 0; chunk < stream.num_chunks; ++chunk) {
       const uint32_t data = stream.slots + place * kSlotBytes;
-      const int32_t first = chunk * Stream<kPair>::kAtoms;
-      const int32_t atoms = min(stream.col_blocks - first, Stream<kPair>::kAtoms);
-      const uint32_t a_address = a_row + static_cast<uint32_t>(first) * 2 * a_step;
+      constexpr int kSlotSteps = Stream<Format, kOutput>::kUnits * Format::kUnitSteps;
+      const int32_t first = chunk * kSlotSteps;
+      const int32_t steps = min(stream.steps() - first, kSlotSteps);
+      const uint32_t a_address = a_row + static_cast<uint32_t>(first) * a_step;
       barrier_wait(stream.full + 8 * place, parity);
-      const auto multiply = [&](int i) {
-        uint32_t a[2][4];
-        load_matrices(a[0], a_address + 2 * i * a_step);
-        load_matrices(a[1], a_address + (2 * i + 1) * a_step);
-        multiply_atom(acc[0], a, data + i * kAtomBytes, lane);
-        if (kPair) multiply_atom(acc[1], a, data + kSlotBytes / 2 + i * kAtomBytes, lane);
-      };
-      if (atoms == Stream<kPair>::kAtoms) {
-#pragma unroll
-        for (int i = 0; i < Stream<kPair>::kAtoms; ++i) multiply(i);
-      } else {
-        for (int i = 0; i < atoms; ++i) multiply(i);
-      }
+      tile.multiply(data, a_address, a_step, steps, lane);
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {
@@ -242,7 +393,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
         parity ^= 1;
       }
     }
-    write_tile<kOutput>(p.call, unit, acc, before, lane);
+    tile.write(p.call, unit, lane);
   }
 }
 
@@ -256,7 +407,10 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   Plan plan;
   Params& p = plan.params;
   p.call = call;
-  p.num_units = static_cast<int32_t>(call.layout.row_blocks) / (call.output == StreamOutput::silu_mul ? 2 : 1);
+  const bool int4 = call.format == StreamFormat::int4;
+  p.num_tiles = static_cast<int32_t>(call.layout.row_blocks);
+  p.num_units =
+      (int4 ? Int4Format::pairs(call.output) : Bf16Format::pairs(call.output)) ? (p.num_tiles + 1) / 2 : p.num_tiles;
   plan.blocks = std::min(num_sms, p.num_units);
   // As many warps as divide a block's tiles into equal rounds; the norm may need more.
   const int32_t per_block = (p.num_units + plan.blocks - 1) / plan.blocks;
@@ -264,41 +418,42 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   p.busy_warps = (per_block + rounds - 1) / rounds;
   plan.threads = (std::max(kNormThreads / 32, p.busy_warps) + 1) * 32;
   const int64_t operand = operand_bytes(call.layout.padded_cols(), call.num_rows);
-  const int64_t room = std::max<int64_t>(0, kBlockShared - kFixedShared - operand) / kSlotBytes;
-  p.slots_per_warp = static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots)) / p.busy_warps;
-  p.early_slots = std::max(1, kEarlyBytes / kSlotBytes / p.busy_warps);
-  plan.shared_bytes = static_cast<size_t>(kFixedShared + p.busy_warps * p.slots_per_warp * kSlotBytes + operand);
+  const int32_t slot_bytes = int4 ? Int4Format::kSlotBytes : Bf16Format::kSlotBytes;
+  const auto slots_within = [&](int32_t shared) {
+    const int64_t room = std::max<int64_t>(0, shared - kFixedShared - operand) / slot_bytes;
+    return static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots)) / p.busy_warps;
+  };
+  p.slots_per_warp = slots_within(kBlockShared);
+  if (p.slots_per_warp < 2 && int4) p.slots_per_warp = slots_within(kWholeShared);
+  p.early_slots = std::max(1, kEarlyBytes / slot_bytes / p.busy_warps);
+  plan.shared_bytes = static_cast<size_t>(kFixedShared + p.busy_warps * p.slots_per_warp * slot_bytes + operand);
   return plan;
 }
 
-template <StreamOutput kOutput>
-cudaError_t launch_stream(const Plan& plan, cudaStream_t cuda_stream) {
-  return launch(stream_kernel<kOutput>, dim3(static_cast<unsigned>(plan.blocks)),
-                dim3(static_cast<unsigned>(plan.threads)), plan.shared_bytes, cuda_stream, plan.params);
-}
+using Kernel = void (*)(Params);
+template <typename Format>
+constexpr Kernel kKernels[] = {stream_kernel<Format, StreamOutput::store>, stream_kernel<Format, StreamOutput::add>,
+                               stream_kernel<Format, StreamOutput::silu_mul>};
 
 }  // namespace
 
 bool stream_fits(const StreamCall& call, int32_t num_sms) {
-  return call.num_rows <= kMaxStreamRows && (!call.norm || call.cols <= kMaxNormCols) &&
+  return call.num_rows <= kMaxStreamCallRows && (!call.norm || call.cols <= kMaxNormCols) &&
          plan_stream(call, num_sms).params.slots_per_warp >= 2;
 }
 
 cudaError_t prepare_stream() {
-  for (const auto kernel :
-       {stream_kernel<StreamOutput::store>, stream_kernel<StreamOutput::add>, stream_kernel<StreamOutput::silu_mul>})
-    if (const cudaError_t error = allow_shared(kernel, kBlockShared); error != cudaSuccess) return error;
+  for (const auto& kernels : {kKernels<Bf16Format>, kKernels<Int4Format>})
+    for (int i = 0; i < 3; ++i)
+      if (const cudaError_t error = allow_shared(kernels[i], kWholeShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }
 
 cudaError_t stream(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream) {
   const Plan plan = plan_stream(call, num_sms);
-  switch (call.output) {
-    case StreamOutput::store: return launch_stream<StreamOutput::store>(plan, cuda_stream);
-    case StreamOutput::add: return launch_stream<StreamOutput::add>(plan, cuda_stream);
-    case StreamOutput::silu_mul: return launch_stream<StreamOutput::silu_mul>(plan, cuda_stream);
-  }
-  return cudaErrorInvalidValue;
+  const auto& kernels = call.format == StreamFormat::bf16 ? kKernels<Bf16Format> : kKernels<Int4Format>;
+  return launch(kernels[static_cast<size_t>(call.output)], dim3(static_cast<unsigned>(plan.blocks)),
+                dim3(static_cast<unsigned>(plan.threads)), plan.shared_bytes, cuda_stream, plan.params);
 }
 
 }  // namespace qwill::cuda

@@ -13,25 +13,37 @@ enum class StreamOutput : uint8_t {
   silu_mul,  // y [T, ldy] bf16 = silu(gate) * up; row blocks of the weight alternate gate, up
 };
 
+// How the weight lies.
+enum class StreamFormat : uint8_t {
+  bf16,  // atoms of the layout
+  int4,  // Int4Layout::of(layout)
+};
+
 // One product. Either x and norm are given (the operand is the norm of x, rounded to bf16) or a (as it is).
 struct StreamCall {
   const void* weight = nullptr;
   MatrixLayout layout;
+  StreamFormat format = StreamFormat::bf16;
   int32_t num_outputs = 0;      // columns of y
   const float* x = nullptr;     // [T, cols]
   const float* norm = nullptr;  // [cols]
   float eps = 0;
   const void* a = nullptr;  // [T, padded_cols] bf16
   int32_t cols = 0;
-  int32_t num_rows = 0;  // T, at most kMaxStreamRows
+  int32_t num_rows = 0;  // T, at most 8
   StreamOutput output = StreamOutput::store;
   void* y = nullptr;
   int64_t ldy = 0;
 };
 
+// Rows up to which the stream is the fastest for a weight of bf16.
 constexpr int32_t kMaxStreamRows = 2;
+// The same for one of four bits, read several times, instead of being made bf16 (4.5 bytes a weight, 0.53 a reading).
+constexpr int32_t kMaxInt4StreamRows = 32;
+// What one call can take.
+constexpr int32_t kMaxStreamCallRows = 8;
 
-// Whether the operand leaves room for the weight's ring.
+// Whether there are not too many rows, and the operand leaves room for the weight's ring.
 bool stream_fits(const StreamCall& call, int32_t num_sms);
 cudaError_t prepare_stream();
 cudaError_t stream(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream);
