@@ -37,8 +37,25 @@ struct MatrixLayout {
   QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kAtomCols; }
 };
 
-// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as
-// in an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
+// The same of e4m3: an atom is 8 rows by 128 columns, its 128-byte rows permuted by the same chunks of 16 bytes.
+constexpr int64_t kFp8AtomCols = 128;
+
+struct Fp8Layout {
+  int64_t row_blocks = 0;
+  int64_t col_blocks = 0;
+
+  // In bytes, which are elements.
+  QWILL_HOST_DEVICE constexpr int64_t offset(int64_t row, int64_t col) const {
+    return (row / 8 * col_blocks + col / 128) * kAtomBytes + row % 8 * 128 + ((col % 128 / 16) ^ (row % 8)) * 16 +
+           col % 16;
+  }
+  QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kAtomBytes; }
+  QWILL_HOST_DEVICE constexpr int64_t rows() const { return row_blocks * kAtomRows; }
+  QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kFp8AtomCols; }
+};
+
+// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as in
+// an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
 struct KvLayout {
   void* data = nullptr;
   int32_t num_kv_heads = 0;

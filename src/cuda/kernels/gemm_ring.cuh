@@ -191,7 +191,10 @@ __global__ __cluster_dims__(kCluster, 1, 1)
                           stages + stage * S::kStageBytes + S::kWeightBytes, scales + stage * S::kScaleBytes};
       };
       Products::sum(d, cols, at, ring.stages, wait, stage_at, release);
-      if constexpr (Products::template kBeginsLate<kTokens>) begin_output();
+      if constexpr (Products::template kBeginsLate<kTokens>) {
+        output.forget();
+        begin_output();
+      }
       row_scales.apply(d);
       output.finish(task, d, reinterpret_cast<float*>(staging));
     }

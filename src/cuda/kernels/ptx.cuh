@@ -63,6 +63,12 @@ __device__ __forceinline__ void store_16(uint32_t address, const uint4& v) {
                : "memory");
 }
 
+__device__ __forceinline__ float2 load_float2(uint32_t address) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
+  return v;
+}
+
 // Two floats as a pair of bf16, the first in the low half; to nearest even.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
