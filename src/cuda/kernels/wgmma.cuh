@@ -19,6 +19,12 @@ __device__ __forceinline__ uint64_t atom_descriptor(uint32_t address, uint32_t c
   return kSwizzle128 | kStride | (descriptor_step(column_block) << 16) | ((address & 0x3FFFF) >> 4);
 }
 
+// The same, but from one eight rows to the next it is not 1024 bytes.
+__device__ __forceinline__ uint64_t atom_descriptor_apart(uint32_t address, uint32_t row_block) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kUnused = uint64_t{1} << 16;
+  return kSwizzle128 | (descriptor_step(row_block) << 32) | kUnused | ((address & 0x3FFFF) >> 4);
+}
+
 // Before the first product, and whenever ordinary code has touched the registers of d.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
