@@ -75,10 +75,9 @@ __device__ __forceinline__ void fill_row(const Fp8Destination& to, int64_t first
   if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
   __syncthreads();
   for (const float other : mosts) most = fmaxf(most, other);
-  const int e = fp8_exponent(most);
-  const float inverse = power_of_2(-e);
+  const float scale = fp8_scale(most), inverse = 1.0f / scale;
   const int64_t to_row = (to.first_block + placed / 8 * to.block_stride) * 8 + placed % 8;
-  if (threadIdx.x == 0) to.scales[to_row] = power_of_2(e);
+  if (threadIdx.x == 0) to.scales[to_row] = scale;
   for (int64_t c = threadIdx.x * 16; c < to.layout.padded_cols(); c += kThreads * 16) {
     uint32_t words[4];
 #pragma unroll

@@ -3,24 +3,21 @@
 
 #include <cuda_fp8.h>
 
-#include <bit>
 #include <cstdint>
 
 #include "cuda/layout.h"
 
 namespace qwill::cuda {
 
-// The scale of values whose largest magnitude is `most`: the least power of two 2^e with most <= 448 * 2^e, e from -100 to
-// 120, so that it and its inverse are normal numbers.
-QWILL_HOST_DEVICE constexpr int fp8_exponent(float most) {
-  const auto bits = std::bit_cast<uint32_t>(most);
-  const int e = static_cast<int>(bits >> 23) - 127 - 8 + ((bits & 0x7FFFFF) > 0x600000);  // 448 = 1.75 * 2^8
-  return e < -100 ? -100 : e > 120 ? 120 : e;
+// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, and 0 and
+// infinity do not matter.
+QWILL_HOST_DEVICE inline float fp8_scale(float most) {
+  constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f;
+  return (most < kLeast ? kLeast : most > kMost ? kMost : most) / 448.0f;
 }
-QWILL_HOST_DEVICE constexpr float power_of_2(int e) { return std::bit_cast<float>(static_cast<uint32_t>(127 + e) << 23); }
 
-// Four values times 2^-e, rounded to the nearest e4m3 (ties to even), the first in the lowest byte; what lies beyond 448,
-// only infinities, becomes 448; NaN stays NaN.
+// Four values times the inverse of their scale, rounded to the nearest e4m3 (ties to even), the first in the lowest byte; what lies beyond 448
+// becomes 448; NaN stays NaN.
 QWILL_HOST_DEVICE inline uint32_t pack_fp8(const float4& v, float inverse_scale) {
   const uint32_t low = __nv_cvt_float2_to_fp8x2(float2{v.x * inverse_scale, v.y * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
   const uint32_t high = __nv_cvt_float2_to_fp8x2(float2{v.z * inverse_scale, v.w * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
@@ -44,8 +41,8 @@ struct Fp8Block {
   float scale;
 };
 __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
-  const int e = fp8_exponent(warp_most(most_of(v)));
-  return {pack_fp8(v, power_of_2(-e)), power_of_2(e)};
+  const float scale = fp8_scale(warp_most(most_of(v)));
+  return {pack_fp8(v, 1.0f / scale), scale};
 }
 
 // Four bf16 as floats.
