@@ -40,8 +40,9 @@ DTypeChoice read_dtype(const std::string& name) {
   if (name == "auto") return DTypeChoice::automatic;
   if (name == "f32") return DTypeChoice::f32;
   if (name == "bf16") return DTypeChoice::bf16;
-  if (name == "fp8" || name == "int8" || name == "int4")
-    fail_unsupported("--dtype {}: not supported yet; use auto, bf16 or f32", name);
+  if (name == "fp8") return DTypeChoice::fp8;
+  if (name == "int8" || name == "int4")
+    fail_unsupported("--dtype {}: not supported yet; use auto, bf16, fp8 or f32", name);
   throw CLI::ValidationError("--dtype", fmt::format("\"{}\" is not one of auto, f32, bf16, fp8, int8, int4", name));
 }
 

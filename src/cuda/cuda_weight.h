@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "cuda/device.h"
+#include "cuda/kernels/fp8.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/rows.h"
 #include "ops/ops.h"
@@ -13,9 +14,10 @@
 namespace qwill::cuda {
 
 struct CudaWeight final : PlacedWeight {
-  Compute compute = Compute::f32;  // bf16: `gemm` is its place; f32: `values`, row-major
+  Compute compute = Compute::f32;  // bf16: `gemm` is its place; fp8: `fp8`; f32: `values`, row-major
   WeightUse use = WeightUse::matrix;
   GemmWeight gemm;
+  Fp8Weight fp8;
   float* values = nullptr;
   int32_t num_segments = 1;
 
@@ -47,6 +49,9 @@ class Loader {
   // Calls place(device address, first row, rows) for stretches of the source's rows.
   template <typename F>
   void for_stretches(const WeightSource& source, const F& place);
+  // `place_segments` calls place(source, first block, block stride, first row) for each: where it goes in the matrix.
+  template <typename Gemm, typename F>
+  static void lay_out(Gemm& gemm, std::span<const WeightSource> sources, WeightUse use, int64_t col_blocks);
   void place_segment(const WeightSource& source, const Destination& to, int64_t first_row);
   void place_segment(const WeightSource& source, float* to);
 

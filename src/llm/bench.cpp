@@ -65,10 +65,10 @@ struct Weights {
   }
 };
 
-// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), and those
-// that a row meets.
+// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), those of
+// them that are the output head's, and those that a row meets.
 struct Elements {
-  double read = 0, met = 0;
+  double read = 0, head = 0, met = 0;
 };
 Elements weight_elements(const ModelConfig& config, int64_t rows) {
   Elements elements;
@@ -84,9 +84,17 @@ Elements weight_elements(const ModelConfig& config, int64_t rows) {
       met *= share;
     }
     elements.read += read;
+    if (tensor.name == "lm_head.weight" || tensor.name == "model.embed_tokens.weight") elements.head += read;
     elements.met += met;
   }
   return elements;
+}
+
+// Bytes of weights that a step reads.
+double weight_bytes(const ModelConfig& config, int64_t rows, DTypeChoice dtype) {
+  const Elements elements = weight_elements(config, rows);
+  if (dtype == DTypeChoice::fp8) return elements.read + elements.head;  // the head stays bf16
+  return elements.read * (dtype == DTypeChoice::f32 ? 4 : 2);
 }
 
 // Operations of a prefill: products (the head's for one row only) and causal attention.
@@ -213,9 +221,8 @@ BenchReport run_bench(const BenchOptions& options) {
   report.measured_gb_s = std::max(report.measured_gb_s, bandwidth() / 1e9);
 
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
-  const bool f32 = options.llm.dtype == DTypeChoice::f32;
   const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
-  report.bytes_per_step = weight_elements(config, options.batch).read * (f32 ? 4 : 2) +
+  report.bytes_per_step = weight_bytes(config, options.batch, options.llm.dtype) +
                           static_cast<double>(config.kv_elements_per_token()) *
                               static_cast<double>(dtype_bytes(backend.ops->kv_dtype())) * mean_context *
                               static_cast<double>(options.batch);

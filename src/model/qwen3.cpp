@@ -46,6 +46,12 @@ class Placer {
   };
   // One matrix of several stored ones, their rows one after another.
   Weight matrix(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::matrix); }
+  // Embeddings and the output head, which is one with them where they are tied.
+  Weight vocabulary(const std::string& name, int64_t rows, int64_t cols) const {
+    const WeightSource source = tensors_.get(name, rows, cols);
+    const Compute layers = compute(source.dtype);
+    return ops_.place({&source, 1}, WeightUse::matrix, layers == Compute::fp8 ? Compute::bf16 : layers);
+  }
   Weight gated(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::gated); }
   Weight experts(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::experts); }
   // Always multiplied in f32.
@@ -61,6 +67,7 @@ class Placer {
     return ops_.place(sources, use, compute(sources[0].dtype));
   }
   Compute compute(DType stored) const {
+    if (dtype_ == DTypeChoice::fp8) return Compute::fp8;
     const bool bf16 = dtype_ == DTypeChoice::bf16 || (dtype_ == DTypeChoice::automatic && stored == DType::bf16);
     return bf16 ? Compute::bf16 : Compute::f32;
   }
@@ -97,7 +104,7 @@ Qwen3::Qwen3(Ops& ops, const ModelConfig& config, const RopeSettings& rope, cons
   const Placer place(ops, tensors, dtype, static_cast<float>(config.rms_norm_eps));
   const int64_t C = config.hidden_size, D = config.head_dim, F = config.intermediate_size;
   const int64_t q_rows = config.num_heads * D, kv_rows = config.num_kv_heads * D;
-  embed_ = place.matrix({{"model.embed_tokens.weight", config.vocab_size}}, C);
+  embed_ = place.vocabulary("model.embed_tokens.weight", config.vocab_size, C);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i), attn = layer + "self_attn.", mlp = layer + "mlp.";
     Layer w;
@@ -117,7 +124,7 @@ Qwen3::Qwen3(Ops& ops, const ModelConfig& config, const RopeSettings& rope, cons
     layers_.push_back(std::move(w));
   }
   norm_ = place.norm("model.norm.weight", C);
-  lm_head_ = config.tie_word_embeddings ? embed_ : place.matrix({{"lm_head.weight", config.vocab_size}}, C);
+  lm_head_ = config.tie_word_embeddings ? embed_ : place.vocabulary("lm_head.weight", config.vocab_size, C);
 }
 
 }  // namespace qwill

@@ -3,7 +3,9 @@
 // E experts, R logit rows. What each op must equal is written as plain loops in ops/reference.cpp.
 //
 // Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
-// with Compute::bf16, the activations that meet it are rounded to bf16 just before the product, and nowhere else.
+// with Compute::bf16, the activations that meet it are rounded to bf16 just before the product, and nowhere else. With
+// Compute::fp8 both are rounded to e4m3 there, divided by scales: of a weight's row the scale is its largest magnitude /
+// 448, of activations that of each 128 columns of a row (tensor/fp8.h).
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.
@@ -22,7 +24,7 @@
 
 namespace qwill {
 
-enum class Compute : uint8_t { f32, bf16 };
+enum class Compute : uint8_t { f32, bf16, fp8 };
 
 // Random values instead of stored ones, for measurements: uniform in centre ± spread.
 struct RandomFill {

@@ -107,6 +107,10 @@ class ReferenceOps final : public Ops {
         weight->values.push_back(weight->compute == Compute::bf16 ? to_float(to_bf16(value)) : value);
       }
     }
+    if (weight->compute == Compute::fp8) {
+      const auto cols = static_cast<size_t>(weight->cols);
+      for (size_t row = 0; row < weight->values.size(); row += cols) round_to_fp8({&weight->values[row], cols});
+    }
     return weight;
   }
 
@@ -267,6 +271,9 @@ class ReferenceOps final : public Ops {
       std::vector<float> operand(row_of(a, t).begin(), row_of(a, t).end());
       if (w.compute == Compute::bf16)
         for (float& v : operand) v = to_float(to_bf16(v));
+      if (w.compute == Compute::fp8)
+        for (size_t k = 0; k < operand.size(); k += kFp8BlockCols)
+          round_to_fp8(std::span(operand).subspan(k, std::min<size_t>(kFp8BlockCols, operand.size() - k)));
       for (int64_t n = 0; n < count; ++n) {
         double sum = 0;
         for (int64_t k = 0; k < a.cols; ++k)

@@ -20,7 +20,7 @@ struct Fp8Products {
   };
   static constexpr int32_t kCols = kFp8AtomCols;
   static constexpr int kReleases = 4;
-  // The copy engine wants 128 bytes' alignment.
+  // The copy engine wants 128 bytes' alignment, and the barrier waits for all of them.
   template <int kTokens>
   static constexpr int kScaleBytes = kTokens < 32 ? 128 : kTokens * 4;
   template <int kTokens>
@@ -117,7 +117,7 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
           encode_map<2>(operands.scale_map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, call.a.scales,
                         {rows, cols / static_cast<cuuint64_t>(kFp8AtomCols)},
                         {static_cast<cuuint64_t>(call.a.scale_stride) * sizeof(float)},
-                        {static_cast<cuuint32_t>(tile.tokens), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
+                        {static_cast<cuuint32_t>(std::max(tile.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
       error != cudaSuccess)
     return error;
   return launch(variant->kernel, count_blocks(task, tile, num_sms), variant->threads, variant->shared_bytes(), stream,
