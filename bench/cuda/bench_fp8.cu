@@ -166,7 +166,7 @@ void test_rounding() {
   widen<<<64, 256, 0, queue>>>(wide.data, source.data, kRows, kCols, kStride);
   for (const bool from_f32 : {false, true}) {
     const Rows rows(kRows, kCols);
-    check(from_f32 ? f32_to_fp8(rows.view, wide.data, kCols, kRows, queue)
+    check(from_f32 ? f32_to_fp8(rows.view, wide.data, kCols, kCols, kRows, queue)
                    : bf16_to_fp8(rows.view, source.data, kStride, kRows, queue),
           "to_fp8");
     const std::vector<uint8_t> bytes = rows.data.host();
@@ -186,7 +186,7 @@ void test_rounding() {
   fill<<<4, 256, 0, queue>>>(weight.data, kCols, 1, 5);
   check(norm_rows(nullptr, normed.data, wide.data, weight.data, 1e-6f, kCols, kCols, kRows, queue), "norm_rows");
   const Rows in_two(kRows, kCols), in_one(kRows, kCols);
-  check(f32_to_fp8(in_two.view, normed.data, kCols, kRows, queue), "f32_to_fp8");
+  check(f32_to_fp8(in_two.view, normed.data, kCols, kCols, kRows, queue), "f32_to_fp8");
   check(norm_to_fp8(in_one.view, wide.data, weight.data, 1e-6f, kCols, kRows, queue), "norm_to_fp8");
   expect(in_one.data.host() == in_two.data.host(), "norm_to_fp8: other bytes than norm_rows and f32_to_fp8");
   const std::vector<float> one_scales = in_one.scales.host(), two_scales = in_two.scales.host();
@@ -301,7 +301,7 @@ StreamOutput output_of(Epilogue epilogue) {
 void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_cols) {
   const int64_t stride = (cols + 63) / 64 * 64;
   Weight weight(rows, cols);
-  check(random_fp8(weight.destination(), rows, cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue), "random_fp8");
+  check(random_fp8(weight.destination(), 0, rows, cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue), "random_fp8");
   if (epilogue == Epilogue::silu_mul && valid_cols % 8)  // padding of the last gate and up blocks
     for (const int64_t block : {rows - 16, rows - 8})
       check(cudaMemsetAsync(weight.scales.data + block + valid_cols % 8, 0, (8 - valid_cols % 8) * 4, queue), "memset");
@@ -402,7 +402,7 @@ void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
   int64_t num_rows = 0;
   for (const int32_t count : counts) num_rows += count;
   Weight weight(rows, cols, num_experts);
-  check(random_fp8(weight.destination(), weight.layout.rows(), cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue),
+  check(random_fp8(weight.destination(), 0, weight.layout.rows(), cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue),
         "random_fp8");
   Buffer<bfloat> a(num_rows * stride);
   fill_rows<<<1024, 256, 0, queue>>>(a.data, num_rows, cols, stride, 2);
@@ -503,7 +503,7 @@ struct Bench {
     for (int layer = 0; layer < kNumLayers; ++layer)
       for (const Matrix& m : kMatrices) {
         weights.push_back(std::make_unique<Weight>(m.rows, m.cols));
-        check(random_fp8(weights.back()->destination(), m.rows, m.cols, weights.size(), 0, 0.03f, queue), "random_fp8");
+        check(random_fp8(weights.back()->destination(), 0, m.rows, m.cols, weights.size(), 0, 0.03f, queue), "random_fp8");
         elements += static_cast<double>(m.rows * m.cols);
       }
     fill<<<4096, 256, 0, queue>>>(x.data, static_cast<int64_t>(x.size), 1, 1);

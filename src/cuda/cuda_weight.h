@@ -49,10 +49,11 @@ class Loader {
   // Calls place(device address, first row, rows) for stretches of the source's rows.
   template <typename F>
   void for_stretches(const WeightSource& source, const F& place);
-  // `place_segments` calls place(source, first block, block stride, first row) for each: where it goes in the matrix.
-  template <typename Gemm, typename F>
-  static void lay_out(Gemm& gemm, std::span<const WeightSource> sources, WeightUse use, int64_t col_blocks);
+  // Makes room for a matrix, which is `Matrix` to the kernels, and brings its segments there.
+  template <typename To, typename Matrix>
+  void place_segments(std::span<const WeightSource> sources, WeightUse use, int64_t atom_cols, Matrix& matrix);
   void place_segment(const WeightSource& source, const Destination& to, int64_t first_row);
+  void place_segment(const WeightSource& source, const Fp8Destination& to, int64_t first_row);
   void place_segment(const WeightSource& source, float* to);
 
   const Device& device_;

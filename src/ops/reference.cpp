@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/fp8.h"
 
 namespace qwill {
 namespace reference {

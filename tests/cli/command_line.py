@@ -346,8 +346,9 @@ def test_dtypes_devices_and_paths(checks, world):
     checks.refused(run("--device", "cpu", "--kv-dtype", "bf16"), 1, "--kv-dtype", "f32")
     checks.refused(run("--kv-dtype", "f64"), 2, "--kv-dtype")
     checks.refused(run("--cuda-path", "volta"), 2, "--cuda-path")
-    for dtype in ("fp8", "int8", "int4"):
+    for dtype in ("int8", "int4"):
         checks.refused(run("--dtype", dtype), 1, dtype, "bf16")
+    checks.refused(run("--device", "cpu", "--dtype", "fp8"), 1, "fp8", "bf16")
     for dtype in ("foo", "", "fp16"):
         checks.refused(run("--dtype", dtype), 2, "--dtype")
     checks.refused(run("--cpu-path", "abacus"), 1, "abacus")

@@ -26,6 +26,7 @@ struct Precision {
 constexpr Precision kPrecisions[] = {
     {DType::f32, Compute::f32},  {DType::bf16, Compute::f32},  {DType::f16, Compute::f32},
     {DType::f32, Compute::bf16}, {DType::bf16, Compute::bf16}, {DType::f16, Compute::bf16},
+    {DType::f32, Compute::fp8},  {DType::bf16, Compute::fp8},
 };
 
 // Row segments over K columns.
@@ -52,11 +53,18 @@ StoredWeight random_weight(Random& random, const Shape& shape, const Precision& 
 std::string describe(int64_t m, const Shape& shape, const Precision& precision) {
   return fmt::format("M {} K {} N {} in {} segments, {} computed in {}", m, shape.k, shape.segments[0],
                      shape.segments.size(), dtype_name(precision.dtype),
-                     precision.compute == Compute::f32 ? "f32" : "bf16");
+                     precision.compute == Compute::f32    ? "f32"
+                     : precision.compute == Compute::bf16 ? "bf16"
+                                                          : "fp8");
 }
 
 class Linear : public test::BackendTest {
  protected:
+  std::vector<Precision> precisions() const {
+    std::vector<Precision> all(std::begin(kPrecisions), std::end(kPrecisions));
+    if (!test::has_fp8(GetParam())) std::erase_if(all, [](const Precision& p) { return p.compute == Compute::fp8; });
+    return all;
+  }
   Norm place_norm(Ops& ops, const std::vector<float>& weight) {
     const WeightSource source{weight.data(), DType::f32, 1, static_cast<int64_t>(weight.size())};
     return {ops.place({&source, 1}, WeightUse::vector, Compute::f32), kEps};
@@ -93,7 +101,7 @@ class Linear : public test::BackendTest {
 };
 
 TEST_P(Linear, ProductsAreWithinTheirBounds) {
-  for (const Precision& precision : kPrecisions)
+  for (const Precision& precision : precisions())
     for (const Shape& shape : kShapes) check(shape, precision, kNumRows);
 }
 
@@ -104,6 +112,9 @@ TEST_P(Linear, LongProductsAreWithinTheirBounds) {
     check(shape, {DType::f32, Compute::f32}, kFew);
   }
   check(kLongShapes[1], {DType::bf16, Compute::bf16}, kMany);
+  if (!test::has_fp8(GetParam())) return;
+  for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::fp8}, kFew);
+  check(kLongShapes[1], {DType::bf16, Compute::fp8}, kMany);
 }
 
 // Segments of two dtypes make one weight.
@@ -126,7 +137,7 @@ TEST_P(Linear, SegmentsMayDifferInDtype) {
 }
 
 TEST_P(Linear, GatedMlpIsWithinItsBounds) {
-  for (const Precision& precision : kPrecisions) {
+  for (const Precision& precision : precisions()) {
     for (const auto& [k, f] : {std::pair<int64_t, int64_t>{1, 1}, {31, 3}, {72, 149}, {64, 48}, {128, 320}, {96, 16}}) {
       Random random(static_cast<uint64_t>(k * 1000 + f));
       const auto ops = test::make_backend(GetParam());
@@ -154,7 +165,7 @@ TEST_P(Linear, GatedMlpIsWithinItsBounds) {
 
 // A row's bits: alone, with 99 others, on one thread or three.
 TEST_P(Linear, ARowHasTheSameBitsInAnyCompany) {
-  for (const Precision& precision : kPrecisions) {
+  for (const Precision& precision : precisions()) {
     for (const Shape& shape : kShapes) {
       Random random(7);
       const auto ops = test::make_backend(GetParam()), threaded = test::make_backend(GetParam(), 3);
@@ -216,7 +227,7 @@ TEST_P(Linear, OperandsRoundToNearestEven) {
 // What is no number stays in its row, and nothing hangs.
 TEST_P(Linear, ARowThatIsNotFiniteSpoilsNoOther) {
   constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
-  for (const Precision& precision : kPrecisions) {
+  for (const Precision& precision : precisions()) {
     for (const Shape& shape : {Shape{72, {100, 48}}, Shape{64, {32, 32}}}) {
       Random random(3);
       const auto ops = test::make_backend(GetParam());

@@ -97,7 +97,9 @@ class Moe : public test::BackendTest {};
 TEST_P(Moe, IsWithinItsBounds) {
   const auto ops = test::make_backend(GetParam());
   for (const auto& [dtype, compute] :
-       {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16}}) {
+       {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16},
+        {DType::bf16, Compute::fp8}}) {
+    if (compute == Compute::fp8 && !test::has_fp8(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
       for (const bool norm_topk_prob : {false, true}) {
@@ -114,7 +116,9 @@ TEST_P(Moe, IsWithinItsBounds) {
             else
               test::expect_within(
                   fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token,
-                              shape.num_experts, shape.C, shape.F, compute == Compute::f32 ? "f32" : "bf16"),
+                              shape.num_experts, shape.C, shape.F, compute == Compute::f32    ? "f32"
+                              : compute == Compute::bf16 ? "bf16"
+                                                         : "fp8"),
                   x.row(t), {wanted});
           }
           EXPECT_LE(unclear, T / 10) << "rows where the choice of experts is not clear";
@@ -126,7 +130,8 @@ TEST_P(Moe, IsWithinItsBounds) {
 
 TEST_P(Moe, ARowHasTheSameBitsInAnyCompany) {
   const auto ops = test::make_backend(GetParam()), threaded = test::make_backend(GetParam(), 3);
-  for (const Compute compute : {Compute::f32, Compute::bf16}) {
+  for (const Compute compute : {Compute::f32, Compute::bf16, Compute::fp8}) {
+    if (compute == Compute::fp8 && !test::has_fp8(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(3, shape, DType::bf16, compute);
       Random random(4);

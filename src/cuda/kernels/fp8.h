@@ -49,7 +49,7 @@ struct Fp8Destination {
 };
 cudaError_t place_fp8(const Fp8Destination& to, const void* source, SourceType type, int64_t first_row,
                       int64_t num_rows, int64_t cols, cudaStream_t stream);
-cudaError_t random_fp8(const Fp8Destination& to, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
+cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
                        float spread, cudaStream_t stream);
 
 // --- activations (fp8_rows.cu) ---
@@ -57,8 +57,8 @@ cudaError_t random_fp8(const Fp8Destination& to, int64_t num_rows, int64_t cols,
 // The norm of each row of x [T, cols] (row_norm.cuh).
 cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, float eps, int64_t cols,
                         int64_t num_rows, cudaStream_t stream);
-// Rows of f32 [T, cols], or of bf16 [T, stride], stride a multiple of 64 with zeros behind cols.
-cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t num_rows, cudaStream_t stream);
+// Rows of f32 [T, stride], or of bf16 [T, stride], stride a multiple of 64 with zeros behind cols.
+cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows, cudaStream_t stream);
 cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t num_rows, cudaStream_t stream);
 
 // --- products (gemm_fp8.cu) ---

@@ -43,13 +43,13 @@ __global__ void __launch_bounds__(kNormThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads) f32_kernel(const Fp8Rows y, const float* x, int32_t cols) {
+__global__ void __launch_bounds__(kThreads) f32_kernel(const Fp8Rows y, const float* x, int32_t cols, int64_t stride) {
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int64_t t = blockIdx.x, block = blockIdx.y * (kThreads / 32) + threadIdx.x / 32;
   if (block * kBlockCols >= y.padded_cols) return;
   const int64_t c = block * kBlockCols + threadIdx.x % 32 * 4;
-  const float* row = x + t * cols;
+  const float* row = x + t * stride;
   const auto at = [&](int64_t col) { return col < cols ? row[col] : 0.0f; };
   store_block(y, t, block, make_float4(at(c), at(c + 1), at(c + 2), at(c + 3)));
 }
@@ -96,10 +96,10 @@ __global__ void __launch_bounds__(kThreads) place_kernel(Fp8Destination to, cons
   fill_row(to, first_row, cols, [&](int64_t row, int64_t col) { return read_element(source, type, row * cols + col); });
 }
 
-__global__ void __launch_bounds__(kThreads) random_kernel(Fp8Destination to, int64_t cols, uint64_t seed, float centre,
+__global__ void __launch_bounds__(kThreads) random_kernel(Fp8Destination to, int64_t first_row, int64_t cols, uint64_t seed, float centre,
                                                           float spread) {
   wait_for_previous_kernel();
-  fill_row(to, 0, cols,
+  fill_row(to, first_row, cols,
            [&](int64_t row, int64_t col) { return random_element(seed, row * cols + col, centre, spread); });
 }
 
@@ -116,9 +116,9 @@ cudaError_t place_fp8(const Fp8Destination& to, const void* source, SourceType t
   return launch(place_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, source, type, first_row, cols);
 }
 
-cudaError_t random_fp8(const Fp8Destination& to, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
+cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
                        float spread, cudaStream_t stream) {
-  return launch(random_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, cols, seed, centre, spread);
+  return launch(random_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, first_row, cols, seed, centre, spread);
 }
 
 cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, float eps, int64_t cols,
@@ -127,8 +127,9 @@ cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, f
                 static_cast<int32_t>(cols));
 }
 
-cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t num_rows, cudaStream_t stream) {
-  return launch(f32_kernel, warps_of(y, num_rows), kThreads, 0, stream, y, x, static_cast<int32_t>(cols));
+cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows, cudaStream_t stream) {
+  return launch(f32_kernel, warps_of(y, num_rows), kThreads, 0, stream, y, x, static_cast<int32_t>(cols),
+                stride);
 }
 
 cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t num_rows, cudaStream_t stream) {
