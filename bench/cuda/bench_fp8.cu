@@ -1,7 +1,7 @@
 // Tests and times the e4m3 products of cuda/kernels/fp8.h and stream_fp8.h on the device at hand.
 //   bench_fp8            all of it
 //   bench_fp8 test       the tests alone; exit 1 if one fails
-//   bench_fp8 scales     what rounding costs with scales of several kinds; needs no device
+//   bench_fp8 scales     rounding on the host, and what it costs with scales of several kinds; needs no device
 // Tests: rounding and scales against the host's; every tile and the stream of few rows against sums in double of the
 // rounded values on ragged shapes, and against each other bit for bit, with few rows and with many; groups against their
 // experts one by one. Times: the matrices of Qwen3-8B, rounding of activations included, alone and as 36 layers.
@@ -14,6 +14,7 @@
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/stream_fp8.h"
 #include "products.cuh"
+#include "tensor/fp8.h"
 
 using namespace qwill::cuda;
 
@@ -73,6 +74,21 @@ void compare_scales() {
                 100 * rounding_error(*w, kRows, kCols, 1, kCols, false),
                 100 * rounding_error(*w, kRows, kCols, kRows, kCols, false),
                 100 * rounding_error(*w, kRows, kCols, 1, 128, true));
+}
+
+// The host's rounding is the reference's (tensor/fp8.h), and so are the scales.
+void test_host_rounding() {
+  int64_t wrong = 0;
+  for (uint64_t i = 0; i < (1 << 22); ++i) {
+    const float x = random_value(i, 21) * std::exp2(20 * random_value(i, 22));
+    const uint32_t packed = pack_fp8(float4{x, -x, 2 * x, 0}, 1.0f / 3.0f);
+    const float scaled[] = {x * (1.0f / 3.0f), -x * (1.0f / 3.0f), 2 * x * (1.0f / 3.0f), 0};
+    for (int k = 0; k < 4; ++k)
+      wrong += e4m3_value(static_cast<uint8_t>(packed >> 8 * k)) != qwill::round_to_e4m3(scaled[k]);
+    wrong += fp8_scale(std::abs(x)) != qwill::fp8_scale(std::abs(x));
+  }
+  expect(wrong == 0, "rounding on the host: " + std::to_string(wrong) + " wrong");
+  std::printf("rounding on the host: %ld wrong\n", wrong);
 }
 
 // --- random data ---
@@ -624,7 +640,8 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const std::string mode = argc < 2 ? "" : argv[1];
   compare_scales();
-  if (mode == "scales") return 0;
+  test_host_rounding();
+  if (mode == "scales") return num_failed ? 1 : 0;
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "device");
   num_sms = properties.multiProcessorCount;
