@@ -3,8 +3,8 @@
 //   bench_fp8 test       the tests alone; exit 1 if one fails
 //   bench_fp8 scales     rounding on the host, and what it costs with scales of several kinds; needs no device
 // Tests: rounding and scales against the host's; every tile and the stream of few rows against sums in double of the
-// rounded values on ragged shapes, and against each other bit for bit, with few rows and with many; groups against their
-// experts one by one. Times: the matrices of Qwen3-8B, rounding of activations included, alone and as 36 layers.
+// rounded values on ragged shapes, and against each other bit for bit, with few rows and with many; groups against
+// their experts one by one. Times: the matrices of Qwen3-8B, rounding of activations included, alone and as 36 layers.
 #include <cmath>
 #include <memory>
 #include <random>
@@ -65,7 +65,8 @@ void compare_scales() {
     tails[i] = heavy(random);
     outliers[i] = normal(random) * (i % kCols % 512 == 7 ? 100.0f : 1.0f);  // some columns far larger
   }
-  std::printf("relative error of e4m3, %%: scale of           row x 128  128 x 128     row  tensor  row x 128, powers of 2\n");
+  std::printf(
+      "relative error of e4m3, %%: scale of           row x 128  128 x 128     row  tensor  row x 128, powers of 2\n");
   for (const auto& [name, w] : {std::pair<const char*, const std::vector<float>*>{"normal", &gauss},
                                 {"Student, 3 degrees", &tails},
                                 {"columns 100 times larger", &outliers}})
@@ -106,7 +107,8 @@ __global__ void fill_rows(bfloat* a, int64_t rows, int64_t cols, int64_t stride,
   }
 }
 __global__ void widen(float* y, const bfloat* a, int64_t rows, int64_t cols, int64_t stride) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < rows * cols; i += int64_t{gridDim.x} * blockDim.x)
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < rows * cols;
+       i += int64_t{gridDim.x} * blockDim.x)
     y[i] = __bfloat162float(a[i / cols * stride + i % cols]);
 }
 
@@ -194,7 +196,8 @@ void test_rounding() {
         wrong += bytes[r * rows.view.padded_cols + c] != byte(r, c, scale);
         wrong += scales[c / 128 * rows.view.scale_stride + r] != scale;
       }
-    expect(wrong == 0, "activations of " + std::string(from_f32 ? "f32" : "bf16") + ": " + std::to_string(wrong) + " wrong");
+    expect(wrong == 0,
+           "activations of " + std::string(from_f32 ? "f32" : "bf16") + ": " + std::to_string(wrong) + " wrong");
   }
 
   // A norm and then rounding is the same in one.
@@ -216,7 +219,8 @@ void test_rounding() {
   Weight placed(48, kCols);
   const std::vector<float> flat = wide.host();
   check(place_fp8(placed.destination(1, 2), wide.data, SourceType::f32, 0, 5, kCols, queue), "place_fp8");
-  check(place_fp8(placed.destination(1, 2), wide.data + 5 * kCols, SourceType::f32, 5, kRows - 5, kCols, queue), "place_fp8");
+  check(place_fp8(placed.destination(1, 2), wide.data + 5 * kCols, SourceType::f32, 5, kRows - 5, kCols, queue),
+        "place_fp8");
   const std::vector<uint8_t> bytes = placed.data.host();
   const std::vector<float> scales = placed.scales.host();
   int64_t wrong = 0;
@@ -237,7 +241,8 @@ __device__ double device_value(uint8_t bits) {
   const __half_raw half = __nv_cvt_fp8_to_halfraw(bits, __NV_E4M3);
   return static_cast<double>(__half2float(__half(half)));
 }
-__global__ void multiply_plainly(Fp8Rows a, int64_t num_rows, Fp8Weight weight, int64_t rows, double* y, double* magnitude) {
+__global__ void multiply_plainly(Fp8Rows a, int64_t num_rows, Fp8Weight weight, int64_t rows, double* y,
+                                 double* magnitude) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < num_rows * rows;
        i += int64_t{gridDim.x} * blockDim.x) {
     double sum = 0, total = 0;
@@ -301,7 +306,8 @@ void compare(const std::vector<uint8_t>& y, const Fp8Call& call, int64_t valid_c
       }
       const double wanted = before + sums[t * rows + n], off = std::abs(float_value(at) - wanted);
       worst = std::max(worst, off / (kSumError * magnitudes[t * rows + n] + 0x1p-23 * std::abs(wanted) + 1e-30));
-      if (call.epilogue == Epilogue::store) worst_product = std::max(worst_product, off / (magnitudes[t * rows + n] + 1e-30));
+      if (call.epilogue == Epilogue::store)
+        worst_product = std::max(worst_product, off / (magnitudes[t * rows + n] + 1e-30));
     }
   expect(others_kept, what + ": written outside");
   expect(padding_zero, what + ": padding is not zero");
@@ -317,7 +323,8 @@ StreamOutput output_of(Epilogue epilogue) {
 void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_cols) {
   const int64_t stride = (cols + 63) / 64 * 64;
   Weight weight(rows, cols);
-  check(random_fp8(weight.destination(), 0, rows, cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue), "random_fp8");
+  check(random_fp8(weight.destination(), 0, rows, cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue),
+        "random_fp8");
   if (epilogue == Epilogue::silu_mul && valid_cols % 8)  // padding of the last gate and up blocks
     for (const int64_t block : {rows - 16, rows - 8})
       check(cudaMemsetAsync(weight.scales.data + block + valid_cols % 8, 0, (8 - valid_cols % 8) * 4, queue), "memset");
@@ -392,7 +399,8 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
         if (std::memcmp(&y[t * row_bytes], &z[t * row_bytes], t < num_rows ? written : row_bytes) != 0) return false;
       return true;
     };
-    expect(equal(run(epilogue, call.ldy, run_few, what + " stream"), first), what + " stream: other bits than the tiles");
+    expect(equal(run(epilogue, call.ldy, run_few, what + " stream"), first),
+           what + " stream: other bits than the tiles");
     if (cols > kMaxNormCols) continue;
     check(norm_to_fp8(part.view, x.data, norm.data, 1e-6f, cols, num_rows, queue), "norm_to_fp8");
     const std::vector<uint8_t> normed = run(
@@ -418,7 +426,8 @@ void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
   int64_t num_rows = 0;
   for (const int32_t count : counts) num_rows += count;
   Weight weight(rows, cols, num_experts);
-  check(random_fp8(weight.destination(), 0, weight.layout.rows(), cols, 1, 0, 1.5f / std::sqrt(static_cast<float>(cols)), queue),
+  check(random_fp8(weight.destination(), 0, weight.layout.rows(), cols, 1, 0,
+                   1.5f / std::sqrt(static_cast<float>(cols)), queue),
         "random_fp8");
   Buffer<bfloat> a(num_rows * stride);
   fill_rows<<<1024, 256, 0, queue>>>(a.data, num_rows, cols, stride, 2);
@@ -519,7 +528,8 @@ struct Bench {
     for (int layer = 0; layer < kNumLayers; ++layer)
       for (const Matrix& m : kMatrices) {
         weights.push_back(std::make_unique<Weight>(m.rows, m.cols));
-        check(random_fp8(weights.back()->destination(), 0, m.rows, m.cols, weights.size(), 0, 0.03f, queue), "random_fp8");
+        check(random_fp8(weights.back()->destination(), 0, m.rows, m.cols, weights.size(), 0, 0.03f, queue),
+              "random_fp8");
         elements += static_cast<double>(m.rows * m.cols);
       }
     fill<<<4096, 256, 0, queue>>>(x.data, static_cast<int64_t>(x.size), 1, 1);
@@ -626,7 +636,7 @@ struct Bench {
   }
 
   void run() {
-    for (const int64_t rows : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192}) {
+    for (const int64_t rows : {1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192}) {
       time_matrices(rows);
       if (rows <= kMaxFp8StreamRows) time_step(rows, true);
       time_step(rows, false);

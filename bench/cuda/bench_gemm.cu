@@ -71,8 +71,7 @@ std::vector<Path> all_paths(int32_t min_tokens) {
   std::vector<Path> paths;
   for (const GemmTile& tile : kGemmTiles)
     if (tile.tokens >= min_tokens)
-      paths.push_back(
-          {name_of(tile), [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, queue); }});
+      paths.push_back({name_of(tile), [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, queue); }});
   if (min_tokens <= 128) paths.push_back({"portable", [](const GemmCall& c) { return gemm_portable(c, queue); }});
   return paths;
 }
@@ -133,8 +132,7 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
   const MatrixLayout layout{(rows + 7) / 8, (cols + 63) / 64};
   const int64_t lda = layout.padded_cols();
   Buffer<bfloat> weights(layout.bytes() / 2), a(kHeight * lda);
-  fill_weight<<<1024, 256, 0, queue>>>(weights.data, layout, rows, cols, 1.5f / std::sqrt(static_cast<float>(cols)),
-                                        1);
+  fill_weight<<<1024, 256, 0, queue>>>(weights.data, layout, rows, cols, 1.5f / std::sqrt(static_cast<float>(cols)), 1);
   fill_rows<<<1024, 256, 0, queue>>>(a.data, kHeight, cols, lda, 3, 2);
   // Padding of the last gate and up blocks.
   const GemmWeight weight = make_weight(weights.data, rows, cols);
@@ -146,7 +144,7 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
   }
   Buffer<double> sums(kHeight * rows), magnitudes(kHeight * rows);
   multiply_plainly<<<4096, 128, 0, queue>>>(a.data, lda, kHeight, weights.data, layout, rows, sums.data,
-                                             magnitudes.data);
+                                            magnitudes.data);
   const std::vector<double> host_sums = sums.host(), host_magnitudes = magnitudes.host();
   std::vector<uint8_t> longest;
   int64_t longest_ldy = 0;
@@ -192,7 +190,7 @@ void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
   for (int32_t count : counts) num_rows += count;
   Buffer<bfloat> weights(layout.bytes() / 2), a(num_rows * lda);
   fill_weight<<<1024, 256, 0, queue>>>(weights.data, layout, layout.row_blocks * 8, cols,
-                                        1.5f / std::sqrt(static_cast<float>(cols)), 1);
+                                       1.5f / std::sqrt(static_cast<float>(cols)), 1);
   fill_rows<<<1024, 256, 0, queue>>>(a.data, num_rows, cols, lda, 3, 2);
   const GemmWeight weight = make_weight(weights.data, rows, cols, num_experts);
   GemmCall call = {.weight = &weight, .a = a.data, .lda = lda, .num_rows = num_rows, .epilogue = epilogue};

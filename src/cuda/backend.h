@@ -133,8 +133,8 @@ class CudaOps final : public Ops {
   int64_t half_dim_ = 0;
 
   DeviceBuffer rope_settings_, cos_, sin_;
-  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;         // results
-  DeviceBuffer bf16_operand_, f32_operand_, fp8_operand_, fp8_scales_;       // within an op
+  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;       // results
+  DeviceBuffer bf16_operand_, f32_operand_, fp8_operand_, fp8_scales_;  // within an op
   DeviceBuffer queries_, partials_, counters_;
   DeviceBuffer router_logits_, routes_, spaced_rows_, gathered_, expert_acts_, expert_outs_;
   std::array<DeviceBuffer, 4> uploads_;

@@ -21,7 +21,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
     fail_unsupported("{} experts, {} a token: the CUDA kernels take up to {} and {}", E, k, kMaxExperts,
                      kMaxExpertsPerToken);
   const bool bf16_experts = gate_up.compute == Compute::bf16, fp8_experts = gate_up.compute == Compute::fp8;
-  const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128), max_tiles = max_expert_tiles(P, E, tile_rows);
+  const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128),
+                max_tiles = max_expert_tiles(P, E, tile_rows);
   const int64_t element = bf16_experts ? 2 : 4, in_width = bf16_experts ? width : (C + 3) / 4 * 4,
                 act_width = bf16_experts || fp8_experts ? padded(F) : F;
 
@@ -105,13 +106,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                              .max_count = static_cast<int32_t>(max_tiles),
                              .tile_rows = static_cast<int32_t>(tile_rows),
                              .row_blocks_per_expert = static_cast<int32_t>(weight.fp8.layout.row_blocks / E)};
-      const Fp8Call call{.weight = &weight.fp8,
-                         .a = a,
-                         .num_rows = P,
-                         .epilogue = epilogue,
-                         .y = y,
-                         .ldy = ldy,
-                         .grouped = &tiles};
+      const Fp8Call call{
+          .weight = &weight.fp8, .a = a, .num_rows = P, .epilogue = epilogue, .y = y, .ldy = ldy, .grouped = &tiles};
       check(gemm_fp8(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
     };
     const Fp8Rows in = fp8_rows(P, C), act = fp8_rows(P, F);  // one after the other in the same place

@@ -137,7 +137,7 @@ void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epil
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const Fp8Weight& fp8 = weight.fp8;
-  if (rows <= kMaxFp8StreamRows && (x.dtype == DType::bf16 || operand.norm)) {
+  if (rows <= kFewFp8Rows && (x.dtype == DType::bf16 || operand.norm)) {
     const Fp8StreamCall call{.weight = fp8.data,
                              .weight_scales = fp8.scales,
                              .layout = fp8.layout,
@@ -179,8 +179,7 @@ void CudaOps::do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) {
 Tensor CudaOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) {
   const CudaWeight& weight = as_cuda(gate_up);
   CHECK(weight.use == WeightUse::gated && weight.num_segments == 2, "gate and up are one pair");
-  const Tensor act =
-      result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::f32 ? DType::f32 : DType::bf16);
+  const Tensor act = result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::f32 ? DType::f32 : DType::bf16);
   product({&x, &norm}, weight, Epilogue::silu_mul, act);
   return act;
 }

@@ -143,8 +143,8 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
   return weight;
 }
 
-// Segments of one matrix follow each other row by row; each expert begins with a block of its own, and blocks of gate and
-// up alternate.
+// Segments of one matrix follow each other row by row; each expert begins with a block of its own, and blocks of gate
+// and up alternate.
 template <typename To, typename Matrix>
 void Loader::place_segments(std::span<const WeightSource> sources, WeightUse use, int64_t atom_cols, Matrix& matrix) {
   const bool gated = use == WeightUse::gated, experts = use == WeightUse::experts;
@@ -152,8 +152,7 @@ void Loader::place_segments(std::span<const WeightSource> sources, WeightUse use
   int64_t rows = 0;
   for (const WeightSource& source : sources) rows += source.rows;
   matrix.layout.col_blocks = (sources[0].cols + atom_cols - 1) / atom_cols;
-  matrix.layout.row_blocks =
-      gated || experts ? segment_blocks * static_cast<int64_t>(sources.size()) : blocks_of(rows);
+  matrix.layout.row_blocks = gated || experts ? segment_blocks * static_cast<int64_t>(sources.size()) : blocks_of(rows);
   matrix.rows = gated ? 2 * segment_blocks * kAtomRows : experts ? sources[0].rows : rows;
 
   const auto allocate = [&](int64_t bytes) {

@@ -54,8 +54,8 @@ struct Fp8Layout {
   QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kFp8AtomCols; }
 };
 
-// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as in
-// an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
+// A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as
+// in an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
 struct KvLayout {
   void* data = nullptr;
   int32_t num_kv_heads = 0;

@@ -13,7 +13,8 @@ std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const Rop
 }
 
 int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
-  constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128, kPiece = 256;  // what matrices and pieces of memory are padded to
+  constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128,
+                    kPiece = 256;  // what matrices and pieces of memory are padded to
   const auto padded = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {

@@ -21,9 +21,7 @@ inline float round_to_e4m3(float x) {
 }
 
 // What values of such a largest magnitude are divided by.
-inline float fp8_scale(float most) {
-  return std::clamp(most, 0x1p-100f, std::numeric_limits<float>::max()) / 448.0f;
-}
+inline float fp8_scale(float most) { return std::clamp(most, 0x1p-100f, std::numeric_limits<float>::max()) / 448.0f; }
 
 // Values that share a scale, as products meet them: rounded, and multiplied by the scale again.
 inline void round_to_fp8(std::span<float> values) {

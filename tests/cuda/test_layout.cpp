@@ -1,10 +1,10 @@
-// How matrices lie in device memory: every element has a place of its own, and that is where the copy engine's and wgmma's
-// 128-byte swizzle looks for it. Needs no card.
-#include "cuda/layout.h"
-
+// How matrices lie in device memory: every element has a place of its own, and that is where the copy engine's and
+// wgmma's 128-byte swizzle looks for it. Needs no card.
 #include <gtest/gtest.h>
 
 #include <set>
+
+#include "cuda/layout.h"
 
 namespace qwill::cuda {
 namespace {

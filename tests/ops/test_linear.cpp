@@ -24,9 +24,8 @@ struct Precision {
   Compute compute;
 };
 constexpr Precision kPrecisions[] = {
-    {DType::f32, Compute::f32},  {DType::bf16, Compute::f32},  {DType::f16, Compute::f32},
-    {DType::f32, Compute::bf16}, {DType::bf16, Compute::bf16}, {DType::f16, Compute::bf16},
-    {DType::f32, Compute::fp8},  {DType::bf16, Compute::fp8},
+    {DType::f32, Compute::f32},   {DType::bf16, Compute::f32}, {DType::f16, Compute::f32}, {DType::f32, Compute::bf16},
+    {DType::bf16, Compute::bf16}, {DType::f16, Compute::bf16}, {DType::f32, Compute::fp8}, {DType::bf16, Compute::fp8},
 };
 
 // Row segments over K columns.

@@ -98,9 +98,10 @@ class Moe : public test::BackendTest {};
 
 TEST_P(Moe, IsWithinItsBounds) {
   const auto ops = test::make_backend(GetParam());
-  for (const auto& [dtype, compute] :
-       {std::pair{DType::f32, Compute::f32}, {DType::bf16, Compute::f32}, {DType::bf16, Compute::bf16},
-        {DType::bf16, Compute::fp8}}) {
+  for (const auto& [dtype, compute] : {std::pair{DType::f32, Compute::f32},
+                                       {DType::bf16, Compute::f32},
+                                       {DType::bf16, Compute::bf16},
+                                       {DType::bf16, Compute::fp8}}) {
     if (compute == Compute::fp8 && !test::has_fp8(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
@@ -116,12 +117,12 @@ TEST_P(Moe, IsWithinItsBounds) {
             if (wanted.empty())
               ++unclear;
             else
-              test::expect_within(
-                  fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T, shape.per_token,
-                              shape.num_experts, shape.C, shape.F, compute == Compute::f32    ? "f32"
-                              : compute == Compute::bf16 ? "bf16"
-                                                         : "fp8"),
-                  x.row(t), {wanted});
+              test::expect_within(fmt::format("moe_add row {} of {}, {} of {} experts, C {} F {}, {}", t, T,
+                                              shape.per_token, shape.num_experts, shape.C, shape.F,
+                                              compute == Compute::f32    ? "f32"
+                                              : compute == Compute::bf16 ? "bf16"
+                                                                         : "fp8"),
+                                  x.row(t), {wanted});
           }
           EXPECT_LE(unclear, T / 10) << "rows where the choice of experts is not clear";
         }

@@ -1,10 +1,10 @@
 // Rounding to e4m3 against the list of all its values.
-#include "tensor/fp8.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
+
+#include "tensor/fp8.h"
 
 namespace qwill {
 namespace {

@@ -1,9 +1,10 @@
 // Products in e4m3: how weights and activations get there, and their product with many rows.
 //
-// e4m3 holds ±448 with three bits of mantissa. Values are divided by a scale that takes the largest of a group to 448: of a
-// weight one for each row, of activations one for 128 columns of a row. Relative error of random values (bench_fp8
+// e4m3 holds ±448 with three bits of mantissa. Values are divided by a scale that takes the largest of a group to 448:
+// of a weight one for each row, of activations one for 128 columns of a row. Relative error of random values (bench_fp8
 // scales), normal and with heavy tails: by 128 columns of a row 2.57 and 2.20 %, by rows 2.65 and 2.50, by tensors
-// 2.65 and 2.60, by powers of two 2.65 and 2.68. Of weights the finer scales would be 3 % more bytes to read for a twelfth of the error.
+// 2.65 and 2.60, by powers of two 2.65 and 2.68. Of weights the finer scales would be 3 % more bytes to read for a
+// twelfth of the error.
 //   Y[t, n] = ws[n] sum over blocks b of 128 columns, in order, of as[t, b] (sum over k of block b of A[t, k] W[n, k])
 // The inner sum is the tensor cores', whose sums of e4m3 keep some 14 bits, from a fresh start; the outer one is f32 by
 // fma. So an element's bits depend on its own row of A and W alone, whatever the tile or the number of rows.
@@ -49,8 +50,8 @@ struct Fp8Destination {
 };
 cudaError_t place_fp8(const Fp8Destination& to, const void* source, SourceType type, int64_t first_row,
                       int64_t num_rows, int64_t cols, cudaStream_t stream);
-cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
-                       float spread, cudaStream_t stream);
+cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed,
+                       float centre, float spread, cudaStream_t stream);
 
 // --- activations (fp8_rows.cu) ---
 
@@ -58,7 +59,8 @@ cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_
 cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, float eps, int64_t cols,
                         int64_t num_rows, cudaStream_t stream);
 // Rows of f32 [T, stride], or of bf16 [T, stride], stride a multiple of 64 with zeros behind cols.
-cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows, cudaStream_t stream);
+cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows,
+                       cudaStream_t stream);
 cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t num_rows, cudaStream_t stream);
 
 // --- products (gemm_fp8.cu) ---

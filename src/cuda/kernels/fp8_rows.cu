@@ -1,7 +1,7 @@
 // fp8_rows: rows of values to e4m3 with scales (fp8.h, fp8_value.cuh): of activations one scale for 128 columns, of a
 // weight's row one in all.
-// activations: x [T, K] f32 or bf16, y [T, K] e4m3, scales [K / 128, T] f32: moves 5 T K or 3 T K bytes; a warp has four
-// columns a lane of a block of 128; one block of threads a row for the norm, eight blocks of columns each without.
+// activations: x [T, K] f32 or bf16, y [T, K] e4m3, scales [K / 128, T] f32: moves 5 T K or 3 T K bytes; a warp has
+// four columns a lane of a block of 128; one block of threads a row for the norm, eight blocks of columns each without.
 // weights: the source is read twice, the second time mostly from the L2 cache; only loading waits for it.
 // reference: ops/reference.cpp to_e4m3_rows    test and bench: bench/cuda/bench_fp8.cu
 #include "cuda/kernels/fp8.h"
@@ -21,7 +21,8 @@ constexpr int kBlockCols = static_cast<int>(kFp8AtomCols);
 __device__ __forceinline__ void store_block(const Fp8Rows& y, int64_t t, int64_t block, const float4& v) {
   const int lane = threadIdx.x % 32;
   const Fp8Block q = quantize_block(v);
-  *reinterpret_cast<uint32_t*>(static_cast<char*>(y.data) + t * y.padded_cols + block * kBlockCols + 4 * lane) = q.bytes;
+  *reinterpret_cast<uint32_t*>(static_cast<char*>(y.data) + t * y.padded_cols + block * kBlockCols + 4 * lane) =
+      q.bytes;
   if (lane == 0) y.scales[block * y.scale_stride + t] = q.scale;
 }
 
@@ -90,14 +91,14 @@ __device__ __forceinline__ void fill_row(const Fp8Destination& to, int64_t first
   }
 }
 
-__global__ void __launch_bounds__(kThreads) place_kernel(Fp8Destination to, const void* source, SourceType type,
-                                                         int64_t first_row, int64_t cols) {
+__global__ void __launch_bounds__(kThreads)
+    place_kernel(Fp8Destination to, const void* source, SourceType type, int64_t first_row, int64_t cols) {
   wait_for_previous_kernel();
   fill_row(to, first_row, cols, [&](int64_t row, int64_t col) { return read_element(source, type, row * cols + col); });
 }
 
-__global__ void __launch_bounds__(kThreads) random_kernel(Fp8Destination to, int64_t first_row, int64_t cols, uint64_t seed, float centre,
-                                                          float spread) {
+__global__ void __launch_bounds__(kThreads)
+    random_kernel(Fp8Destination to, int64_t first_row, int64_t cols, uint64_t seed, float centre, float spread) {
   wait_for_previous_kernel();
   fill_row(to, first_row, cols,
            [&](int64_t row, int64_t col) { return random_element(seed, row * cols + col, centre, spread); });
@@ -116,9 +117,10 @@ cudaError_t place_fp8(const Fp8Destination& to, const void* source, SourceType t
   return launch(place_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, source, type, first_row, cols);
 }
 
-cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed, float centre,
-                       float spread, cudaStream_t stream) {
-  return launch(random_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, first_row, cols, seed, centre, spread);
+cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_rows, int64_t cols, uint64_t seed,
+                       float centre, float spread, cudaStream_t stream) {
+  return launch(random_kernel, static_cast<unsigned>(num_rows), kThreads, 0, stream, to, first_row, cols, seed, centre,
+                spread);
 }
 
 cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, float eps, int64_t cols,
@@ -127,9 +129,9 @@ cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, f
                 static_cast<int32_t>(cols));
 }
 
-cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows, cudaStream_t stream) {
-  return launch(f32_kernel, warps_of(y, num_rows), kThreads, 0, stream, y, x, static_cast<int32_t>(cols),
-                stride);
+cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows,
+                       cudaStream_t stream) {
+  return launch(f32_kernel, warps_of(y, num_rows), kThreads, 0, stream, y, x, static_cast<int32_t>(cols), stride);
 }
 
 cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t num_rows, cudaStream_t stream) {

@@ -9,18 +9,20 @@
 
 namespace qwill::cuda {
 
-// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, and 0 and
-// infinity do not matter.
+// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, and 0
+// and infinity do not matter.
 QWILL_HOST_DEVICE inline float fp8_scale(float most) {
   constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f;
   return (most < kLeast ? kLeast : most > kMost ? kMost : most) / 448.0f;
 }
 
-// Four values times the inverse of their scale, rounded to the nearest e4m3 (ties to even), the first in the lowest byte; what lies beyond 448
-// becomes 448; NaN stays NaN.
+// Four values times the inverse of their scale, rounded to the nearest e4m3 (ties to even), the first in the lowest
+// byte; what lies beyond 448 becomes 448; NaN stays NaN.
 QWILL_HOST_DEVICE inline uint32_t pack_fp8(const float4& v, float inverse_scale) {
-  const uint32_t low = __nv_cvt_float2_to_fp8x2(float2{v.x * inverse_scale, v.y * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
-  const uint32_t high = __nv_cvt_float2_to_fp8x2(float2{v.z * inverse_scale, v.w * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
+  const uint32_t low =
+      __nv_cvt_float2_to_fp8x2(float2{v.x * inverse_scale, v.y * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
+  const uint32_t high =
+      __nv_cvt_float2_to_fp8x2(float2{v.z * inverse_scale, v.w * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
   return low | high << 16;
 }
 

@@ -1,9 +1,9 @@
 // gemm_fp8: Y[t, n] = ws[n] sum_b as[t, b] sum over k of block b of A[t, k] W[n, k] (fp8.h), on Hopper's wgmma of e4m3.
 // W [N, K] e4m3 in atoms (cuda/layout.h), A [T, K] e4m3 row-major, Y f32 or bf16 by the epilogue (gemm.h).
 // moves N K + T K bytes and Y once; few rows: bound by reading W; many: by the tensor cores, 4096 products a cycle.
-// The ring of gemm_ring.cuh: a stage is 128 columns, one block of the sum, with the block's scales of the tile's tokens.
-// A warpgroup multiplies a block from a fresh start and adds it to its sums by fma: while it does that, the tensor cores
-// work for the other warpgroup. Of 256 tokens it multiplies 128 at a time, or registers would not suffice.
+// The ring of gemm_ring.cuh: a stage is 128 columns, one block of the sum, with the block's scales of the tile's
+// tokens. A warpgroup multiplies a block from a fresh start and adds it to its sums by fma: while it does that, the
+// tensor cores work for the other warpgroup. Of 256 tokens it multiplies 128 at a time, or registers would not suffice.
 // equals: ops/reference.cpp linear, gated; bit for bit stream_fp8.cu    test and bench: bench/cuda/bench_fp8.cu
 #include "cuda/kernels/fp8.h"
 #include "cuda/kernels/gemm_ring.cuh"

@@ -1,5 +1,5 @@
-// The kernel of gemm_wgmma.cu and gemm_fp8.cu: a block's loader and its consumers over a ring of stages in shared memory.
-// What is multiplied, and in what steps, is `Products`:
+// The kernel of gemm_wgmma.cu and gemm_fp8.cu: a block's loader and its consumers over a ring of stages in shared
+// memory. What is multiplied, and in what steps, is `Products`:
 //   Operands       what it needs besides the matrices, a parameter of the kernel
 //   kCols          columns of a stage, 128 bytes of them
 //   kReleases      arrivals of a warpgroup that has read a stage: 1 if the tensor cores alone read it, else one a warp
@@ -61,11 +61,14 @@ struct StagePlace {
 };
 
 template <typename Products, int kRows, int kTokens, int kCluster>
-__global__ __cluster_dims__(kCluster, 1, 1)
-    __launch_bounds__(Shape<Products, kRows, kTokens>::kThreads, Shape<Products, kRows, kTokens>::kBlocksPerSm)
-    void gemm_kernel(const __grid_constant__ CUtensorMap weight_map, const __grid_constant__ CUtensorMap token_map,
-                     const __grid_constant__ typename Products::Operands operands,
-                     const __grid_constant__ GemmTask task, const Ring ring) {
+__global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
+    Shape<Products, kRows, kTokens>::kThreads,
+    Shape<Products, kRows, kTokens>::kBlocksPerSm) void gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
+                                                                    const __grid_constant__ CUtensorMap token_map,
+                                                                    const __grid_constant__
+                                                                    typename Products::Operands operands,
+                                                                    const __grid_constant__ GemmTask task,
+                                                                    const Ring ring) {
   using S = Shape<Products, kRows, kTokens>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t stages = shared_address(shared);
@@ -162,7 +165,8 @@ __global__ __cluster_dims__(kCluster, 1, 1)
     }
   } else {
     if constexpr (S::kMovesRegisters) take_registers<232>();
-    uint8_t* const staging = shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * WarpOutput<kTokens>::kStagingBytes;
+    uint8_t* const staging =
+        shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * WarpOutput<kTokens>::kStagingBytes;
     // Word to every block of the cluster that the stage has been read.
     const auto release = [&](int32_t stage) {
       constexpr int32_t kGroup = 128 / Products::kReleases;
@@ -219,12 +223,12 @@ struct GemmVariant {
 template <typename Products, const auto& kTiles>
 constexpr auto make_variants() {
   return []<size_t... I>(std::index_sequence<I...>) {
-    return std::array{GemmVariant<Products>{
-        kTiles[I], gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster>,
-        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
-        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
-            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
-        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
+    return std::array{GemmVariant<Products>{kTiles[I],
+                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster>,
+                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
+                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
+                                                Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
+                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
   }(std::make_index_sequence<std::size(kTiles)>());
 }
 
@@ -237,8 +241,8 @@ cudaError_t allow_variants(const Variants& variants) {
   return cudaSuccess;
 }
 
-// Rows of a box of tokens: one box if that fits exactly, since rows beyond A's are slow to copy, and rows of other groups
-// are copied in vain.
+// Rows of a box of tokens: one box if that fits exactly, since rows beyond A's are slow to copy, and rows of other
+// groups are copied in vain.
 inline int32_t choose_box_rows(bool grouped, int64_t num_rows, const GemmTile& tile) {
   constexpr int32_t kSmallBox = 32;
   if (!grouped && num_rows < tile.tokens) return static_cast<int32_t>(num_rows);

@@ -167,7 +167,8 @@ __device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) 
 // A box of a tensor map ("cp.async.bulk.tensor"); zeros outside of the tensor.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+          to),
       "l"(map), "r"(barrier), "r"(x), "r"(y)
       : "memory");
 }
@@ -181,8 +182,8 @@ __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x
 }
 // The same box to the same place in the shared memory of every block of the cluster whose bit is set in `blocks`,
 // each of which sees the bytes arrive at its own barrier.
-__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier,
-                                                    uint16_t blocks) {
+__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y,
+                                                    uint32_t barrier, uint16_t blocks) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),

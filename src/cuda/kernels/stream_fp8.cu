@@ -1,17 +1,16 @@
-// stream_fp8: y[t, n] = ws[n] sum_b as[t, b] sum over k of block b of a[t, k] w[n, k] (fp8.h) for T <= 8 rows: every weight
-// is read once, at the rate of the memory.
+// stream_fp8: y[t, n] = ws[n] sum_b as[t, b] sum over k of block b of a[t, k] w[n, k] (fp8.h) for T <= 8 rows: every
+// weight is read once, at the rate of the memory.
 //
 // As stream.cu, but a stream is a warpgroup's: e4m3 is multiplied by wgmma alone (mma.sync sums it differently). Tokens
-// are its M operand, from the registers of the first warp (of 64 rows all but T are zeros), 16 weight rows its N operand,
-// from a ring in shared memory: the same bits as gemm_fp8.cu gives. Two row blocks follow each other in memory, and are
-// gate and up for silu_mul. A chunk of the ring is four blocks of 128 columns of both; a warpgroup multiplies two,
-// each from a fresh start, before it waits: with one their latency would bind, for four the registers do not suffice.
-// Every block of threads norms and quantises the operand for itself, so that no other kernel stands between two weights;
-// the rings are filled before the kernel waits for the one before it, and two blocks fit an SM.
-// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory.
-// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp    test and bench: bench/cuda/bench_fp8.cu
-#include "cuda/kernels/stream_fp8.h"
-
+// are its M operand, from the registers of the first warp (of 64 rows all but T are zeros), 16 weight rows its N
+// operand, from a ring in shared memory: the same bits as gemm_fp8.cu gives. Two row blocks follow each other in
+// memory, and are gate and up for silu_mul. A chunk of the ring is four blocks of 128 columns of both; a warpgroup
+// multiplies two, each from a fresh start, before it waits: with one their latency would bind, for four the registers
+// do not suffice. A warp for each warpgroup loads: by a thread of the warpgroup itself a copy takes 180 ns of its time.
+// Every block of threads norms and quantises the operand for itself, so that no other kernel stands between two
+// weights; the rings are filled before the kernel waits for the one before it, and two blocks fit an SM. Moves the
+// weight's bytes + T K 4 bytes a block from L2; bound by memory. reference: ops/reference.cpp norm_linear, linear_add,
+// norm_gated_mlp    test and bench: bench/cuda/bench_fp8.cu
 #include <algorithm>
 
 #include "cuda/kernels/activation.cuh"
@@ -19,17 +18,18 @@
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/row_norm.cuh"
+#include "cuda/kernels/stream_fp8.h"
 #include "cuda/kernels/wgmma.cuh"
 
 namespace qwill::cuda {
 namespace {
 
 constexpr int kMaxGroups = kNormThreads / 128;  // warpgroups that multiply; three would lack registers
-constexpr int kMultiplying = kMaxGroups * 128, kThreads = kMultiplying + 32;
-constexpr int kUnitBlocks = 2;                                   // row blocks of a unit
+constexpr int kMultiplying = kMaxGroups * 128, kThreads = kMultiplying + kMaxGroups * 32;
+constexpr int kUnitBlocks = 2;  // row blocks of a unit
 constexpr int kUnitRows = kUnitBlocks * static_cast<int>(kAtomRows);
-constexpr int kSlotAtoms = 4;                                    // of each row block in a chunk
-constexpr int kTogether = 2;                                     // column blocks multiplied before a wait
+constexpr int kSlotAtoms = 4;  // of each row block in a chunk
+constexpr int kTogether = 2;   // column blocks multiplied before a wait
 constexpr int kHalfSlot = kSlotAtoms * static_cast<int>(kAtomBytes);
 constexpr int kSlotBytes = kUnitBlocks * kHalfSlot;
 constexpr int kMaxSlots = 16;             // of all rings
@@ -38,7 +38,7 @@ constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilob
 constexpr int kFixedShared = 1024;        // barriers and scratch; the rings are aligned to atoms
 
 struct Shared {
-  uint64_t full[kMaxSlots];
+  uint64_t full[kMaxSlots], empty[kMaxSlots];
   float scratch[8];
 };
 static_assert(sizeof(Shared) <= kFixedShared);
@@ -54,50 +54,69 @@ QWILL_HOST_DEVICE constexpr int64_t operand_bytes(const Fp8StreamCall& call) {
 struct Params {
   Fp8StreamCall call;
   int32_t num_units;
-  int32_t groups;           // that multiply
+  int32_t groups;           // warpgroups that multiply
   int32_t slots_per_group;  // of its ring
   int32_t early_slots;      // of them under way at once while the ring is filled
 };
 
-// One warpgroup's stream: its units, chunk after chunk, and its ring.
-struct Stream {
-  const Params& p;
-  int32_t col_blocks, num_chunks, stride;
-  uint32_t slots, full;                // addresses of the ring and its barriers
-  int32_t unit, chunk = 0, place = 0;  // next to be loaded, and where to
-
-  __device__ __forceinline__ Stream(const Params& params, Shared& shared, char* ring, int group) : p(params) {
-    col_blocks = static_cast<int32_t>(p.call.layout.col_blocks);
-    num_chunks = (col_blocks + kSlotAtoms - 1) / kSlotAtoms;
-    stride = p.groups * gridDim.x;
-    slots = shared_address(ring) + group * p.slots_per_group * kSlotBytes;
-    full = shared_address(&shared.full[group * p.slots_per_group]);
-    unit = group < p.groups ? group * gridDim.x + blockIdx.x : p.num_units;
-  }
-  __device__ __forceinline__ bool done() const { return unit >= p.num_units; }
-
-  __device__ __forceinline__ void load() {
-    const int32_t first = chunk * kSlotAtoms;
-    const uint32_t bytes = static_cast<uint32_t>(min(col_blocks - first, kSlotAtoms)) * kAtomBytes;
-    const char* from = static_cast<const char*>(p.call.weight) +
-                       (static_cast<int64_t>(kUnitBlocks * unit) * col_blocks + first) * kAtomBytes;
-    const uint32_t slot = slots + place * kSlotBytes, barrier = full + 8 * place;
-    const bool both = kUnitBlocks * unit + 1 < p.call.layout.row_blocks;
-    barrier_expect_bytes(barrier, both ? 2 * bytes : bytes);
-    copy_bulk(slot, from, bytes, barrier);
-    if (both) copy_bulk(slot + kHalfSlot, from + static_cast<int64_t>(col_blocks) * kAtomBytes, bytes, barrier);
-    advance();
-  }
-  __device__ __forceinline__ void advance() {
-    if (++place == p.slots_per_group) place = 0;
-    if (++chunk < num_chunks) return;
-    chunk = 0;
-    unit += stride;
+// The units of one warpgroup of a block. A block's units lie one behind the other: its multiprocessor then needs few
+// translations of addresses.
+struct Units {
+  int32_t first, end;
+  __device__ __forceinline__ Units(const Params& p, int group) {
+    const auto border = [&](int64_t block) { return static_cast<int32_t>(block * p.num_units / gridDim.x); };
+    end = border(blockIdx.x + 1);
+    first = border(blockIdx.x) + group;
   }
 };
 
+// A warpgroup's ring, and where in it its loader or itself is.
+struct RingPlace {
+  uint32_t slots, full, empty;  // addresses
+  int32_t num_slots, place = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ RingPlace(const Params& p, Shared& shared, char* ring, int group)
+      : slots(shared_address(ring) + group * p.slots_per_group * kSlotBytes),
+        full(shared_address(&shared.full[group * p.slots_per_group])),
+        empty(shared_address(&shared.empty[group * p.slots_per_group])),
+        num_slots(p.slots_per_group) {}
+  __device__ __forceinline__ void advance() {
+    if (++place == num_slots) place = 0, parity ^= 1;
+  }
+};
+
+// By one warp for each warpgroup: fills its ring, and again whatever it has read.
+__device__ __forceinline__ void load_weights(const Params& p, Shared& shared, char* ring, int group) {
+  const auto col_blocks = static_cast<int32_t>(p.call.layout.col_blocks);
+  const Units units(p, group);
+  RingPlace at(p, shared, ring, group);
+  int32_t loaded = 0;
+#pragma unroll 1
+  for (int32_t unit = units.first; unit < units.end; unit += p.groups) {
+    const char* rows =
+        static_cast<const char*>(p.call.weight) + static_cast<int64_t>(kUnitBlocks * unit) * col_blocks * kAtomBytes;
+    const bool both = kUnitBlocks * unit + 1 < p.call.layout.row_blocks;
+#pragma unroll 1
+    for (int32_t first = 0; first < col_blocks; first += kSlotAtoms, at.advance(), ++loaded) {
+      const uint32_t bytes = static_cast<uint32_t>(min(col_blocks - first, kSlotAtoms)) * kAtomBytes;
+      if (loaded >= at.num_slots)
+        barrier_wait(at.empty + 8 * at.place, at.parity ^ 1);
+      else if (loaded >= p.early_slots)
+        barrier_wait(at.full + 8 * (loaded - p.early_slots), 0);
+      if (elect_lane()) {
+        const char* from = rows + static_cast<int64_t>(first) * kAtomBytes;
+        const uint32_t slot = at.slots + at.place * kSlotBytes, barrier = at.full + 8 * at.place;
+        barrier_expect_bytes(barrier, both ? 2 * bytes : bytes);
+        copy_bulk(slot, from, bytes, barrier);
+        if (both) copy_bulk(slot + kHalfSlot, from + static_cast<int64_t>(col_blocks) * kAtomBytes, bytes, barrier);
+      }
+    }
+  }
+}
+
 // By a warp, four columns a lane: a block of 128 columns of row t.
-__device__ __forceinline__ void put_block(const Fp8StreamCall& c, char* operand, int32_t t, int32_t block, const float4& v) {
+__device__ __forceinline__ void put_block(const Fp8StreamCall& c, char* operand, int32_t t, int32_t block,
+                                          const float4& v) {
   const int lane = threadIdx.x % 32;
   const Fp8Block q = quantize_block(v);
   *reinterpret_cast<uint32_t*>(operand + t * operand_stride(c) + block * 128 + 4 * lane) = q.bytes;
@@ -157,7 +176,8 @@ __device__ __forceinline__ float2 read_outputs(const Fp8StreamCall& c, int32_t n
   return {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
 }
 template <StreamOutput kOutput>
-__device__ __forceinline__ void write_outputs(const Fp8StreamCall& c, int32_t n, int32_t t, float2 sums, float2 before) {
+__device__ __forceinline__ void write_outputs(const Fp8StreamCall& c, int32_t n, int32_t t, float2 sums,
+                                              float2 before) {
   if (t >= c.num_rows) return;
   float* y = static_cast<float*>(c.y) + t * c.ldy + n;
   const bool add = kOutput == StreamOutput::add;
@@ -174,22 +194,19 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
   char* operand = ring + num_slots * kSlotBytes;
   const Fp8StreamCall& c = p.call;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-  constexpr int kFiller = kMultiplying / 32;
 
   let_next_kernel_start();
-  if (warp == kFiller) {
-    if (lane < num_slots) barrier_init(shared_address(&shared.full[lane]), 1);
+  if (warp == kMultiplying / 32) {
+    if (lane < num_slots) {
+      barrier_init(shared_address(&shared.full[lane]), 1);
+      barrier_init(shared_address(&shared.empty[lane]), 4);
+    }
     barrier_init_fence();
   }
   __syncthreads();
-  if (warp == kFiller) {  // each lane fills one warpgroup's ring
-    Stream stream(p, shared, ring, lane);
-    for (int s = 0; s < p.slots_per_group; ++s) {
-      if (stream.done()) break;
-      if (s >= p.early_slots) barrier_wait(stream.full + 8 * (s - p.early_slots), 0);
-      stream.load();
-    }
-    __syncwarp();
+  if (warp >= kMultiplying / 32) {
+    const int group = warp - kMultiplying / 32;
+    if (group < p.groups) load_weights(p, shared, ring, group);
     wait_for_previous_kernel();
     return;
   }
@@ -199,26 +216,25 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
 
   const int group = warp / 4;
   const bool has_rows = warp % 4 == 0;  // the warp that has the tokens, and their sums
-  Stream stream(p, shared, ring, group);
+  const auto col_blocks = static_cast<int32_t>(c.layout.col_blocks);
   const int32_t t = lane / 4, col = lane % 4 * 4, pair = lane % 4 * 2;
   const bool real = has_rows && t < c.num_rows;
   const char* a_row = operand + (real ? t : 0) * operand_stride(c) + col;
-  const float* a_scales = reinterpret_cast<const float*>(operand + c.num_rows * operand_stride(c)) +
-                          (real ? t : 0) * stream.col_blocks;
+  const float* a_scales =
+      reinterpret_cast<const float*>(operand + c.num_rows * operand_stride(c)) + (real ? t : 0) * col_blocks;
   // Of a column block's fragments: four bytes of the lane's row, and four sixteen columns further.
-  const auto load_a = [&](uint32_t (&a)[4], int32_t block, int step) {
+  const auto load_a = [&](uint32_t(&a)[4], int32_t block, int step) {
     const char* at = a_row + block * 128 + step * 32;
     a[0] = real ? *reinterpret_cast<const uint32_t*>(at) : 0;
     a[2] = real ? *reinterpret_cast<const uint32_t*>(at + 16) : 0;
     a[1] = a[3] = 0;
   };
 
-  const int32_t first_unit = stream.unit;
-  for (int s = 0; s < p.slots_per_group && !stream.done(); ++s) stream.advance();  // as the filler did
-  int place = 0;
-  uint32_t parity = 0;
+  const Units units(p, group);
+  if (group >= p.groups) return;
+  RingPlace at(p, shared, ring, group);
 #pragma unroll 1
-  for (int32_t unit = first_unit; unit < p.num_units; unit += stream.stride) {
+  for (int32_t unit = units.first; unit < units.end; unit += p.groups) {
     const int32_t n = unit * kUnitRows + pair;
     float2 before[kUnitBlocks] = {}, weight_scale[kUnitBlocks] = {};
     if (has_rows) {
@@ -231,12 +247,11 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
     }
     float2 sums[kUnitBlocks] = {};
 #pragma unroll 1
-    for (int32_t chunk = 0; chunk < stream.num_chunks; ++chunk) {
-      const int32_t first = chunk * kSlotAtoms;
-      const int32_t atoms = min(stream.col_blocks - first, kSlotAtoms);
-      barrier_wait(stream.full + 8 * place, parity);
+    for (int32_t first = 0; first < col_blocks; first += kSlotAtoms, at.advance()) {
+      const int32_t atoms = min(col_blocks - first, kSlotAtoms);
+      barrier_wait(at.full + 8 * at.place, at.parity);
       // Row blocks are half a slot apart; behind the last atom of a short chunk old ones are multiplied in vain.
-      const uint64_t b = atom_descriptor_apart(stream.slots + place * kSlotBytes, kHalfSlot);
+      const uint64_t b = atom_descriptor_apart(at.slots + at.place * kSlotBytes, kHalfSlot);
 #pragma unroll
       for (int half = 0; half < kSlotAtoms; half += kTogether) {
         if (half >= atoms) break;
@@ -244,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
 #pragma unroll
         for (int i = 0; i < kTogether; ++i)
 #pragma unroll
-          for (int step = 0; step < 4; ++step) load_a(a[i][step], min(first + half + i, stream.col_blocks - 1), step);
+          for (int step = 0; step < 4; ++step) load_a(a[i][step], min(first + half + i, col_blocks - 1), step);
         float block[kTogether][kUnitRows / 2];
         wgmma_fence();
 #pragma unroll
@@ -268,17 +283,8 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
           }
         }
       }
-      sync_threads<128>(3 + group);  // all four warps have read the slot
-      if (!stream.done()) {
-        if (threadIdx.x % 128 == 0)
-          stream.load();
-        else
-          stream.advance();
-      }
-      if (++place == p.slots_per_group) {
-        place = 0;
-        parity ^= 1;
-      }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(at.empty + 8 * at.place);
     }
     if (!has_rows) continue;
 #pragma unroll
@@ -331,8 +337,8 @@ bool stream_fp8_fits(const Fp8StreamCall& call, int32_t num_sms) {
 }
 
 cudaError_t prepare_stream_fp8() {
-  for (const auto kernel : {stream_kernel<StreamOutput::store>, stream_kernel<StreamOutput::add>,
-                            stream_kernel<StreamOutput::silu_mul>})
+  for (const auto kernel :
+       {stream_kernel<StreamOutput::store>, stream_kernel<StreamOutput::add>, stream_kernel<StreamOutput::silu_mul>})
     if (const cudaError_t error = allow_shared(kernel, kBlockShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }

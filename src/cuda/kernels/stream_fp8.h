@@ -25,6 +25,8 @@ struct Fp8StreamCall {
 };
 
 constexpr int32_t kMaxFp8StreamRows = 8;
+// Up to so many rows it is taken for the faster; every block norms and rounds them all.
+constexpr int32_t kFewFp8Rows = 2;
 
 // Whether the operand leaves room for the weight's rings.
 bool stream_fp8_fits(const Fp8StreamCall& call, int32_t num_sms);

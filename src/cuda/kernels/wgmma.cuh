@@ -114,8 +114,8 @@ QWILL_WGMMA(64, 32, "%32, %33, %34, %35", "%36", "%37")
 QWILL_WGMMA(128, 64, "%64, %65, %66, %67", "%68", "%69")
 #undef QWILL_WGMMA
 
-// The same of e4m3: a [64, 32], b [32, N], both along K, 128 columns in an atom; d starts anew unless `add`. For any N an
-// element of d has the same bits, for one number of products from one start to the next (measured on an H100).
+// The same of e4m3: a [64, 32], b [32, N], both along K, 128 columns in an atom; d starts anew unless `add`. For any N
+// an element of d has the same bits, for one number of products from one start to the next (measured on an H100).
 #define QWILL_WGMMA(columns, registers, a_name, b_name, add_name)                                           \
   __device__ __forceinline__ void wgmma_fp8(float(&d)[registers], uint64_t a, uint64_t b, bool add) {       \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                           \
@@ -130,16 +130,16 @@ QWILL_WGMMA(32, 16, "%16", "%17", "%18")
 QWILL_WGMMA(64, 32, "%32", "%33", "%34")
 QWILL_WGMMA(128, 64, "%64", "%65", "%66")
 #undef QWILL_WGMMA
-// With a in registers, as mma.sync m16n8k32 takes it: lane l has rows l / 4, l / 4 + 8 of columns 4 (l % 4) … + 3, then the
-// same rows sixteen columns further.
-#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                              \
+// With a in registers, as mma.sync m16n8k32 takes it: lane l has rows l / 4, l / 4 + 8 of columns 4 (l % 4) … + 3, then
+// the same rows sixteen columns further.
+#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                               \
   __device__ __forceinline__ void wgmma_fp8(float(&d)[registers], const uint32_t(&a)[4], uint64_t b, bool add) { \
-    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                               \
-                 ", 0;\n"                                                                                       \
-                 "wgmma.mma_async.sync.aligned.m64n" #columns "k32.f32.e4m3.e4m3 {" QWILL_NAMES_##registers     \
-                 "}, {" a_names "}, " b_name ", add, 1, 1;\n}\n"                                                \
-                 : QWILL_SUMS_##registers(0)                                                                    \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));             \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                                \
+                 ", 0;\n"                                                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k32.f32.e4m3.e4m3 {" QWILL_NAMES_##registers      \
+                 "}, {" a_names "}, " b_name ", add, 1, 1;\n}\n"                                                 \
+                 : QWILL_SUMS_##registers(0)                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));              \
   }
 QWILL_WGMMA(16, 8, "%8, %9, %10, %11", "%12", "%13")
 QWILL_WGMMA(32, 16, "%16, %17, %18, %19", "%20", "%21")
