@@ -68,9 +68,10 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
                                         "where it runs (auto: a CUDA card where there is one)")
       ->type_name("auto|cpu|cuda[:I]");
   command
-      .add_option_function<std::string>("--dtype", read(options.dtype, read_dtype),
-                                        "precision of matrix products (auto: bf16 for bf16 files, else f32)")
-      ->type_name("auto|f32|bf16");
+      .add_option_function<std::string>(
+          "--dtype", read(options.dtype, read_dtype),
+          "precision of matrix products (auto: bf16 for bf16 files, else f32; fp8: Hopper cards only)")
+      ->type_name("auto|f32|bf16|fp8");
   add_choice<std::optional<DType>>(
       command, "--kv-dtype", options.kv_dtype, {{"auto", std::nullopt}, {"f32", DType::f32}, {"bf16", DType::bf16}},
       "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");

@@ -158,7 +158,8 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
     const bool small = vocab_size < 1000;
     while (crowd.size() < 64) crowd.push_back(prompt_of(random.between(1, small ? 20 : 3), crowd.size() % 2 == 1));
 
-    for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16}) {
+    for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16, DTypeChoice::fp8}) {
+      if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
       const Instance one(checkpoint, GetParam(), 1, dtype), two(checkpoint, GetParam(), 2, dtype),
           three(checkpoint, GetParam(), 3, dtype), five(checkpoint, GetParam(), 5, dtype);
       const auto alone = [](uint64_t seed) { return Plan{.name = "alone, whole", .together = 1, .seed = seed}; };
@@ -166,7 +167,10 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
       const auto wanted_crowd = logits_of(one, crowd, alone(0));
       const auto check = [&](const Instance& on, const char* threads, const Plan& plan) {
         const std::string what = fmt::format("{} {} {}: {}, {}", GetParam(), name,
-                                             dtype == DTypeChoice::f32 ? "f32" : "bf16", plan.name, threads);
+                                             dtype == DTypeChoice::f32    ? "f32"
+                                             : dtype == DTypeChoice::bf16 ? "bf16"
+                                                                          : "fp8",
+                                             plan.name, threads);
         expect_same_bits(what, logits_of(on, few, plan), wanted, vocab_size);
       };
       check(one, "1 thread", {.name = "one row at a time, all together", .chunk = 1, .seed = 1});
