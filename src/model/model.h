@@ -10,8 +10,8 @@
 
 namespace qwill {
 
-// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. fp8: the layers;
-// embeddings and the output head stay bf16.
+// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. fp8: the
+// layers; embeddings and the output head stay bf16.
 enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8 };
 
 class Model {

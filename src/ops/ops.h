@@ -4,8 +4,8 @@
 //
 // Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
 // with Compute::bf16, the activations that meet it are rounded to bf16 just before the product, and nowhere else. With
-// Compute::fp8 both are rounded to e4m3 there, divided by scales: of a weight's row the scale is its largest magnitude /
-// 448, of activations that of each 128 columns of a row (tensor/fp8.h); results of attend and norm_gated_mlp may be
+// Compute::fp8 both are rounded to e4m3 there, divided by scales: of a weight's row the scale is its largest magnitude
+// / 448, of activations that of each 128 columns of a row (tensor/fp8.h); results of attend and norm_gated_mlp may be
 // rounded to bf16 on the way.
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
