@@ -5,63 +5,14 @@
 // with few rows and with many. Times: the matrices of Qwen3-8B, alone and as a step of 36 layers, and grouped products.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <string>
-#include <vector>
 
 #include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/gemm.h"
+#include "products.cuh"
 
 using namespace qwill::cuda;
 
-namespace qwill::cuda {}
 namespace {
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::printf("%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-cudaStream_t stream;
-int num_sms;
-int num_failed = 0;
-
-void expect(bool good, const std::string& what) {
-  if (good) return;
-  ++num_failed;
-  if (num_failed < 40) std::printf("FAILED %s\n", what.c_str());
-}
-
-template <typename T>
-struct Buffer {
-  T* data = nullptr;
-  size_t size;
-  explicit Buffer(size_t count) : size(count) { check(cudaMalloc(&data, count * sizeof(T)), "cudaMalloc"); }
-  Buffer(const Buffer&) = delete;
-  ~Buffer() { cudaFree(data); }
-  std::vector<T> host() const {
-    std::vector<T> copy(size);
-    check(cudaStreamSynchronize(stream), "kernel");
-    check(cudaMemcpy(copy.data(), data, size * sizeof(T), cudaMemcpyDeviceToHost), "copy to host");
-    return copy;
-  }
-  void set(const std::vector<T>& values) {
-    check(cudaMemcpy(data, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "copy to device");
-  }
-};
-
-// --- random data ---
-
-__host__ __device__ float random_value(uint64_t i, uint64_t seed) {
-  uint64_t x = i * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<float>((x ^ (x >> 31)) >> 40) * 0x1p-23f - 1.0f;
-}
 
 __global__ void fill(bfloat* data, int64_t count, float scale, uint64_t seed) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x)
@@ -111,10 +62,6 @@ GemmWeight make_weight(const bfloat* data, int64_t rows, int64_t cols, int64_t n
   return weight;
 }
 
-std::string name_of(const GemmTile& tile) {
-  return std::to_string(tile.rows) + "x" + std::to_string(tile.tokens) + (tile.deep ? "" : " shallow");
-}
-
 // Every way to compute a call.
 struct Path {
   std::string name;
@@ -124,39 +71,22 @@ std::vector<Path> all_paths(int32_t min_tokens) {
   std::vector<Path> paths;
   for (const GemmTile& tile : kGemmTiles)
     if (tile.tokens >= min_tokens)
-      paths.push_back(
-          {name_of(tile), [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, stream); }});
-  if (min_tokens <= 128) paths.push_back({"portable", [](const GemmCall& c) { return gemm_portable(c, stream); }});
+      paths.push_back({name_of(tile), [tile](const GemmCall& call) { return gemm_wgmma(call, tile, num_sms, queue); }});
+  if (min_tokens <= 128) paths.push_back({"portable", [](const GemmCall& c) { return gemm_portable(c, queue); }});
   return paths;
 }
-
-size_t element_bytes(Epilogue epilogue) { return epilogue == Epilogue::silu_mul ? 2 : 4; }
 
 // What a call leaves in a buffer of `height` rows of 0xFF bytes (or, for add, of random values).
 constexpr int64_t kHeight = 320;
 std::vector<uint8_t> run_path(const Path& path, GemmCall call, const std::string& what) {
   Buffer<uint8_t> y(kHeight * call.ldy * element_bytes(call.epilogue));
   call.y = y.data;
-  check(cudaMemsetAsync(y.data, 0xFF, y.size, stream), "memset");
+  check(cudaMemsetAsync(y.data, 0xFF, y.size, queue), "memset");
   if (call.epilogue == Epilogue::add)
-    fill<<<256, 256, 0, stream>>>(reinterpret_cast<float*>(y.data), kHeight * call.ldy, 1, 7);
+    fill<<<256, 256, 0, queue>>>(reinterpret_cast<float*>(y.data), kHeight * call.ldy, 1, 7);
   const cudaError_t error = path.run(call);
   expect(error == cudaSuccess, what + " " + path.name + ": " + cudaGetErrorString(error));
   return y.host();
-}
-
-float bf16_value(const uint8_t* at) {
-  uint16_t bits;
-  std::memcpy(&bits, at, 2);
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
-float float_value(const uint8_t* at) {
-  float value;
-  std::memcpy(&value, at, 4);
-  return value;
 }
 
 // Largest error of a result, in units of what its sums may lose; and that nothing else was written.
@@ -202,20 +132,19 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
   const MatrixLayout layout{(rows + 7) / 8, (cols + 63) / 64};
   const int64_t lda = layout.padded_cols();
   Buffer<bfloat> weights(layout.bytes() / 2), a(kHeight * lda);
-  fill_weight<<<1024, 256, 0, stream>>>(weights.data, layout, rows, cols, 1.5f / std::sqrt(static_cast<float>(cols)),
-                                        1);
-  fill_rows<<<1024, 256, 0, stream>>>(a.data, kHeight, cols, lda, 3, 2);
+  fill_weight<<<1024, 256, 0, queue>>>(weights.data, layout, rows, cols, 1.5f / std::sqrt(static_cast<float>(cols)), 1);
+  fill_rows<<<1024, 256, 0, queue>>>(a.data, kHeight, cols, lda, 3, 2);
   // Padding of the last gate and up blocks.
   const GemmWeight weight = make_weight(weights.data, rows, cols);
   if (epilogue == Epilogue::silu_mul && valid_cols % 8) {
     for (int64_t row : {rows - 16, rows - 8})
       for (int64_t r = row + valid_cols % 8; r < row + 8; ++r)
         for (int64_t k = 0; k < layout.padded_cols(); ++k)
-          check(cudaMemsetAsync(weights.data + layout.offset(r, k), 0, 2, stream), "memset");
+          check(cudaMemsetAsync(weights.data + layout.offset(r, k), 0, 2, queue), "memset");
   }
   Buffer<double> sums(kHeight * rows), magnitudes(kHeight * rows);
-  multiply_plainly<<<4096, 128, 0, stream>>>(a.data, lda, kHeight, weights.data, layout, rows, sums.data,
-                                             magnitudes.data);
+  multiply_plainly<<<4096, 128, 0, queue>>>(a.data, lda, kHeight, weights.data, layout, rows, sums.data,
+                                            magnitudes.data);
   const std::vector<double> host_sums = sums.host(), host_magnitudes = magnitudes.host();
   std::vector<uint8_t> longest;
   int64_t longest_ldy = 0;
@@ -252,16 +181,6 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
               worst);
 }
 
-// Tiles as a router would list them: expert by expert.
-std::vector<ExpertTile> list_tiles(const std::vector<int32_t>& rows_per_expert, int32_t tile_rows) {
-  std::vector<ExpertTile> tiles;
-  int32_t row = 0;
-  for (size_t e = 0; e < rows_per_expert.size(); row += rows_per_expert[e++])
-    for (int32_t first = 0; first < rows_per_expert[e]; first += tile_rows)
-      tiles.push_back({static_cast<int32_t>(e), row + first, std::min(tile_rows, rows_per_expert[e] - first)});
-  return tiles;
-}
-
 void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
   const std::vector<int32_t> counts = {3, 0, 17, 40, 1, 130, 16};
   const auto num_experts = static_cast<int64_t>(counts.size());
@@ -270,9 +189,9 @@ void test_grouped(int64_t rows, int64_t cols, Epilogue epilogue) {
   int64_t num_rows = 0;
   for (int32_t count : counts) num_rows += count;
   Buffer<bfloat> weights(layout.bytes() / 2), a(num_rows * lda);
-  fill_weight<<<1024, 256, 0, stream>>>(weights.data, layout, layout.row_blocks * 8, cols,
-                                        1.5f / std::sqrt(static_cast<float>(cols)), 1);
-  fill_rows<<<1024, 256, 0, stream>>>(a.data, num_rows, cols, lda, 3, 2);
+  fill_weight<<<1024, 256, 0, queue>>>(weights.data, layout, layout.row_blocks * 8, cols,
+                                       1.5f / std::sqrt(static_cast<float>(cols)), 1);
+  fill_rows<<<1024, 256, 0, queue>>>(a.data, num_rows, cols, lda, 3, 2);
   const GemmWeight weight = make_weight(weights.data, rows, cols, num_experts);
   GemmCall call = {.weight = &weight, .a = a.data, .lda = lda, .num_rows = num_rows, .epilogue = epilogue};
   call.ldy = epilogue == Epilogue::silu_mul ? (rows / 2 + 63) / 64 * 64 : rows + rows % 2;
@@ -321,7 +240,7 @@ __global__ void silu_error(float* worst) {
 void run_tests() {
   Buffer<float> worst(1);
   check(cudaMemset(worst.data, 0, 4), "memset");
-  silu_error<<<1024, 256, 0, stream>>>(worst.data);
+  silu_error<<<1024, 256, 0, queue>>>(worst.data);
   const float error = worst.host()[0];
   std::printf("silu: largest relative error %.3g\n", error);
   expect(error <= 1e-6f, "silu");
@@ -340,35 +259,6 @@ void run_tests() {
 }
 
 // --- times ---
-
-// Milliseconds of one run of what `enqueue` puts on the stream, from a captured graph, median of five times a few.
-double time_ms(const std::function<void()>& enqueue) {
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
-  enqueue();
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "event");
-  check(cudaEventCreate(&end), "event");
-  std::vector<float> times;
-  for (int i = 0; i < 6; ++i) {
-    check(cudaEventRecord(begin, stream), "record");
-    for (int j = 0; j < 2; ++j) check(cudaGraphLaunch(exec, stream), "launch");
-    check(cudaEventRecord(end, stream), "record");
-    check(cudaStreamSynchronize(stream), "run");
-    float ms;
-    check(cudaEventElapsedTime(&ms, begin, end), "elapsed");
-    if (i > 0) times.push_back(ms / 2);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(exec);
-  cudaGraphDestroy(graph);
-  std::ranges::sort(times);
-  return times[times.size() / 2];
-}
 
 struct Matrix {
   const char* name;
@@ -395,9 +285,9 @@ struct Bench {
     return count * kNumLayers;
   }
   Bench() : pool(pool_elements()) {
-    fill<<<4096, 256, 0, stream>>>(pool.data, static_cast<int64_t>(pool.size), 0.03f, 1);
-    fill<<<4096, 256, 0, stream>>>(a.data, static_cast<int64_t>(a.size), 1.0f, 2);
-    fill<<<4096, 256, 0, stream>>>(y.data, static_cast<int64_t>(y.size), 1.0f, 3);
+    fill<<<4096, 256, 0, queue>>>(pool.data, static_cast<int64_t>(pool.size), 0.03f, 1);
+    fill<<<4096, 256, 0, queue>>>(a.data, static_cast<int64_t>(a.size), 1.0f, 2);
+    fill<<<4096, 256, 0, queue>>>(y.data, static_cast<int64_t>(y.size), 1.0f, 3);
     const bfloat* at = pool.data;
     for (int layer = 0; layer < kNumLayers; ++layer)
       for (const Matrix& m : kMatrices) {
@@ -417,7 +307,7 @@ struct Bench {
             .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows};
   }
   void enqueue(int layer, int matrix, int64_t num_rows, const GemmTile& tile) const {
-    check(gemm_wgmma(make_call(layer, matrix, num_rows), tile, num_sms, stream), "gemm_wgmma");
+    check(gemm_wgmma(make_call(layer, matrix, num_rows), tile, num_sms, queue), "gemm_wgmma");
   }
 
   // Neither far larger than the rows, nor so small that weights are read time and again.
@@ -472,7 +362,7 @@ struct Bench {
     for (int m = 0; m < static_cast<int>(std::size(kMatrices)); ++m) {
       const double ms = time_ms([&] {
                           for (int layer = 0; layer < 4; ++layer)
-                            check(gemm_portable(make_call(layer, m, num_rows), stream), "gemm_portable");
+                            check(gemm_portable(make_call(layer, m, num_rows), queue), "gemm_portable");
                         }) /
                         4;
       std::printf("T %5ld %-8s portable %.1f us: %.0f GB/s, %.0f TFLOP/s\n", num_rows, kMatrices[m].name, ms * 1e3,
@@ -487,7 +377,7 @@ struct Bench {
     const GemmCall call = {
         .weight = &weight, .a = a.data, .lda = 4096, .num_rows = num_rows, .y = y.data, .ldy = 151936};
     const GemmTile tile = choose_gemm_tile(151936, num_rows, num_sms);
-    const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, stream), "head"); });
+    const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, queue), "head"); });
     std::printf("T %5ld head %.1f us: %.0f GB/s\n", num_rows, ms * 1e3, 151936 * 8192e-6 / ms);
   }
 
@@ -525,7 +415,7 @@ struct Bench {
                                                      .y = y.data,
                                                      .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows,
                                                      .grouped = &groups};
-                              check(gemm_wgmma(call, tile, num_sms, stream), "grouped");
+                              check(gemm_wgmma(call, tile, num_sms, queue), "grouped");
                             }
                           }) /
                           layers;
@@ -560,7 +450,7 @@ int main(int argc, char** argv) {
   check(cudaGetDeviceProperties(&properties, 0), "device");
   num_sms = properties.multiProcessorCount;
   std::printf("%s, %d multiprocessors\n", properties.name, num_sms);
-  check(cudaStreamCreate(&stream), "stream");
+  check(cudaStreamCreate(&queue), "stream");
   check(prepare_gemm_wgmma(), "prepare_gemm_wgmma");
   check(prepare_gemm_portable(), "prepare_gemm_portable");
   run_tests();

@@ -40,8 +40,9 @@ DTypeChoice read_dtype(const std::string& name) {
   if (name == "auto") return DTypeChoice::automatic;
   if (name == "f32") return DTypeChoice::f32;
   if (name == "bf16") return DTypeChoice::bf16;
+  if (name == "fp8") return DTypeChoice::fp8;
   if (name == "int4") return DTypeChoice::int4;
-  if (name == "fp8" || name == "int8") fail_unsupported("--dtype {}: not supported yet; use auto, bf16 or f32", name);
+  if (name == "int8") fail_unsupported("--dtype {}: not supported yet; use auto, bf16, fp8, int4 or f32", name);
   throw CLI::ValidationError("--dtype", fmt::format("\"{}\" is not one of auto, f32, bf16, fp8, int8, int4", name));
 }
 
@@ -69,9 +70,9 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
   command
       .add_option_function<std::string>(
           "--dtype", read(options.dtype, read_dtype),
-          "precision of matrix products (auto: bf16 for bf16 files, else f32; int4: layers' "
+          "precision of matrix products (auto: bf16 for bf16 files, else f32; fp8: on Hopper cards only; int4: layers' "
           "weights of four bits, on a CUDA card)")
-      ->type_name("auto|f32|bf16|int4");
+      ->type_name("auto|f32|bf16|fp8|int4");
   add_choice<std::optional<DType>>(
       command, "--kv-dtype", options.kv_dtype, {{"auto", std::nullopt}, {"f32", DType::f32}, {"bf16", DType::bf16}},
       "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");

@@ -13,12 +13,14 @@
 #include "cuda/cuda_weight.h"
 #include "cuda/device.h"
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/fp8.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/gemm_f32.h"
 #include "cuda/kernels/int4.h"
 #include "cuda/kernels/moe.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/stream.h"
+#include "cuda/kernels/stream_fp8.h"
 #include "cuda/sampler.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_inputs.h"
@@ -103,11 +105,14 @@ class CudaOps final : public Ops {
 
   const void* bf16_operand(const Operand& operand);
   const float* f32_operand(const Operand& operand);
+  Fp8Rows fp8_rows(int64_t rows, int64_t cols);
+  Fp8Rows fp8_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   GemmWeight gemm_weight(const CudaWeight& weight, const GroupTiles* grouped = nullptr);
   bool product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
+  void product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
 
   Device device_;
   Arena arena_;
@@ -132,8 +137,9 @@ class CudaOps final : public Ops {
   int64_t half_dim_ = 0;
 
   DeviceBuffer rope_settings_, cos_, sin_;
-  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;            // results
-  DeviceBuffer bf16_operand_, f32_operand_, queries_, partials_, counters_;  // within an op
+  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;       // results
+  DeviceBuffer bf16_operand_, f32_operand_, fp8_operand_, fp8_scales_;  // within an op
+  DeviceBuffer queries_, partials_, counters_;
   DeviceBuffer router_logits_, routes_, spaced_rows_, gathered_, expert_acts_, expert_outs_;
   std::array<DeviceBuffer, 4> uploads_;
   size_t next_upload_ = 0;

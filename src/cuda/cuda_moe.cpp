@@ -20,11 +20,11 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   if (E > kMaxExperts || k > kMaxExpertsPerToken)
     fail_unsupported("{} experts, {} a token: the CUDA kernels take up to {} and {}", E, k, kMaxExperts,
                      kMaxExpertsPerToken);
-  const bool bf16_experts = gate_up.takes_bf16();
+  const bool bf16_experts = gate_up.takes_bf16(), fp8_experts = gate_up.compute == Compute::fp8;
   const int64_t tile_rows = choose_tile_rows(P, E, device_.hopper ? 256 : 128),
                 max_tiles = max_expert_tiles(P, E, tile_rows);
   const int64_t element = bf16_experts ? 2 : 4, in_width = bf16_experts ? width : (C + 3) / 4 * 4,
-                act_width = bf16_experts ? padded(F) : F;
+                act_width = bf16_experts || fp8_experts ? padded(F) : F;
 
   float* normed = f32_operand_.get<float>(T * in_width);
   float* spaced = in_width != C && !bf16_experts ? spaced_rows_.get<float>(T * in_width) : nullptr;
@@ -32,6 +32,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   float* logits = router_logits_.get<float>(T * E);
   void* gathered = gathered_.get<char>(P * in_width * element);
   void* acts = expert_acts_.get<char>(P * act_width * element);
+  if (fp8_experts) fp8_rows(P, C), fp8_rows(P, F);
   float* outs = expert_outs_.get<float>(P * C);
   // The plan's arrays, one after another.
   const int64_t tile_ints = max_tiles * static_cast<int64_t>(sizeof(ExpertTile) / sizeof(int32_t));
@@ -100,6 +101,22 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
     };
     grouped(gate_up, gathered, width, Epilogue::silu_mul, acts, act_width);
     grouped(down, acts, act_width, Epilogue::store, outs, C);
+  } else if (fp8_experts) {
+    const auto grouped = [&](const CudaWeight& weight, const Fp8Rows& a, Epilogue epilogue, void* y, int64_t ldy) {
+      const GroupTiles tiles{.tiles = plan.tiles,
+                             .count = plan.num_tiles,
+                             .max_count = static_cast<int32_t>(max_tiles),
+                             .tile_rows = static_cast<int32_t>(tile_rows),
+                             .row_blocks_per_expert = static_cast<int32_t>(weight.fp8.layout.row_blocks / E)};
+      const Fp8Call call{
+          .weight = &weight.fp8, .a = a, .num_rows = P, .epilogue = epilogue, .y = y, .ldy = ldy, .grouped = &tiles};
+      check(gemm_fp8(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
+    };
+    const Fp8Rows in = fp8_rows(P, C), act = fp8_rows(P, F);  // one after the other in the same place
+    check(f32_to_fp8(in, static_cast<const float*>(gathered), C, in_width, P, stream), "round to e4m3");
+    grouped(gate_up, in, Epilogue::silu_mul, acts, act_width);
+    check(bf16_to_fp8(act, acts, act_width, P, stream), "round to e4m3");
+    grouped(down, act, Epilogue::store, outs, C);
   } else {
     const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t depth, int64_t num_cols,
                              EpilogueF32 epilogue, void* y, int64_t ldy) {

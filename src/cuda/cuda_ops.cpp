@@ -17,6 +17,8 @@ CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_
   if (!device_.hopper) return;
   check(prepare_gemm_wgmma(), "prepare kernels");
   check(prepare_stream(), "prepare kernels");
+  check(prepare_gemm_fp8(), "prepare kernels");
+  check(prepare_stream_fp8(), "prepare kernels");
 }
 
 CudaOps::~CudaOps() {
@@ -33,6 +35,8 @@ void CudaOps::expect_weights(int64_t bytes) {
 
 Weight CudaOps::do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) {
   device_.make_current();
+  if (compute == Compute::fp8 && !device_.hopper)
+    fail_unsupported("--dtype fp8: only on cards of the Hopper generation, with --cuda-path hopper; use auto or bf16");
   any_bf16_ |= use != WeightUse::vector && compute != Compute::f32;
   return loader_.place(sources, use, compute);
 }

@@ -2,6 +2,11 @@
 #include "cuda/backend.h"
 
 namespace qwill::cuda {
+namespace {
+
+constexpr StreamOutput kStreamOutputs[] = {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul};
+
+}  // namespace
 
 // The operand as bf16 rows padded to whole atoms.
 const void* CudaOps::bf16_operand(const Operand& operand) {
@@ -33,17 +38,51 @@ const float* CudaOps::f32_operand(const Operand& operand) {
   return rows;
 }
 
+// Room for rows in e4m3.
+Fp8Rows CudaOps::fp8_rows(int64_t rows, int64_t cols) {
+  Fp8Rows y;
+  y.padded_cols = (cols + kFp8AtomCols - 1) / kFp8AtomCols * kFp8AtomCols;
+  y.scale_stride = (rows + 3) / 4 * 4;
+  y.data = fp8_operand_.get<char>(rows * y.padded_cols);
+  y.scales = fp8_scales_.get<float>(y.padded_cols / kFp8AtomCols * y.scale_stride);
+  return y;
+}
+
+Fp8Rows CudaOps::fp8_operand(const Operand& operand) {
+  const Tensor& x = *operand.rows;
+  const int64_t rows = rows_of(x);
+  const Fp8Rows y = fp8_rows(rows, x.cols);
+  if (rehearsing_) return y;
+  if (operand.norm)
+    check(norm_to_fp8(y, x.row<float>(0), as_cuda(operand.norm->weight).values, operand.norm->eps, x.cols, rows,
+                      device_.stream),
+          "norm");
+  else if (x.dtype == DType::bf16)
+    check(bf16_to_fp8(y, x.data, padded(x.cols), rows, device_.stream), "round to e4m3");
+  else
+    check(f32_to_fp8(y, x.row<float>(0), x.cols, x.cols, rows, device_.stream), "round to e4m3");
+  return y;
+}
+
 void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
   const Op op(*this);
   if (op.skip()) {
-    if (rehearsing_) weight.takes_bf16() ? (void)bf16_operand(operand) : (void)f32_operand(operand);
+    if (!rehearsing_) return;
+    switch (weight.compute) {
+      case Compute::bf16:
+      case Compute::int4: bf16_operand(operand); break;
+      case Compute::fp8: fp8_operand(operand); break;
+      case Compute::f32: f32_operand(operand); break;
+    }
     return;
   }
   if (operand.rows->rows == 0) return;
-  if (weight.takes_bf16())
-    product_bf16(operand, weight, epilogue, y);
-  else
-    product_f32(operand, weight, epilogue, y);
+  switch (weight.compute) {
+    case Compute::bf16:
+    case Compute::int4: return product_bf16(operand, weight, epilogue, y);
+    case Compute::fp8: return product_fp8(operand, weight, epilogue, y);
+    case Compute::f32: return product_f32(operand, weight, epilogue, y);
+  }
 }
 
 void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
@@ -77,7 +116,6 @@ GemmWeight CudaOps::gemm_weight(const CudaWeight& weight, const GroupTiles* grou
 
 // A product of a few rows, if streaming the weight is the fastest way.
 bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
-  constexpr StreamOutput kOutputs[] = {StreamOutput::store, StreamOutput::add, StreamOutput::silu_mul};
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const bool int4 = weight.compute == Compute::int4;
@@ -93,7 +131,7 @@ bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight,
                   .eps = norm ? operand.norm->eps : 0,
                   .cols = static_cast<int32_t>(x.cols),
                   .num_rows = static_cast<int32_t>(rows),
-                  .output = kOutputs[static_cast<size_t>(epilogue)],
+                  .output = kStreamOutputs[static_cast<size_t>(epilogue)],
                   .y = y.data,
                   .ldy = stride_of(y)};
   // Weights of four bits are read once for every few rows: less than making bf16 of them moves.
@@ -135,6 +173,39 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
     check(gemm_portable(call, device_.stream), "product");
 }
 
+void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  const Tensor& x = *operand.rows;
+  const int64_t rows = rows_of(x);
+  const Fp8Weight& fp8 = weight.fp8;
+  if (rows <= kFewFp8Rows && (x.dtype == DType::bf16 || operand.norm)) {
+    const Fp8StreamCall call{.weight = fp8.data,
+                             .weight_scales = fp8.scales,
+                             .layout = fp8.layout,
+                             .num_outputs = static_cast<int32_t>(y.cols),
+                             .x = operand.norm ? x.row<float>(0) : nullptr,
+                             .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
+                             .eps = operand.norm ? operand.norm->eps : 0,
+                             .a = operand.norm ? nullptr : x.data,
+                             .a_stride = padded(x.cols),
+                             .cols = static_cast<int32_t>(x.cols),
+                             .num_rows = static_cast<int32_t>(rows),
+                             .output = kStreamOutputs[static_cast<size_t>(epilogue)],
+                             .y = y.data,
+                             .ldy = stride_of(y)};
+    if (stream_fp8_fits(call, device_.num_sms)) {
+      check(stream_fp8(call, device_.num_sms, device_.stream), "product");
+      return;
+    }
+  }
+  const Fp8Call call{.weight = &fp8,
+                     .a = fp8_operand(operand),
+                     .num_rows = rows,
+                     .epilogue = epilogue,
+                     .y = y.data,
+                     .ldy = stride_of(y)};
+  check(gemm_fp8(call, choose_fp8_tile(fp8.rows, rows, device_.num_sms), device_.num_sms, device_.stream), "product");
+}
+
 Tensor CudaOps::do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) {
   const Tensor y = result_for(x, norm_linear_, w.rows, DType::f32);
   product({&x, &norm}, as_cuda(w), Epilogue::store, y);
@@ -148,7 +219,7 @@ void CudaOps::do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) {
 Tensor CudaOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) {
   const CudaWeight& weight = as_cuda(gate_up);
   CHECK(weight.use == WeightUse::gated && weight.num_segments == 2, "gate and up are one pair");
-  const Tensor act = result_for(x, gated_, gate_up.rows / 2, weight.takes_bf16() ? DType::bf16 : DType::f32);
+  const Tensor act = result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::f32 ? DType::f32 : DType::bf16);
   product({&x, &norm}, weight, Epilogue::silu_mul, act);
   return act;
 }

@@ -86,6 +86,19 @@ void Loader::place_segment(const WeightSource& source, const Destination& to, in
   });
 }
 
+void Loader::place_segment(const WeightSource& source, const Fp8Destination& to, int64_t first_row) {
+  if (!source.data) {
+    check(random_fp8(to, first_row, source.rows, source.cols, source.random.seed, source.random.centre,
+                     source.random.spread, device_.stream),
+          "make random weights");
+    return;
+  }
+  for_stretches(source, [&](const char* staged, int64_t first, int64_t rows) {
+    check(place_fp8(to, staged, source_type(source.dtype), first_row + first, rows, source.cols, device_.stream),
+          "place weights");
+  });
+}
+
 void Loader::place_segment(const WeightSource& source, float* to) {
   if (!source.data) {
     check(random_f32(to, source.rows * source.cols, source.random.seed, source.random.centre, source.random.spread,
@@ -119,39 +132,68 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
     return weight;
   }
 
-  // Segments of one matrix follow each other row by row; each expert begins with a block of its own, and blocks of gate
-  // and up alternate.
+  const auto in_arena = [&](int64_t bytes) { return arena_.allocate(bytes); };
   GemmWeight& gemm = weight->gemm;
+  switch (weight->compute) {
+    case Compute::f32: break;  // done
+    case Compute::bf16:
+      place_segments<Destination>(sources, use, kAtomCols, gemm, in_arena);
+      if (device_.hopper)
+        check(make_weight_map(gemm.data, gemm.layout, gemm.map), "describe a weight to the copy engine");
+      break;
+    case Compute::fp8: {
+      Fp8Weight& fp8 = weight->fp8;
+      place_segments<Fp8Destination>(sources, use, kFp8AtomCols, fp8, in_arena);
+      check(make_weight_map(fp8.data, {fp8.layout.row_blocks, fp8.layout.col_blocks}, fp8.map),
+            "describe a weight to the copy engine");
+      break;
+    }
+    case Compute::int4: {
+      place_segments<Destination>(sources, use, kAtomCols, gemm,
+                                  [&](int64_t bytes) -> void* { return widened_.get<char>(bytes); });
+      void* rounded = arena_.allocate(Int4Layout::of(gemm.layout).bytes());
+      check(round_to_int4(rounded, gemm.data, gemm.layout, device_.stream), "round a weight to four bits");
+      weight->int4 = rounded;
+      gemm.data = nullptr;  // the next weight's
+      break;
+    }
+  }
+  return weight;
+}
+
+// Segments of one matrix follow each other row by row; each expert begins with a block of its own, and blocks of gate
+// and up alternate.
+template <typename To, typename Matrix, typename Allocate>
+void Loader::place_segments(std::span<const WeightSource> sources, WeightUse use, int64_t atom_cols, Matrix& matrix,
+                            const Allocate& allocate) {
   const bool gated = use == WeightUse::gated, experts = use == WeightUse::experts;
   const int64_t segment_blocks = blocks_of(sources[0].rows);
-  gemm.layout.col_blocks = (weight->cols + kAtomCols - 1) / kAtomCols;
-  gemm.layout.row_blocks =
-      gated || experts ? segment_blocks * static_cast<int64_t>(sources.size()) : blocks_of(weight->rows);
-  gemm.rows = gated ? 2 * segment_blocks * kAtomRows : experts ? sources[0].rows : weight->rows;
-  const bool int4 = compute == Compute::int4;
-  void* data = int4 ? widened_.get<char>(gemm.layout.bytes()) : arena_.allocate(gemm.layout.bytes());
-  check(cudaMemsetAsync(data, 0, static_cast<size_t>(gemm.layout.bytes()), device_.stream), "clear a weight");
+  int64_t rows = 0;
+  for (const WeightSource& source : sources) rows += source.rows;
+  matrix.layout.col_blocks = (sources[0].cols + atom_cols - 1) / atom_cols;
+  matrix.layout.row_blocks = gated || experts ? segment_blocks * static_cast<int64_t>(sources.size()) : blocks_of(rows);
+  matrix.rows = gated ? 2 * segment_blocks * kAtomRows : experts ? sources[0].rows : rows;
+
+  const auto allocate_zeros = [&](int64_t bytes) {
+    void* data = allocate(bytes);
+    check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), device_.stream), "clear a weight");
+    return data;
+  };
+  To to;
+  matrix.data = to.data = allocate_zeros(matrix.layout.bytes());
+  to.layout = matrix.layout;
+  if constexpr (requires { to.scales; }) {
+    to.scales = static_cast<float*>(allocate_zeros(matrix.layout.rows() * 4));
+    matrix.scales = to.scales;
+  }
   int64_t first_row = 0;
   for (int64_t i = 0; const WeightSource& source : sources) {
-    if (gated) {
-      place_segment(source, {data, gemm.layout, i / 2 * 2 * segment_blocks + i % 2, 2}, 0);
-    } else if (experts) {
-      place_segment(source, {data, gemm.layout, i * segment_blocks, 1}, 0);
-    } else {
-      place_segment(source, {data, gemm.layout, 0, 1}, first_row);
-    }
+    to.first_block = gated ? i / 2 * 2 * segment_blocks + i % 2 : experts ? i * segment_blocks : 0;
+    to.block_stride = gated ? 2 : 1;
+    place_segment(source, to, gated || experts ? 0 : first_row);
     first_row += source.rows;
     ++i;
   }
-  if (int4) {
-    void* rounded = arena_.allocate(Int4Layout::of(gemm.layout).bytes());
-    check(round_to_int4(rounded, data, gemm.layout, device_.stream), "round a weight to four bits");
-    weight->int4 = rounded;
-    return weight;
-  }
-  gemm.data = data;
-  if (device_.hopper) check(make_weight_map(data, gemm.layout, gemm.map), "describe a weight to the copy engine");
-  return weight;
 }
 
 }  // namespace qwill::cuda

@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "cuda/device.h"
+#include "cuda/kernels/fp8.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/rows.h"
 #include "ops/ops.h"
@@ -13,16 +14,17 @@
 namespace qwill::cuda {
 
 struct CudaWeight final : PlacedWeight {
-  Compute compute =
-      Compute::f32;  // bf16: `gemm` is its place; int4: `int4` is, of gemm's shape; f32: `values`, row-major
+  // bf16: `gemm` is its place; fp8: `fp8`; int4: `int4`, of gemm's shape; f32: `values`, row-major
+  Compute compute = Compute::f32;
   WeightUse use = WeightUse::matrix;
   GemmWeight gemm;
+  Fp8Weight fp8;
   const void* int4 = nullptr;
   float* values = nullptr;
   int32_t num_segments = 1;
 
   // Whether activations that meet it are bf16.
-  bool takes_bf16() const { return compute != Compute::f32; }
+  bool takes_bf16() const { return meets_bf16(compute); }
   TableView table() const {
     return {compute == Compute::bf16 ? gemm.data : values, compute == Compute::bf16, gemm.layout,
             static_cast<int32_t>(cols)};
@@ -52,7 +54,12 @@ class Loader {
   // Calls place(device address, first row, rows) for stretches of the source's rows.
   template <typename F>
   void for_stretches(const WeightSource& source, const F& place);
+  // Makes room for a matrix, which is `Matrix` to the kernels, by allocate(bytes), and brings its segments there.
+  template <typename To, typename Matrix, typename Allocate>
+  void place_segments(std::span<const WeightSource> sources, WeightUse use, int64_t atom_cols, Matrix& matrix,
+                      const Allocate& allocate);
   void place_segment(const WeightSource& source, const Destination& to, int64_t first_row);
+  void place_segment(const WeightSource& source, const Fp8Destination& to, int64_t first_row);
   void place_segment(const WeightSource& source, float* to);
 
   const Device& device_;

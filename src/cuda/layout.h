@@ -34,6 +34,23 @@ struct MatrixLayout {
   QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kAtomCols; }
 };
 
+// The same of e4m3: an atom is 8 rows by 128 columns, its 128-byte rows permuted by the same chunks of 16 bytes.
+constexpr int64_t kFp8AtomCols = 128;
+
+struct Fp8Layout {
+  int64_t row_blocks = 0;
+  int64_t col_blocks = 0;
+
+  // In bytes, which are elements.
+  QWILL_HOST_DEVICE constexpr int64_t offset(int64_t row, int64_t col) const {
+    return (row / 8 * col_blocks + col / 128) * kAtomBytes + row % 8 * 128 + ((col % 128 / 16) ^ (row % 8)) * 16 +
+           col % 16;
+  }
+  QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kAtomBytes; }
+  QWILL_HOST_DEVICE constexpr int64_t rows() const { return row_blocks * kAtomRows; }
+  QWILL_HOST_DEVICE constexpr int64_t padded_cols() const { return col_blocks * kFp8AtomCols; }
+};
+
 // A placed matrix of four-bit weights (tensor/int4.h): blocks of 8 rows by 128 columns, [row block][column block],
 // levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
 //

@@ -26,6 +26,8 @@ Backend open_backend(const LlmOptions& options) {
   } else {
     if (options.dtype == DTypeChoice::int4)
       fail_unsupported("--dtype int4: needs a CUDA card so far; on the CPU use auto, bf16 or f32");
+    if (options.dtype == DTypeChoice::fp8)
+      fail_unsupported("--dtype fp8: only on CUDA cards of the Hopper generation; on the CPU use auto, bf16 or f32");
     backend.cpu = {.num_threads = options.num_threads, .path = options.cpu_path};
     backend.ops = make_cpu_ops(backend.cpu);
     backend.name = cpu_device_name(backend.cpu);

@@ -66,6 +66,15 @@ struct Weights {
   }
 };
 
+// Of a weight's element. fp8 and int4 are of the layers' matrices: the rest stays bf16.
+double element_bytes(const std::string& tensor, DTypeChoice dtype) {
+  if (dtype == DTypeChoice::f32) return 4;
+  const bool matrix_of_layer = tensor.ends_with("_proj.weight");
+  if (dtype == DTypeChoice::fp8 && matrix_of_layer) return 1;
+  if (dtype == DTypeChoice::int4 && matrix_of_layer) return kInt4Bytes;
+  return 2;
+}
+
 // Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), in bytes,
 // and those that a row meets.
 struct Elements {
@@ -84,8 +93,7 @@ Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t r
       read *= 1 - std::pow(1 - share, static_cast<double>(rows));
       met *= share;
     }
-    const bool int4 = dtype == DTypeChoice::int4 && tensor.name.ends_with("_proj.weight");
-    elements.read_bytes += read * (int4 ? kInt4Bytes : dtype == DTypeChoice::f32 ? 4 : 2);
+    elements.read_bytes += read * element_bytes(tensor.name, dtype);
     elements.met += met;
   }
   return elements;

@@ -10,9 +10,9 @@
 
 namespace qwill {
 
-// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. int4: matrices
-// of layers by four bits, embeddings and head as bf16.
-enum class DTypeChoice : uint8_t { automatic, f32, bf16, int4 };
+// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. fp8, int4:
+// matrices of layers as e4m3 or by four bits, embeddings and the output head as bf16.
+enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8, int4 };
 
 class Model {
  public:

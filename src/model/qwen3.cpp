@@ -44,11 +44,11 @@ class Placer {
     std::string name;
     int64_t rows;
   };
-  // Embeddings, or the head: never less than bf16.
+  // Embeddings, or the output head, which is one with them where they are tied: never less than bf16.
   Weight vocabulary(const std::string& name, int64_t rows, int64_t cols) const {
     const WeightSource source = tensors_.get(name, rows, cols);
-    const Compute wanted = compute(source.dtype);
-    return ops_.place({&source, 1}, WeightUse::matrix, wanted == Compute::int4 ? Compute::bf16 : wanted);
+    const Compute layers = compute(source.dtype);
+    return ops_.place({&source, 1}, WeightUse::matrix, layers == Compute::f32 ? Compute::f32 : Compute::bf16);
   }
   // One matrix of several stored ones, their rows one after another.
   Weight matrix(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::matrix); }
@@ -68,6 +68,7 @@ class Placer {
   }
   Compute compute(DType stored) const {
     if (dtype_ == DTypeChoice::int4) return Compute::int4;
+    if (dtype_ == DTypeChoice::fp8) return Compute::fp8;
     const bool bf16 = dtype_ == DTypeChoice::bf16 || (dtype_ == DTypeChoice::automatic && stored == DType::bf16);
     return bf16 ? Compute::bf16 : Compute::f32;
   }

@@ -16,7 +16,8 @@ std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const Rop
 }
 
 int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
-  constexpr int64_t kRows = 8, kCols = 64, kPiece = 256;  // what matrices and pieces of memory are padded to
+  constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128,
+                    kPiece = 256;  // what matrices and pieces of memory are padded to
   const auto padded = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
@@ -27,6 +28,12 @@ int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
       continue;
     }
     const bool vector = tensor.shape.size() == 1, router = tensor.name.ends_with("mlp.gate.weight");
+    const bool vocabulary = tensor.name == "model.embed_tokens.weight" || tensor.name == "lm_head.weight";
+    if (dtype == DTypeChoice::fp8 && !vector && !router && !vocabulary) {  // and a scale for each row
+      const int64_t rows = padded(tensor.shape.front(), kRows);
+      bytes += padded(rows * padded(tensor.shape.back(), kFp8Cols), kPiece) + padded(rows * 4, kPiece);
+      continue;
+    }
     int64_t elements = padded(tensor.shape.back(), kCols);
     if (!vector) elements *= padded(tensor.shape.front(), kRows);
     bytes += padded(elements * (vector || router || dtype == DTypeChoice::f32 ? 4 : 2), kPiece);

@@ -4,7 +4,9 @@
 //
 // Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
 // with Compute::bf16 or int4, the activations that meet it are rounded to bf16 just before the product, and nowhere
-// else.
+// else. With Compute::fp8 both are rounded to e4m3 there, divided by scales: of a weight's row the scale is its largest
+// magnitude / 448, of activations that of each 128 columns of a row (tensor/fp8.h); results of attend and
+// norm_gated_mlp may be rounded to bf16 on the way.
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.
@@ -24,8 +26,11 @@
 namespace qwill {
 
 // How a weight enters products. int4: as bf16 numbers of four bits and a scale for each group of columns
-// (tensor/int4.h), which meet activations as those of bf16 do; not every backend takes it.
-enum class Compute : uint8_t { f32, bf16, int4 };
+// (tensor/int4.h), which meet activations as those of bf16 do; not every backend takes fp8 and int4.
+enum class Compute : uint8_t { f32, bf16, fp8, int4 };
+
+// Whether weight and activations meet as bf16.
+constexpr bool meets_bf16(Compute compute) { return compute == Compute::bf16 || compute == Compute::int4; }
 
 // Random values instead of stored ones, for measurements: uniform in centre ± spread.
 struct RandomFill {

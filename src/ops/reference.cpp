@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "tensor/fp8.h"
 #include "tensor/int4.h"
 
 namespace qwill {
@@ -105,13 +106,17 @@ class ReferenceOps final : public Ops {
       weight->rows += source.rows;
       for (int64_t i = 0; i < source.rows * source.cols; ++i) {
         const float value = load(source, i);
-        weight->values.push_back(weight->compute != Compute::f32 ? to_float(to_bf16(value)) : value);
+        weight->values.push_back(meets_bf16(weight->compute) ? to_float(to_bf16(value)) : value);
       }
     }
     if (weight->compute == Compute::int4)
       for (int64_t r = 0; r < weight->rows; ++r)
         round_to_int4(std::span(weight->values)
                           .subspan(static_cast<size_t>(r * weight->cols), static_cast<size_t>(weight->cols)));
+    if (weight->compute == Compute::fp8) {
+      const auto cols = static_cast<size_t>(weight->cols);
+      for (size_t row = 0; row < weight->values.size(); row += cols) round_to_fp8({&weight->values[row], cols});
+    }
     return weight;
   }
 
@@ -270,8 +275,11 @@ class ReferenceOps final : public Ops {
     Tensor y = make(a.rows, count);
     for (int64_t t = 0; t < a.rows; ++t) {
       std::vector<float> operand(row_of(a, t).begin(), row_of(a, t).end());
-      if (w.compute != Compute::f32)
+      if (meets_bf16(w.compute))
         for (float& v : operand) v = to_float(to_bf16(v));
+      if (w.compute == Compute::fp8)
+        for (size_t k = 0; k < operand.size(); k += kFp8BlockCols)
+          round_to_fp8(std::span(operand).subspan(k, std::min<size_t>(kFp8BlockCols, operand.size() - k)));
       for (int64_t n = 0; n < count; ++n) {
         double sum = 0;
         for (int64_t k = 0; k < a.cols; ++k)

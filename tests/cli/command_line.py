@@ -346,6 +346,7 @@ def test_dtypes_devices_and_paths(checks, world):
     checks.refused(run("--device", "cpu", "--kv-dtype", "bf16"), 1, "--kv-dtype", "f32")
     checks.refused(run("--kv-dtype", "f64"), 2, "--kv-dtype")
     checks.refused(run("--cuda-path", "volta"), 2, "--cuda-path")
+    checks.refused(run("--dtype", "int8"), 1, "int8", "bf16")
     for dtype in ("fp8", "int8", "int4"):
         checks.refused(run("--device", "cpu", "--dtype", dtype), 1, dtype, "bf16")
     for dtype in ("foo", "", "fp16"):

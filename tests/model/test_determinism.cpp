@@ -158,8 +158,9 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
     const bool small = vocab_size < 1000;
     while (crowd.size() < 64) crowd.push_back(prompt_of(random.between(1, small ? 20 : 3), crowd.size() % 2 == 1));
 
-    for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16, DTypeChoice::int4}) {
-      if (dtype == DTypeChoice::int4 && !test::takes_int4(GetParam())) continue;
+    for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16, DTypeChoice::fp8, DTypeChoice::int4}) {
+      if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
+      if (dtype == DTypeChoice::int4 && !test::has_int4(GetParam())) continue;
       const Instance one(checkpoint, GetParam(), 1, dtype), two(checkpoint, GetParam(), 2, dtype),
           three(checkpoint, GetParam(), 3, dtype), five(checkpoint, GetParam(), 5, dtype);
       const auto alone = [](uint64_t seed) { return Plan{.name = "alone, whole", .together = 1, .seed = seed}; };
@@ -169,6 +170,7 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
         const std::string what = fmt::format("{} {} {}: {}, {}", GetParam(), name,
                                              dtype == DTypeChoice::f32    ? "f32"
                                              : dtype == DTypeChoice::bf16 ? "bf16"
+                                             : dtype == DTypeChoice::fp8  ? "fp8"
                                                                           : "int4",
                                              plan.name, threads);
         expect_same_bits(what, logits_of(on, few, plan), wanted, vocab_size);

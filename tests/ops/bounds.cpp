@@ -21,6 +21,29 @@ double round_to_bits(double x, int bits, int lowest) {
 }
 double round_to_bf16(double x) { return round_to_bits(x, 7, -126); }
 double round_to_f16(double x) { return round_to_bits(x, 10, -14); }
+double round_to_e4m3(double x) { return std::clamp(round_to_bits(x, 3, -6), -448.0, 448.0); }
+
+// Values that share a scale in e4m3, as products meet them: the scale is the largest magnitude / 448.
+void round_to_fp8(std::span<double> values) {
+  double most = 0;
+  for (const double value : values) most = std::max(most, std::abs(value));
+  const float scale = std::max(static_cast<float>(most), 0x1p-100f) / 448.0f, inverse = 1.0f / scale;
+  for (double& value : values) value = round_to_e4m3(static_cast<float>(value) * inverse) * scale;
+}
+
+// The same of 128 columns of activations that are known within bounds: what is so close to a tie that its error, or the
+// scale's, could take it across may be rounded either way.
+void round_to_fp8(std::span<Bounded> block) {
+  double most = 0, error = 0;
+  for (const Bounded& x : block) most = std::max(most, std::abs(x.value)), error = std::max(error, x.error);
+  const double scale = std::max(most, 0x1p-100) / 448, relative = error / (448 * scale) + 4 * kHalfUlp;
+  const auto rounded = [&](double x) { return round_to_e4m3(x / scale) * scale; };
+  for (Bounded& x : block) {
+    const double value = rounded(x.value), slack = x.error + std::abs(x.value) * relative;
+    x = {value, std::max(std::abs(rounded(x.value + slack) - value), std::abs(rounded(x.value - slack) - value)) +
+                    std::abs(value) * relative};
+  }
+}
 
 uint16_t half_bits(float x) {  // of values that half precision holds exactly
   const int sign = std::signbit(x) ? 0x8000 : 0;
@@ -58,7 +81,7 @@ StoredMatrix::StoredMatrix(std::span<const float> values, int64_t cols, DType dt
 
 std::vector<double> StoredMatrix::values(Compute compute) const {
   std::vector<double> out(values_.begin(), values_.end());
-  if (compute != Compute::f32)
+  if (meets_bf16(compute))
     for (double& value : out) value = round_to_bf16(value);
   if (compute == Compute::int4) {
     std::vector<float> rounded(out.begin(), out.end());
@@ -66,6 +89,9 @@ std::vector<double> StoredMatrix::values(Compute compute) const {
       round_to_int4(std::span(rounded).subspan(first, static_cast<size_t>(cols_)));
     out.assign(rounded.begin(), rounded.end());
   }
+  if (compute == Compute::fp8)
+    for (int64_t row = 0; row < rows_; ++row)
+      round_to_fp8(std::span(out).subspan(static_cast<size_t>(row * cols_), static_cast<size_t>(cols_)));
   return out;
 }
 
@@ -110,15 +136,22 @@ BoundedRow rms_normed(std::span<const float> row, std::span<const float> weight,
 
 BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first, int64_t count) {
   BoundedRow operand = a;
-  if (weight.compute != Compute::f32) {
+  if (meets_bf16(weight.compute)) {
     for (Bounded& x : operand) {
       const double value = round_to_bf16(x.value);
       x = {value, std::max(std::abs(round_to_bf16(x.value + x.error) - value),
                            std::abs(round_to_bf16(x.value - x.error) - value))};
     }
   }
+  if (weight.compute == Compute::fp8) {
+    constexpr size_t kBlock = 128;
+    for (size_t k = 0; k < operand.size(); k += kBlock)
+      round_to_fp8(std::span(operand).subspan(k, std::min(kBlock, operand.size() - k)));
+  }
   BoundedRow out;
   const auto n = static_cast<int64_t>(a.size());
+  // Tensor cores keep some 14 bits of sums of e4m3.
+  const double error = weight.compute == Compute::fp8 ? 1e-3 : sum_error(n);
   for (int64_t r = first; r < first + count; ++r) {
     const std::span<const double> w = weight.row(r);
     double sum = 0, magnitudes = 0, inherited = 0;
@@ -128,7 +161,7 @@ BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first
       inherited += operand[k].error * std::abs(w[k]);
     }
     // Instructions that multiply bf16 flush denormals.
-    out.push_back({sum, sum_error(n) * magnitudes + inherited + static_cast<double>(n) * 0x1p-126});
+    out.push_back({sum, error * magnitudes + inherited + static_cast<double>(n) * 0x1p-126});
   }
   return out;
 }

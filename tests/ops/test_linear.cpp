@@ -24,9 +24,9 @@ struct Precision {
   Compute compute;
 };
 constexpr Precision kPrecisions[] = {
-    {DType::f32, Compute::f32},  {DType::bf16, Compute::f32},  {DType::f16, Compute::f32},
-    {DType::f32, Compute::bf16}, {DType::bf16, Compute::bf16}, {DType::f16, Compute::bf16},
-    {DType::f32, Compute::int4}, {DType::bf16, Compute::int4},
+    {DType::f32, Compute::f32},   {DType::bf16, Compute::f32},  {DType::f16, Compute::f32}, {DType::f32, Compute::bf16},
+    {DType::bf16, Compute::bf16}, {DType::f16, Compute::bf16},  {DType::f32, Compute::fp8}, {DType::bf16, Compute::fp8},
+    {DType::f32, Compute::int4},  {DType::bf16, Compute::int4},
 };
 
 // Row segments over K columns.
@@ -55,6 +55,7 @@ std::string describe(int64_t m, const Shape& shape, const Precision& precision) 
                      shape.segments.size(), dtype_name(precision.dtype),
                      precision.compute == Compute::f32    ? "f32"
                      : precision.compute == Compute::bf16 ? "bf16"
+                     : precision.compute == Compute::fp8  ? "fp8"
                                                           : "int4");
 }
 
@@ -62,7 +63,8 @@ class Linear : public test::BackendTest {
  protected:
   std::vector<Precision> precisions() const {
     std::vector<Precision> all(std::begin(kPrecisions), std::end(kPrecisions));
-    if (!test::takes_int4(GetParam())) std::erase_if(all, [](const auto& p) { return p.compute == Compute::int4; });
+    if (!test::has_fp8(GetParam())) std::erase_if(all, [](const Precision& p) { return p.compute == Compute::fp8; });
+    if (!test::has_int4(GetParam())) std::erase_if(all, [](const Precision& p) { return p.compute == Compute::int4; });
     return all;
   }
 
@@ -113,10 +115,15 @@ TEST_P(Linear, LongProductsAreWithinTheirBounds) {
     check(shape, {DType::f32, Compute::f32}, kFew);
   }
   check(kLongShapes[1], {DType::bf16, Compute::bf16}, kMany);
-  if (!test::takes_int4(GetParam())) return;
-  constexpr int64_t kInt4Rows[] = {1, 2, 3, 8, 9, 32, 33};
-  for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::int4}, kInt4Rows);
-  check({12288, {40}}, {DType::bf16, Compute::int4}, kInt4Rows);
+  if (test::has_fp8(GetParam())) {
+    for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::fp8}, kFew);
+    check(kLongShapes[1], {DType::bf16, Compute::fp8}, kMany);
+  }
+  if (test::has_int4(GetParam())) {
+    constexpr int64_t kInt4Rows[] = {1, 2, 3, 8, 9, 32, 33};
+    for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::int4}, kInt4Rows);
+    check({12288, {40}}, {DType::bf16, Compute::int4}, kInt4Rows);
+  }
 }
 
 // Segments of two dtypes make one weight.

@@ -79,8 +79,10 @@ struct Layer {
       const double share = std::exp(logits[e].value) / total;
       const double share_error = share * (4 * error + (test::sum_error(shape.num_experts) + 8 * kHalfUlp));
       const auto id = static_cast<int64_t>(e);
-      const BoundedRow act = test::gated(test::linear(h, gate_up, id * 2 * shape.F, shape.F),
-                                         test::linear(h, gate_up, (id * 2 + 1) * shape.F, shape.F));
+      BoundedRow act = test::gated(test::linear(h, gate_up, id * 2 * shape.F, shape.F),
+                                   test::linear(h, gate_up, (id * 2 + 1) * shape.F, shape.F));
+      if (gate_up.compute == Compute::fp8)  // may be rounded to bf16 on its way to e4m3
+        for (Bounded& value : act) value.error += 0x1p-8 * (std::abs(value.value) + value.error);
       const BoundedRow y = test::linear(act, down, id * shape.C, shape.C);
       for (size_t c = 0; c < sum.size(); ++c)
         sum[c] = test::plus(
@@ -99,8 +101,10 @@ TEST_P(Moe, IsWithinItsBounds) {
   for (const auto& [dtype, compute] : {std::pair{DType::f32, Compute::f32},
                                        {DType::bf16, Compute::f32},
                                        {DType::bf16, Compute::bf16},
+                                       {DType::bf16, Compute::fp8},
                                        {DType::bf16, Compute::int4}}) {
-    if (compute == Compute::int4 && !test::takes_int4(GetParam())) continue;
+    if (compute == Compute::fp8 && !test::has_fp8(GetParam())) continue;
+    if (compute == Compute::int4 && !test::has_int4(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(static_cast<uint64_t>(shape.C), shape, dtype, compute);
       for (const bool norm_topk_prob : {false, true}) {
@@ -119,6 +123,7 @@ TEST_P(Moe, IsWithinItsBounds) {
                                               shape.per_token, shape.num_experts, shape.C, shape.F,
                                               compute == Compute::f32    ? "f32"
                                               : compute == Compute::bf16 ? "bf16"
+                                              : compute == Compute::fp8  ? "fp8"
                                                                          : "int4"),
                                   x.row(t), {wanted});
           }
@@ -131,8 +136,9 @@ TEST_P(Moe, IsWithinItsBounds) {
 
 TEST_P(Moe, ARowHasTheSameBitsInAnyCompany) {
   const auto ops = test::make_backend(GetParam()), threaded = test::make_backend(GetParam(), 3);
-  for (const Compute compute : {Compute::f32, Compute::bf16, Compute::int4}) {
-    if (compute == Compute::int4 && !test::takes_int4(GetParam())) continue;
+  for (const Compute compute : {Compute::f32, Compute::bf16, Compute::fp8, Compute::int4}) {
+    if (compute == Compute::fp8 && !test::has_fp8(GetParam())) continue;
+    if (compute == Compute::int4 && !test::has_int4(GetParam())) continue;
     for (const Shape& shape : kShapes) {
       const Layer layer(3, shape, DType::bf16, compute);
       Random random(4);

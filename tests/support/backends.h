@@ -24,8 +24,8 @@ std::vector<std::string> model_backends();
 // What its kernels take.
 int64_t max_head_dim(const std::string& name);
 bool has_bf16_cache(const std::string& name);
-// Whether it takes weights of four bits.
-bool takes_int4(const std::string& name);
+bool has_fp8(const std::string& name);
+bool has_int4(const std::string& name);
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 
 class BackendTest : public testing::TestWithParam<std::string> {

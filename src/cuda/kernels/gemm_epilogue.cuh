@@ -21,9 +21,11 @@ struct GemmTask {
   const int32_t* num_groups;
 };
 
-inline GemmTask make_task(const GemmCall& call, int64_t tile_rows, int64_t tile_tokens) {
+// Of a GemmCall or an Fp8Call.
+template <typename Call>
+GemmTask make_task(const Call& call, int64_t tile_rows, int64_t tile_tokens) {
   const auto tiles = [](int64_t count, int64_t size) { return static_cast<int32_t>((count + size - 1) / size); };
-  const GemmWeight& weight = *call.weight;
+  const auto& weight = *call.weight;
   const GroupTiles none, &groups = call.grouped ? *call.grouped : none;
   return {
       .epilogue = call.epilogue,
@@ -108,6 +110,12 @@ class WarpOutput {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) read(task, i);
     }
+  }
+
+  // Before a begin() that comes when the last tile's sums are gone: the compiler need not keep what was read for them.
+  __device__ __forceinline__ void forget() {
+#pragma unroll
+    for (float4& old : old_) old = {};
   }
 
   // staging: kStagingBytes of the warp's own.

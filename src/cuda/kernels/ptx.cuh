@@ -63,6 +63,12 @@ __device__ __forceinline__ void store_16(uint32_t address, const uint4& v) {
                : "memory");
 }
 
+__device__ __forceinline__ float2 load_float2(uint32_t address) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
+  return v;
+}
+
 // Two floats as a pair of bf16, the first in the low half; to nearest even.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -161,7 +167,8 @@ __device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) 
 // A box of a tensor map ("cp.async.bulk.tensor"); zeros outside of the tensor.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(to),
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+          to),
       "l"(map), "r"(barrier), "r"(x), "r"(y)
       : "memory");
 }
@@ -175,8 +182,8 @@ __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x
 }
 // The same box to the same place in the shared memory of every block of the cluster whose bit is set in `blocks`,
 // each of which sees the bytes arrive at its own barrier.
-__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier,
-                                                    uint16_t blocks) {
+__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y,
+                                                    uint32_t barrier, uint16_t blocks) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),

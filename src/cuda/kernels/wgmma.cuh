@@ -10,12 +10,19 @@ namespace qwill::cuda {
 // Matrix descriptor of rows of 64 bf16 along K in atoms (cuda/layout.h): K-major, 128-byte swizzle, 1024 bytes from one
 // eight rows to the next. Sixteen columns further along K is kDescriptorK16 more.
 constexpr uint64_t kDescriptorK16 = 32 >> 4;
+constexpr uint64_t kDescriptorK32Fp8 = 32 >> 4;  // of e4m3 thirty-two columns
 constexpr uint64_t descriptor_step(uint32_t bytes) { return bytes >> 4; }
 // The same atoms also serve as an operand whose rows run along K, in blocks of 64 columns that are column_block bytes
 // apart; otherwise that is not used.
 __device__ __forceinline__ uint64_t atom_descriptor(uint32_t address, uint32_t column_block = 16) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kStride = uint64_t{1024 >> 4} << 32;
   return kSwizzle128 | kStride | (descriptor_step(column_block) << 16) | ((address & 0x3FFFF) >> 4);
+}
+
+// The same, but from one eight rows to the next it is not 1024 bytes.
+__device__ __forceinline__ uint64_t atom_descriptor_apart(uint32_t address, uint32_t row_block) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kUnused = uint64_t{1} << 16;
+  return kSwizzle128 | (descriptor_step(row_block) << 32) | kUnused | ((address & 0x3FFFF) >> 4);
 }
 
 // Before the first product, and whenever ordinary code has touched the registers of d.
@@ -105,6 +112,37 @@ __device__ __forceinline__ void wgmma(float (&d)[64], uint64_t a, uint64_t b, bo
   }
 QWILL_WGMMA(64, 32, "%32, %33, %34, %35", "%36", "%37")
 QWILL_WGMMA(128, 64, "%64, %65, %66, %67", "%68", "%69")
+#undef QWILL_WGMMA
+
+// The same of e4m3: a [64, 32], b [32, N], both along K, 128 columns in an atom; d starts anew unless `add`. For any N
+// an element of d has the same bits, for one number of products from one start to the next (measured on an H100).
+#define QWILL_WGMMA(columns, registers, a_name, b_name, add_name)                                           \
+  __device__ __forceinline__ void wgmma_fp8(float(&d)[registers], uint64_t a, uint64_t b, bool add) {       \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                           \
+                 ", 0;\n"                                                                                   \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k32.f32.e4m3.e4m3 {" QWILL_NAMES_##registers \
+                 "}, " a_name ", " b_name ", add, 1, 1;\n}\n"                                               \
+                 : QWILL_SUMS_##registers(0)                                                                \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                             \
+  }
+QWILL_WGMMA(16, 8, "%8", "%9", "%10")
+QWILL_WGMMA(32, 16, "%16", "%17", "%18")
+QWILL_WGMMA(64, 32, "%32", "%33", "%34")
+QWILL_WGMMA(128, 64, "%64", "%65", "%66")
+#undef QWILL_WGMMA
+// With a in registers, as mma.sync m16n8k32 takes it: lane l has rows l / 4, l / 4 + 8 of columns 4 (l % 4) … + 3, then
+// the same rows sixteen columns further.
+#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                               \
+  __device__ __forceinline__ void wgmma_fp8(float(&d)[registers], const uint32_t(&a)[4], uint64_t b, bool add) { \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                                \
+                 ", 0;\n"                                                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k32.f32.e4m3.e4m3 {" QWILL_NAMES_##registers      \
+                 "}, {" a_names "}, " b_name ", add, 1, 1;\n}\n"                                                 \
+                 : QWILL_SUMS_##registers(0)                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));              \
+  }
+QWILL_WGMMA(16, 8, "%8, %9, %10, %11", "%12", "%13")
+QWILL_WGMMA(32, 16, "%16, %17, %18, %19", "%20", "%21")
 #undef QWILL_WGMMA
 #undef QWILL_SUMS_128
 #undef QWILL_SUMS_64

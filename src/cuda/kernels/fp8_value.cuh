@@ -1,0 +1,57 @@
+// From f32 to e4m3: scales, rounding, and a block of 128 columns by a warp; the same in every kernel.
+#pragma once
+
+#include <cuda_fp8.h>
+
+#include <cstdint>
+
+#include "cuda/layout.h"
+
+namespace qwill::cuda {
+
+// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, and 0
+// and infinity do not matter.
+QWILL_HOST_DEVICE inline float fp8_scale(float most) {
+  constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f;
+  return (most < kLeast ? kLeast : most > kMost ? kMost : most) / 448.0f;
+}
+
+// Four values times the inverse of their scale, rounded to the nearest e4m3 (ties to even), the first in the lowest
+// byte; what lies beyond 448 becomes 448; NaN stays NaN.
+QWILL_HOST_DEVICE inline uint32_t pack_fp8(const float4& v, float inverse_scale) {
+  const uint32_t low =
+      __nv_cvt_float2_to_fp8x2(float2{v.x * inverse_scale, v.y * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
+  const uint32_t high =
+      __nv_cvt_float2_to_fp8x2(float2{v.z * inverse_scale, v.w * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
+  return low | high << 16;
+}
+
+#ifdef __CUDACC__
+// The largest magnitude among a warp's values; NaN does not count.
+__device__ __forceinline__ float warp_most(float most) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, lanes));
+  return most;
+}
+__device__ __forceinline__ float most_of(const float4& v) {
+  return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+}
+
+// A block of 128 columns, four a lane: its bytes, and its scale.
+struct Fp8Block {
+  uint32_t bytes;
+  float scale;
+};
+__device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
+  const float scale = fp8_scale(warp_most(most_of(v)));
+  return {pack_fp8(v, 1.0f / scale), scale};
+}
+
+// Four bf16 as floats.
+__device__ __forceinline__ float4 widen_4(const uint2& v) {
+  return make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xFFFF0000u), __uint_as_float(v.y << 16),
+                     __uint_as_float(v.y & 0xFFFF0000u));
+}
+#endif
+
+}  // namespace qwill::cuda

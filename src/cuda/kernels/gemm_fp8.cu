@@ -1,0 +1,127 @@
+// gemm_fp8: Y[t, n] = ws[n] sum_b as[t, b] sum over k of block b of A[t, k] W[n, k] (fp8.h), on Hopper's wgmma of e4m3.
+// W [N, K] e4m3 in atoms (cuda/layout.h), A [T, K] e4m3 row-major, Y f32 or bf16 by the epilogue (gemm.h).
+// moves N K + T K bytes and Y once; few rows: bound by reading W; many: by the tensor cores, 4096 products a cycle.
+// The ring of gemm_ring.cuh: a stage is 128 columns, one block of the sum, with the block's scales of the tile's
+// tokens. A warpgroup multiplies a block from a fresh start and adds it to its sums by fma: while it does that, the
+// tensor cores work for the other warpgroup. Of 256 tokens it multiplies 128 at a time, or registers would not suffice.
+// equals: ops/reference.cpp linear, gated; bit for bit stream_fp8.cu    test and bench: bench/cuda/bench_fp8.cu
+#include "cuda/kernels/fp8.h"
+#include "cuda/kernels/gemm_ring.cuh"
+#include "cuda/kernels/tensor_map.cuh"
+
+namespace qwill::cuda {
+namespace {
+
+struct Fp8Products {
+  struct Operands {
+    CUtensorMap scale_map;  // [blocks of columns, tokens]
+    const float* weight_scales;
+    int32_t weight_rows;  // that have scales
+  };
+  static constexpr int32_t kCols = kFp8AtomCols;
+  static constexpr int kReleases = 4;
+  // The copy engine wants 128 bytes' alignment, and the barrier waits for all of them.
+  template <int kTokens>
+  static constexpr int kScaleBytes = kTokens < 32 ? 128 : kTokens * 4;
+  template <int kTokens>
+  static constexpr bool kBeginsLate = kTokens >= 128;
+
+  // Scales of other tokens come along, and zeros from beyond the last: their sums are not kept.
+  template <int kTokens>
+  __device__ __forceinline__ static void load_scales(const Operands& operands, uint32_t to, int32_t token, int32_t k,
+                                                     uint32_t barrier) {
+    copy_box(to, &operands.scale_map, token, k, barrier);
+  }
+
+  // Of the two weight rows that a thread has sums of.
+  struct RowScales {
+    float low, high;
+    __device__ __forceinline__ RowScales(const Operands& operands, int32_t row) {
+      row += threadIdx.x % 32 / 4;
+      low = __ldg(operands.weight_scales + min(row, operands.weight_rows - 1));
+      high = __ldg(operands.weight_scales + min(row + 8, operands.weight_rows - 1));
+    }
+    template <int kSums>
+    __device__ __forceinline__ void apply(float (&d)[kSums]) const {
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) d[i] = __fmul_rn(d[i], i % 4 < 2 ? low : high);
+    }
+  };
+
+  template <int kSums, typename Wait, typename StageAt, typename Release>
+  __device__ __forceinline__ static void sum(float (&d)[kSums], int32_t cols, RingPosition& at, int32_t stages,
+                                             const Wait& wait, const StageAt& stage_at, const Release& release) {
+    constexpr int kTokens = 2 * kSums, kPart = kTokens < 128 ? kTokens : 128;  // tokens multiplied at a time
+    constexpr bool kScalesAhead = kTokens <= 128;  // read while the tensor cores work, if there are registers
+#pragma unroll 1
+    for (int32_t k = 0; k < cols; ++k, at.advance(stages)) {
+      wait();
+      const StagePlace stage = stage_at(at.stage);
+      const uint64_t a = atom_descriptor(stage.weights);
+#pragma unroll
+      for (int part = 0; part < kTokens / kPart; ++part) {
+        const uint64_t b = atom_descriptor(stage.tokens + part * kPart * 128);
+        const uint32_t scales = stage.scales + part * kPart * 4 + threadIdx.x % 4 * 8;
+        float block[kPart / 2];
+        wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < 4; ++step)
+          wgmma_fp8(block, a + step * kDescriptorK32Fp8, b + step * kDescriptorK32Fp8, step > 0);
+        wgmma_commit();
+        float2 ahead[kScalesAhead ? kPart / 8 : 1];
+        if constexpr (kScalesAhead) {
+#pragma unroll
+          for (int n = 0; n < kPart / 8; ++n) ahead[n] = load_float2(scales + n * 32);
+        }
+        wgmma_wait<0>(block);
+#pragma unroll
+        for (int n = 0; n < kPart / 8; ++n) {
+          const float2 scale = kScalesAhead ? ahead[n] : load_float2(scales + n * 32);
+          float* const sums = d + part * kPart / 2 + 4 * n;
+          sums[0] = __fmaf_rn(block[4 * n], scale.x, sums[0]);
+          sums[1] = __fmaf_rn(block[4 * n + 1], scale.y, sums[1]);
+          sums[2] = __fmaf_rn(block[4 * n + 2], scale.x, sums[2]);
+          sums[3] = __fmaf_rn(block[4 * n + 3], scale.y, sums[3]);
+        }
+      }
+      release(at.stage);
+    }
+  }
+};
+
+constexpr auto kVariants = make_variants<Fp8Products, kFp8Tiles>();
+
+}  // namespace
+
+cudaError_t prepare_gemm_fp8() { return allow_variants(kVariants); }
+
+cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cudaStream_t stream) {
+  const auto* variant = std::ranges::find(kVariants, tile, &GemmVariant<Fp8Products>::tile);
+  if (variant == std::end(kVariants) || call.a.padded_cols != call.weight->layout.padded_cols() ||
+      call.a.scale_stride % 4 != 0)
+    return cudaErrorInvalidValue;
+  const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
+  const Ring ring = {.stages = variant->stages(),
+                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile)};
+  const auto cols = static_cast<cuuint64_t>(call.a.padded_cols), rows = static_cast<cuuint64_t>(call.num_rows);
+  CUtensorMap token_map;
+  Fp8Products::Operands operands;
+  operands.weight_scales = call.weight->scales;
+  operands.weight_rows = static_cast<int32_t>(call.weight->layout.rows());
+  if (const cudaError_t error = encode_map<2>(
+          token_map, CU_TENSOR_MAP_DATA_TYPE_UINT8, call.a.data, {cols, rows}, {cols},
+          {static_cast<cuuint32_t>(kFp8AtomCols), static_cast<cuuint32_t>(ring.box_rows)}, CU_TENSOR_MAP_SWIZZLE_128B);
+      error != cudaSuccess)
+    return error;
+  if (const cudaError_t error =
+          encode_map<2>(operands.scale_map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, call.a.scales,
+                        {rows, cols / static_cast<cuuint64_t>(kFp8AtomCols)},
+                        {static_cast<cuuint64_t>(call.a.scale_stride) * sizeof(float)},
+                        {static_cast<cuuint32_t>(std::max(tile.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
+      error != cudaSuccess)
+    return error;
+  return launch(variant->kernel, count_blocks(task, tile, num_sms), variant->threads, variant->shared_bytes(), stream,
+                call.weight->map, token_map, operands, task, ring);
+}
+
+}  // namespace qwill::cuda
