@@ -10,11 +10,8 @@
 // L2; bound by memory. reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 #include <algorithm>
 
-#include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/launch.cuh"
-#include "cuda/kernels/ptx.cuh"
-#include "cuda/kernels/row_norm.cuh"
-#include "cuda/kernels/stream.h"
+#include "cuda/kernels/stream_tile.cuh"
 
 namespace qwill::cuda {
 namespace {
@@ -98,14 +95,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
       const float inverse = inverse_rms(x.sum_of_squares(c.cols, thread), c.cols, c.eps, shared.scratch, thread, 1);
-#pragma unroll
-      for (int j = 0; j < kNormVectors; ++j) {
-        const int col = 4 * (thread + kNormThreads * j);
-        if (col >= padded) continue;
-        const float4 y = scaled(x.values[j], inverse, weight.values[j]);
-        *reinterpret_cast<uint2*>(operand + t * row_stride + col) =
-            make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
-      }
+      store_normed(operand + t * row_stride, x, inverse, weight, padded, thread);
       asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
     }
   } else {
@@ -115,44 +105,6 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
         reinterpret_cast<uint4*>(operand + t * row_stride)[i] =
             reinterpret_cast<const uint4*>(static_cast<const bfloat*>(c.a) + static_cast<int64_t>(t) * padded)[i];
   }
-}
-
-// acc += operand columns of one atom times the atom.
-__device__ __forceinline__ void multiply_atom(float (&acc)[4], const uint32_t (&a)[2][4], uint32_t atom, int lane) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    uint32_t b[4];
-    const int row = lane % 8, chunk = half * 4 + lane / 8;
-    load_matrices(b, atom + row * 128 + ((chunk ^ row) * 16));
-    mma_16x8x16(acc, {a[half][0], 0, a[half][1], 0}, b[0], b[1]);
-    mma_16x8x16(acc, {a[half][2], 0, a[half][3], 0}, b[2], b[3]);
-  }
-}
-
-// What the lane adds its two outputs to.
-template <StreamOutput kOutput>
-__device__ __forceinline__ float2 read_tile(const StreamCall& c, int32_t unit, int lane) {
-  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-  if (kOutput != StreamOutput::add || t >= c.num_rows) return {};
-  const float* y = static_cast<const float*>(c.y) + t * c.ldy + n;
-  return {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
-}
-
-template <StreamOutput kOutput>
-__device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, const float (&acc)[2][4], float2 before,
-                                           int lane) {
-  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-  if (t >= c.num_rows) return;
-  if (kOutput == StreamOutput::silu_mul) {
-    if (n >= c.ldy) return;
-    bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-    *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
-    return;
-  }
-  float* y = static_cast<float*>(c.y) + t * c.ldy + n;
-  const bool add = kOutput == StreamOutput::add;
-  if (n < c.num_outputs) y[0] = add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0];
-  if (n + 1 < c.num_outputs) y[1] = add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1];
 }
 
 template <StreamOutput kOutput>
@@ -208,19 +160,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       const int32_t atoms = min(stream.col_blocks - first, Stream<kPair>::kAtoms);
       const uint32_t a_address = a_row + static_cast<uint32_t>(first) * 2 * a_step;
       barrier_wait(stream.full + 8 * place, parity);
-      const auto multiply = [&](int i) {
-        uint32_t a[2][4];
-        load_matrices(a[0], a_address + 2 * i * a_step);
-        load_matrices(a[1], a_address + (2 * i + 1) * a_step);
-        multiply_atom(acc[0], a, data + i * kAtomBytes, lane);
-        if (kPair) multiply_atom(acc[1], a, data + kSlotBytes / 2 + i * kAtomBytes, lane);
-      };
-      if (atoms == Stream<kPair>::kAtoms) {
-#pragma unroll
-        for (int i = 0; i < Stream<kPair>::kAtoms; ++i) multiply(i);
-      } else {
-        for (int i = 0; i < atoms; ++i) multiply(i);
-      }
+      multiply_chunk<kPair, Stream<kPair>::kAtoms>(acc, a_address, a_step, data, atoms, lane);
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {
