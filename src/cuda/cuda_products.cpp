@@ -47,6 +47,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
 }
 
 void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  program_.launch_apart(device_);
   constexpr EpilogueF32 kEpilogues[] = {EpilogueF32::store, EpilogueF32::add, EpilogueF32::silu_mul};
   check(gemm_f32({.a = f32_operand(operand),
                   .lda = weight.cols,
@@ -79,10 +80,15 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                           .y = y.data,
                           .ldy = stride_of(y)};
     if (rows <= kMaxStreamRows && stream_fits(call, device_.num_sms)) {
+      if (program_.gathers()) {
+        program_.add(call);
+        return;
+      }
       check(stream(call, device_.num_sms, device_.stream), "product");
       return;
     }
   }
+  program_.launch_apart(device_);
   const GemmCall call{.weight = &weight.gemm,
                       .a = bf16_operand(operand),
                       .lda = padded(x.cols),

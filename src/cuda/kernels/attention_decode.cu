@@ -137,8 +137,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     put_probabilities(shared, scores, tile.m, scale, warp, lane);
     __syncthreads();  // all have written their probabilities
     barrier_wait(shared_address(&shared.values_full), i % 2);
-    if (has_fresh)
-      patch_row(shared.values, fresh_key, shared.fresh[1], warp * (kWarpDims / 8), kWarpDims / 8, lane);
+    if (has_fresh) patch_row(shared.values, fresh_key, shared.fresh[1], warp * (kWarpDims / 8), kWarpDims / 8, lane);
     RowSums sums;
     sum_values<kDim>(tile.o, sums, shared, values, warp, lane);
     tile.l[0] = sums.of_row(0);
@@ -201,8 +200,8 @@ cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaSt
   const unsigned cluster = static_cast<unsigned>(plan.blocks_per_group());
   const dim3 grid(static_cast<unsigned>(plan.max_groups()) * cluster, static_cast<unsigned>(args.num_kv_heads),
                   static_cast<unsigned>(plan.num_sequences));
-  return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args, plan,
-                            static_cast<int>(cluster), score_scale(args.head_dim));
+  return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args,
+                            plan, static_cast<int>(cluster), score_scale(args.head_dim));
 }
 
 }  // namespace
