@@ -403,7 +403,7 @@ void time_model(const Model& m, const std::vector<int>& contexts, const std::vec
       for (StepTuning tuning : tunings) {
         if (!attends) tuning.slots = one.step.slots;
         one.tune(tuning);
-        if (!one.fits || one.step.in_flight != tuning.in_flight) continue;
+        if (!one.fits || (tunings.size() > 1 && one.step.in_flight != tuning.in_flight)) continue;
         const std::string what = std::string(attends ? "one kernel" : "without attention") + ", warps " +
                                  std::to_string(one.step.warps) + " slots " + std::to_string(one.step.slots) +
                                  " in flight " + std::to_string(one.step.in_flight);

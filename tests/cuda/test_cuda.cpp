@@ -116,7 +116,8 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-step"), test::backend_test_name);
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-step"),
+                         test::backend_test_name);
 
 TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";

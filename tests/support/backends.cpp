@@ -39,7 +39,8 @@ int64_t max_head_dim(const std::string& name) { return name.starts_with("cuda") 
 bool has_bf16_cache(const std::string& name) { return name.starts_with("cuda"); }
 
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads) {
-  if (name.starts_with("cuda")) return make_cuda_ops({.portable = name == "cuda-portable", .step_kernel = name == "cuda-step"});
+  if (name.starts_with("cuda"))
+    return make_cuda_ops({.portable = name == "cuda-portable", .step_kernel = name == "cuda-step"});
   return name == "reference" ? make_reference_ops() : make_cpu_ops({.num_threads = num_threads, .path = name});
 }
 
