@@ -24,6 +24,7 @@
 #include "cuda/sampler.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_inputs.h"
+#include "cuda/step_program.h"
 #include "ops/ops.h"
 
 namespace qwill::cuda {
@@ -83,7 +84,7 @@ class CudaOps final : public Ops {
    public:
     explicit Op(CudaOps& ops) : ops_(ops) { ++ops.num_ops_; }
     ~Op() {
-      if (std::uncaught_exceptions() > exceptions_) ops_.graphs_.abandon(ops_.device_);
+      if (std::uncaught_exceptions() > exceptions_) ops_.abandon_step();
     }
     // Whether it has nothing to launch.
     bool skip() const { return ops_.rehearsing_ || ops_.graphs_.mode() == StepGraphs::Mode::replay; }
@@ -93,6 +94,7 @@ class CudaOps final : public Ops {
     int exceptions_ = std::uncaught_exceptions();
   };
   void finish_step();
+  void abandon_step();
   // Rows that ops on x launch: a recorded step's shape may be larger than its batch.
   int64_t rows_of(const Tensor& x) const { return padded_rows_ > 0 ? padded_rows_ : x.rows; }
   void upload(const Batch& batch);
@@ -132,6 +134,7 @@ class CudaOps final : public Ops {
   StepUploader uploader_;
   StepInputs inputs_{};
   StepGraphs graphs_;
+  StepProgram program_;  // of a step that is being recorded
   Sampler sampler_;
   std::vector<float> rope_values_;  // what rope_settings_ holds
   int64_t half_dim_ = 0;

@@ -48,8 +48,14 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
     plan.counters = counters_.get<uint32_t>(shape.decodes * args.num_kv_heads);
     plan.partials = partials_.get<float>(decode_partial_bytes(args, plan) / 4);
   }
+  if (program_.enabled() && !f32) program_.reserve(args);
   const Op op(*this);
   if (op.skip() || shape.rows == 0) return out;
+  if (program_.gathers() && decodes) {
+    program_.add(args, plan);
+    return out;
+  }
+  program_.launch_apart(device_);
   if (f32) {
     check(rope_and_store_f32(args, device_.stream), "rope");
     check(attend_f32(args, device_.stream), "attend");

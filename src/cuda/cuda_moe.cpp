@@ -48,6 +48,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   plan.scratch = next;
   const Op op(*this);
   if (op.skip() || x.rows == 0) return;
+  program_.launch_apart(device_);
 
   const cudaStream_t stream = device_.stream;
   check(norm_rows(bf16_experts ? rounded : nullptr, normed, x.row<float>(0), as_cuda(norm.weight).values, norm.eps, C,

@@ -19,6 +19,7 @@ CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_
   check(prepare_stream(), "prepare kernels");
   check(prepare_gemm_fp8(), "prepare kernels");
   check(prepare_stream_fp8(), "prepare kernels");
+  if (options.step_kernel) program_.enable();
 }
 
 CudaOps::~CudaOps() {
@@ -108,8 +109,19 @@ void CudaOps::rehearse(bool on) {
 
 void CudaOps::finish_step() {
   device_.make_current();
-  graphs_.finish(num_ops_, device_);
+  try {
+    if (graphs_.mode() == StepGraphs::Mode::record) program_.launch(device_);
+  } catch (...) {
+    abandon_step();
+    throw;
+  }
+  graphs_.finish(num_ops_, device_, [&] { program_.upload(device_); });
   num_ops_ = 0;
+}
+
+void CudaOps::abandon_step() {
+  graphs_.abandon(device_);
+  program_.drop();
 }
 
 void CudaOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) {
@@ -162,7 +174,7 @@ void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
   host_copies_.clear();
   set_rope(rope);
   upload(batch);
-  if (recorded_) graphs_.begin(inputs_.shape, device_);
+  if (recorded_ && graphs_.begin(inputs_.shape, device_) == StepGraphs::Mode::record) program_.begin(inputs_.shape);
   const int64_t rows = inputs_.shape.rows;
   if (half_dim_ == 0 || rows == 0) return;
   float* cos = cos_.get<float>(rows * half_dim_);

@@ -86,6 +86,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
 }
 
 void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  program_.launch_apart(device_);
   constexpr EpilogueF32 kEpilogues[] = {EpilogueF32::store, EpilogueF32::add, EpilogueF32::silu_mul};
   check(gemm_f32({.a = f32_operand(operand),
                   .lda = weight.cols,
@@ -140,6 +141,12 @@ bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight,
          call.num_rows > 1 && !stream_fits(call, device_.num_sms);)
       --call.num_rows;
   if (!stream_fits(call, device_.num_sms)) return false;
+  if (program_.gathers() && !int4) {  // its operand is the norm of x or x itself: nothing to launch before it
+    if (!norm) call.a = x.data;
+    program_.add(call);
+    return true;
+  }
+  program_.launch_apart(device_);
   if (!norm) call.a = bf16_operand(operand);
   for (int64_t first = 0; first < rows; first += call.num_rows) {
     StreamCall pass = call;
@@ -154,6 +161,7 @@ bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight,
 
 void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
   if (product_streamed(operand, weight, epilogue, y)) return;
+  program_.launch_apart(device_);
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const void* a = bf16_operand(operand);
@@ -174,6 +182,7 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
 }
 
 void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
+  program_.launch_apart(device_);
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const Fp8Weight& fp8 = weight.fp8;

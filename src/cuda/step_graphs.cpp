@@ -20,7 +20,7 @@ StepGraphs::Mode StepGraphs::begin(const StepShape& shape, const Device& device)
   return mode_ = Mode::record;
 }
 
-void StepGraphs::finish(int64_t num_ops, const Device& device) {
+void StepGraphs::finish(int64_t num_ops, const Device& device, const std::function<void()>& prepare) {
   const Mode mode = std::exchange(mode_, Mode::launch);
   if (mode == Mode::launch) return;
   if (mode == Mode::record) {
@@ -30,8 +30,9 @@ void StepGraphs::finish(int64_t num_ops, const Device& device) {
     const cudaError_t error = cudaGraphInstantiate(&exec, graph, 0);
     cudaGraphDestroy(graph);
     check(error, "record a step");
-    check(cudaGraphUpload(exec, device.stream), "record a step");
     graphs_[shape_] = {exec, num_ops};
+    check(cudaGraphUpload(exec, device.stream), "record a step");
+    prepare();
   }
   const Graph graph = graphs_.at(shape_);
   CHECK(graph.num_ops == num_ops, "a recorded step consists of the same ops");

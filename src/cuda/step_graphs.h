@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <map>
 #include <set>
 
@@ -23,8 +24,8 @@ class StepGraphs {
   };
   // A shape is launched the first time, so that everything it needs is loaded and allocated; recorded the second.
   Mode begin(const StepShape& shape, const Device& device);
-  // Runs what was recorded. `num_ops` of the step must be those of its recording.
-  void finish(int64_t num_ops, const Device& device);
+  // Runs what was recorded, after `prepare` if that was just now. `num_ops` of the step must be those of its recording.
+  void finish(int64_t num_ops, const Device& device, const std::function<void()>& prepare);
   // Ends a recording that came to nothing.
   void abandon(const Device& device);
   Mode mode() const { return mode_; }

@@ -125,7 +125,8 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable"), test::backend_test_name);
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-step"),
+                         test::backend_test_name);
 
 TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
@@ -138,6 +139,19 @@ TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
       if (wanted.empty()) wanted = got;
       EXPECT_EQ(got, wanted) << name;
     }
+  }
+}
+
+// Steps of one row, in one kernel and in many.
+TEST(Cuda, AStepInOneKernelGivesTheSameAnswers) {
+  if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
+  std::vector<std::vector<int32_t>> wanted;
+  for (const char* backend : {"cuda", "cuda-step"}) {
+    const Loaded on(backend, "nib");
+    Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1});
+    const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 1);
+    if (wanted.empty()) wanted = got;
+    EXPECT_EQ(got, wanted);
   }
 }
 

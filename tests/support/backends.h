@@ -26,6 +26,7 @@ int64_t max_head_dim(const std::string& name);
 bool has_bf16_cache(const std::string& name);
 bool has_fp8(const std::string& name);
 bool has_int4(const std::string& name);
+// "cuda-step": "cuda" with recorded steps of one row as one kernel.
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 
 class BackendTest : public testing::TestWithParam<std::string> {

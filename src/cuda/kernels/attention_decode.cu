@@ -1,90 +1,14 @@
-#include "cuda/kernels/attention_common.cuh"
+#include "cuda/kernels/attention_tile.cuh"
 #include "cuda/kernels/launch.cuh"
 
 namespace qwill::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kRows = 16;                  // of the first operand of mma.sync: the heads of a group
-constexpr int kWarpKeys = kTile / kWarps;  // a warp scores these, and sums kDim / kWarps dimensions over all keys
-
 template <int kDim>
-struct DecodeShared {
-  uint8_t keys[kTileBytes<kDim>];
-  uint8_t values[kTileBytes<kDim>];
-  uint8_t q[kDim / 64][kRows * 128];  // rows swizzled as in an atom
-  uint8_t p[kTile / 64][kRows * 128];
-  bfloat fresh[2][kDim];  // this step's key and value
-  float maxima[kRows][kWarps];
+struct DecodeShared : DecodeTile<kDim> {
   uint64_t keys_full, values_full;
   uint32_t is_last;
 };
-
-__device__ __forceinline__ Head select(bool first, const Head& a, const Head& b) {
-  Head head;
-#pragma unroll
-  for (int j = 0; j < 2; ++j) {
-    head.low[j] = first ? a.low[j] : b.low[j];
-    head.high[j] = first ? a.high[j] : b.high[j];
-  }
-  return head;
-}
-
-// One row of a part in a warp: lane l has dimensions kDim / 32 l and on.
-template <int kDim>
-struct RowPart {
-  static constexpr int kLaneDims = kDim / 32;
-  float m = kNoScore, l = 0;
-  float o[kLaneDims] = {};
-
-  __device__ __forceinline__ void merge(const RowPart& b, float scale) {
-    const MergeFactors f = merge_factors(m, b.m, scale);
-    m = f.m;
-    l = merged(l, b.l, f);
-#pragma unroll
-    for (int i = 0; i < kLaneDims; ++i) o[i] = merged(o[i], b.o[i], f);
-  }
-  // Rows as part_row_floats lays them; `read` loads from global or from shared memory.
-  template <typename Read>
-  __device__ __forceinline__ void load(const float* row, int lane, Read read) {
-#pragma unroll
-    for (int i = 0; i < kLaneDims; i += 2) {
-      const float2 two = read(reinterpret_cast<const float2*>(row + lane * kLaneDims + i));
-      o[i] = two.x, o[i + 1] = two.y;
-    }
-    const float2 scalars = read(reinterpret_cast<const float2*>(row + kDim));
-    m = scalars.x, l = scalars.y;
-  }
-  __device__ __forceinline__ void store(float* row, int lane) const {
-#pragma unroll
-    for (int i = 0; i < kLaneDims; i += 2) *reinterpret_cast<float2*>(row + lane * kLaneDims + i) = {o[i], o[i + 1]};
-    if (lane == 0) *reinterpret_cast<float2*>(row + kDim) = {m, l};
-  }
-  __device__ __forceinline__ void store_result(bfloat* out, int head_dim, int lane) const {
-    const float factor = inverse(l);
-#pragma unroll
-    for (int i = 0; i < kLaneDims; i += 2)
-      if (const int d = lane * kLaneDims + i; d < head_dim)
-        *reinterpret_cast<uint32_t*>(out + d) = pack_bf16(__fmul_rn(o[i], factor), __fmul_rn(o[i + 1], factor));
-  }
-};
-
-// Parts first, first + stride, … merged in order, eight being read at a time.
-template <int kDim, typename Read>
-__device__ __forceinline__ RowPart<kDim> merge_rows(const float* first, int64_t stride, int count, float scale,
-                                                    int lane, Read read) {
-  constexpr int kAhead = 8;
-  RowPart<kDim> sum;
-  for (int begin = 0; begin < count; begin += kAhead) {
-    RowPart<kDim> parts[kAhead];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-      if (begin + i < count) parts[i].load(first + (begin + i) * stride, lane, read);
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) sum.merge(parts[i], scale);  // those beyond the last are without keys
-  }
-  return sum;
-}
 
 // attend_decode: everything of `attend` for sequences with one row: norm and rotation of the group's queries and of the
 // key, key and value to the row's slot, attention over the sequence's pages, merge of the parts.
@@ -96,12 +20,12 @@ __device__ __forceinline__ RowPart<kDim> merge_rows(const float* first, int64_t 
 // queries are ready: the block that holds the new key and value puts them in place itself.
 // reference: ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
 template <int kDim>
-__global__ void __launch_bounds__(32 * kWarps, 2)
+__global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     attend_decode_kernel(AttendArgs args, DecodePlan plan, int blocks_per_group, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeShared<kDim>*>(shared_bytes);
-  constexpr int kBlocks = kDim / 64;
-  constexpr int kWarpDims = kDim / kWarps;
+  constexpr int kBlocks = kDim / 64, kWarps = kDecodeWarps;
+  constexpr int kWarpDims = cuda::kWarpDims<kDim>;
   constexpr int kRowFloats = part_row_floats(kDim);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, half = args.head_dim / 2;
   const KvLayout& kv = args.kv;
@@ -114,8 +38,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
     barrier_init(shared_address(&shared.values_full), 1);
     barrier_init_fence();
   }
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(shared.q)) / 16; i += 32 * kWarps)
-    reinterpret_cast<uint4*>(shared.q)[i] = {};
+  shared.clear_queries(threadIdx.x);
   const Head q_norm = load_head(args.q_norm, half, lane), k_norm = load_head(args.k_norm, half, lane);
   if (threadIdx.x == 32) {
     // What the step's arrays hold is not to be read yet, but may come nearer: weights have driven it out of the L2.
@@ -167,43 +90,13 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   const int32_t slot = args.slots[row];
   const bool is_newest = first_tile + count == num_tiles;
   const Rotation rotation = load_rotation(args.cos + row * half, args.sin + row * half, half, lane);
-  for (int i = warp; i < group + (is_newest ? 2 : 0); i += kWarps) {
-    const int head = i < group ? kv_head * group + i : args.num_heads + (i - group) * args.num_kv_heads + kv_head;
-    Head x = load_head(args.qkv + row * args.ld_qkv + int64_t{head} * dim, half, lane);
-    if (i <= group) norm_and_rotate(x, select(i < group, q_norm, k_norm), args.norm_eps, rotation, dim);
-    if (i < group) {
-      store_head(x, half, lane, [&](int d, float value) {
-        *reinterpret_cast<bfloat*>(shared.q[d / 64] + swizzled(i, d % 64 / 8) + d % 8 * 2) = __float2bfloat16_rn(value);
-      });
-    } else {
-      bfloat* fresh = shared.fresh[i - group];
-      clear_padding(fresh, dim, kDim, lane);
-      store_head(x, half, lane, [&](int d, float value) { fresh[d] = __float2bfloat16_rn(value); });
-      if (slot >= 0) {
-        const int64_t page_of_slot = slot / kv.page_size, entry = slot % kv.page_size;
-        bfloat* block = static_cast<bfloat*>(kv.data) +
-                        (i == group ? kv.keys(page_of_slot, kv_head) : kv.values(page_of_slot, kv_head));
-        store_head(x, half, lane,
-                   [&](int d, float value) { block[kv.in_block(entry, d)] = __float2bfloat16_rn(value); });
-      }
-    }
-  }
+  prepare_heads(shared, args, row, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
   __syncthreads();
   uint32_t q[kDim / 16][4];
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k)
-    load_matrices(q[k], shared_address(shared.q[k / 4]) + swizzled(lane % 16, k % 4 * 2 + lane / 16));
+  load_queries(q, shared, lane);
 
   // The copied tile lacks the new key and value: chunks of its row are put in place by the warp that reads them.
   const int fresh_key = (num_keys - 1) % kTile;
-  const auto patch = [&](uint8_t* tile, const bfloat* fresh, int first_chunk, int num_chunks) {
-    if (lane < num_chunks) {
-      const int chunk = first_chunk + lane;
-      *reinterpret_cast<uint4*>(tile + chunk / 8 * kTileBlockBytes + swizzled(fresh_key, chunk % 8)) =
-          reinterpret_cast<const uint4*>(fresh)[chunk];
-    }
-    __syncwarp();
-  };
 
   // Parts go to the first block's shared memory: behind everything else, or, when a group has one block and so one
   // part, to where its keys were.
@@ -230,62 +123,23 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
   for (int i = 0; i < count; ++i) {
     const bool has_fresh = is_newest && slot >= 0 && i == count - 1;
     barrier_wait(shared_address(&shared.keys_full), i % 2);
-    if (has_fresh && fresh_key / kWarpKeys == warp) patch(shared.keys, shared.fresh[0], 0, kDim / 8);
+    if (has_fresh && fresh_key / kWarpKeys == warp)
+      patch_row(shared.keys, fresh_key, shared.fresh[0], 0, kDim / 8, lane);
     float scores[kWarpKeys / 2] = {};
-#pragma unroll
-    for (int k = 0; k < kDim / 16; k += 2)
-#pragma unroll
-      for (int n = 0; n < kWarpKeys / 8; ++n) {
-        uint32_t b[4];
-        load_matrices(
-            b, keys + k / 4 * kTileBlockBytes + swizzled(warp * kWarpKeys + n * 8 + lane % 8, k % 4 * 2 + lane / 8));
-        float(&d)[4] = *reinterpret_cast<float(*)[4]>(scores + 4 * n);
-        mma_16x8x16(d, q[k], b[0], b[1]);
-        mma_16x8x16(d, q[k + 1], b[2], b[3]);
-      }
+    score_keys<kDim>(scores, q, keys, warp, lane);
     mask_scores(scores, (first_tile + i) * kTile + warp * kWarpKeys, {num_keys - 1, num_keys - 1}, lane);
     Part<kWarpDims / 2> tile;
     row_maxima(scores, tile.m);
-    if (lane % 4 == 0) {
-      shared.maxima[lane / 4][warp] = tile.m[0];
-      shared.maxima[lane / 4 + 8][warp] = tile.m[1];
-    }
+    put_maxima(shared, tile.m, warp, lane);
     __syncthreads();  // all have read the keys and written their maxima
     copy(i + 1, false);
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w)
-#pragma unroll
-      for (int r = 0; r < 2; ++r) tile.m[r] = fmaxf(tile.m[r], shared.maxima[lane / 4 + 8 * r][w]);
-    uint32_t own[kWarpKeys / 4];
-    probabilities(scores, tile.m, scale, own);
-#pragma unroll
-    for (int j = 0; j < kWarpKeys / 4; ++j) {
-      const int chunk = warp * (kWarpKeys / 8) + j / 2;
-      *reinterpret_cast<uint32_t*>(shared.p[chunk / 8] + swizzled(lane / 4 + j % 2 * 8, chunk % 8) + lane % 4 * 4) =
-          own[j];
-    }
+    take_maxima(shared, tile.m, lane);
+    put_probabilities(shared, scores, tile.m, scale, warp, lane);
     __syncthreads();  // all have written their probabilities
     barrier_wait(shared_address(&shared.values_full), i % 2);
-    if (has_fresh) patch(shared.values, shared.fresh[1], warp * (kWarpDims / 8), kWarpDims / 8);
+    if (has_fresh) patch_row(shared.values, fresh_key, shared.fresh[1], warp * (kWarpDims / 8), kWarpDims / 8, lane);
     RowSums sums;
-#pragma unroll
-    for (int k = 0; k < kTile / 16; k += 2) {
-      uint32_t p[2][4];
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        load_matrices(p[j], shared_address(shared.p[k / 4]) + swizzled(lane % 16, (k + j) % 4 * 2 + lane / 16));
-        sums.add(p[j]);
-      }
-#pragma unroll
-      for (int n = 0; n < kWarpDims / 8; ++n) {
-        const int chunk = warp * (kWarpDims / 8) + n;
-        uint32_t b[4];
-        load_matrices_transposed(b, values + chunk / 8 * kTileBlockBytes + swizzled(k * 16 + lane, chunk % 8));
-        float(&d)[4] = *reinterpret_cast<float(*)[4]>(tile.o + 4 * n);
-        mma_16x8x16(d, p[0], b[0], b[1]);
-        mma_16x8x16(d, p[1], b[2], b[3]);
-      }
-    }
+    sum_values<kDim>(tile.o, sums, shared, values, warp, lane);
     tile.l[0] = sums.of_row(0);
     tile.l[1] = sums.of_row(1);
     if (whole_group)
@@ -337,7 +191,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2)
 
 template <int kDim>
 cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaStream_t stream) {
-  constexpr size_t kMost = sizeof(DecodeShared<kDim>) + sizeof(float) * kGroup * kRows * part_row_floats(kDim);
+  constexpr size_t kMost = sizeof(DecodeShared<kDim>) + sizeof(float) * kGroup * kDecodeRows * part_row_floats(kDim);
   static const cudaError_t allowed = allow_shared(attend_decode_kernel<kDim>, kMost);
   if (allowed != cudaSuccess) return allowed;
   size_t bytes = sizeof(DecodeShared<kDim>);
@@ -346,8 +200,8 @@ cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaSt
   const unsigned cluster = static_cast<unsigned>(plan.blocks_per_group());
   const dim3 grid(static_cast<unsigned>(plan.max_groups()) * cluster, static_cast<unsigned>(args.num_kv_heads),
                   static_cast<unsigned>(plan.num_sequences));
-  return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kWarps), bytes, stream, args, plan,
-                            static_cast<int>(cluster), score_scale(args.head_dim));
+  return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args,
+                            plan, static_cast<int>(cluster), score_scale(args.head_dim));
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/row_norm.cuh"
 #include "cuda/kernels/stream.h"
+#include "cuda/kernels/stream_tile.cuh"
 
 namespace qwill::cuda {
 namespace {
@@ -62,67 +63,25 @@ struct Bf16Format {
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool pairs(StreamOutput output) { return output == StreamOutput::silu_mul; }
 
-  // Weights are the N operand of the products. A lane has outputs 2 (lane % 4) and the next of row lane / 4.
+  // Weights are the N operand of the products (stream_tile.cuh). A lane has outputs 2 (lane % 4) and the next of row
+  // lane / 4.
   template <StreamOutput kOutput>
   struct Tile {
     static constexpr bool kPair = pairs(kOutput);
     float acc[2][4] = {};
-    float2 before;
+    float2 before;  // what the outputs are added to
 
-    // Reads what the outputs are added to.
-    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) {
-      const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-      before = {};
-      if (kOutput != StreamOutput::add || t >= c.num_rows) return;
-      const float* y = static_cast<const float*>(c.y) + t * c.ldy + n;
-      before = {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
-    }
+    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane)
+        : before(read_tile<kOutput>(c, unit, lane)) {}
 
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
                                              int lane) {
-      constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
-      const auto multiply_one = [&](int i) {
-        uint32_t a[2][4];
-        load_matrices(a[0], a_address + 2 * i * a_step);
-        load_matrices(a[1], a_address + (2 * i + 1) * a_step);
-        multiply_atom(acc[0], a, data + i * kAtomBytes, lane);
-        if (kPair) multiply_atom(acc[1], a, data + kSlotBytes / 2 + i * kAtomBytes, lane);
-      };
-      if (steps == kAtoms * kUnitSteps) {
-#pragma unroll
-        for (int i = 0; i < kAtoms; ++i) multiply_one(i);
-      } else {
-        for (int i = 0; i < steps / kUnitSteps; ++i) multiply_one(i);
-      }
+      multiply_chunk<kPair, kPair ? kSlotUnits / 2 : kSlotUnits>(acc, a_address, a_step, data, steps / kUnitSteps,
+                                                                 lane);
     }
 
     __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
-      const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-      if (t >= c.num_rows) return;
-      if (kOutput == StreamOutput::silu_mul) {
-        if (n >= c.ldy) return;
-        bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-        *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
-        return;
-      }
-      float* y = static_cast<float*>(c.y) + t * c.ldy + n;
-      const bool add = kOutput == StreamOutput::add;
-      if (n < c.num_outputs) y[0] = add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0];
-      if (n + 1 < c.num_outputs) y[1] = add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1];
-    }
-
-   private:
-    // sums += operand columns of one atom times the atom.
-    static __device__ __forceinline__ void multiply_atom(float (&sums)[4], const uint32_t (&a)[2][4], uint32_t atom,
-                                                         int lane) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        uint32_t b[4];
-        const int row = lane % 8, chunk = half * 4 + lane / 8;
-        load_matrices(b, atom + row * 128 + ((chunk ^ row) * 16));
-        mma_16x8x16(sums, {a[half][0], 0, a[half][1], 0}, b[0], b[1]);
-        mma_16x8x16(sums, {a[half][2], 0, a[half][3], 0}, b[2], b[3]);
-      }
+      write_tile<kOutput>(c, unit, acc, before, lane);
     }
   };
 };
@@ -300,14 +259,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
       const float inverse = inverse_rms(x.sum_of_squares(c.cols, thread), c.cols, c.eps, shared.scratch, thread, 1);
-#pragma unroll
-      for (int j = 0; j < kNormVectors; ++j) {
-        const int col = 4 * (thread + kNormThreads * j);
-        if (col >= padded) continue;
-        const float4 y = scaled(x.values[j], inverse, weight.values[j]);
-        *reinterpret_cast<uint2*>(operand + t * row_stride + col) =
-            make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
-      }
+      store_normed(operand + t * row_stride, x, inverse, weight, padded, thread);
       asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
     }
   } else {

@@ -1,0 +1,464 @@
+// Tests and times the one-kernel decode step of cuda/kernels/decode_step.h on the device at hand.
+//   bench_step                          all of it
+//   bench_step host                     the order of items and that no wait is for ever, without a card
+//   bench_step test                     the tests alone; exit 1 if one fails
+//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT]]]]]     0: as planned
+//   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
+//   … forever                           waits are without end; else one of half a second stops the kernel and is told
+// Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode() gives
+// them, for several shapes, contexts and tunings, three launches one after the other. Times: that chain in a graph, and
+// the one kernel in a graph.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/kernels/attention.h"
+#include "cuda/kernels/decode_step.h"
+#include "cuda/kernels/rows.h"
+#include "cuda/kernels/stream.h"
+#include "step_play.h"
+
+using namespace qwill::cuda;
+
+namespace {
+
+cudaStream_t stream_of_all;
+int num_sms = 132, num_failed = 0;
+StepReports* reports = nullptr;
+bool forever = false;
+
+void print_reports() {
+  if (!reports) return;
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid"};
+  int count = 0;
+  for (const StepReport& r : reports->reports) {
+    if (!r.written || count++ == 100) continue;
+    if (count == 1) std::printf("waits that did not end:\n");
+    std::printf("  block %d warp %d lane %d op %d: %s, place %d parity %d", r.block, r.thread / 32, r.thread % 32, r.op,
+                kWaits[r.what], r.place, r.parity);
+    std::printf(r.what == 5 ? ", %u arrived of %u\n" : "\n", static_cast<uint32_t>(r.seen),
+                static_cast<uint32_t>(r.wanted));
+  }
+}
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::printf("%s: %s\n", what, cudaGetErrorString(error));
+  print_reports();
+  std::exit(1);
+}
+
+struct Memory {
+  char* data = nullptr;
+  int64_t bytes = 0;
+  explicit Memory(int64_t size) : bytes(std::max<int64_t>(size, 16)) {
+    check(cudaMalloc(&data, static_cast<size_t>(bytes)), "cudaMalloc");
+    check(cudaMemset(data, 0, static_cast<size_t>(bytes)), "cudaMemset");
+  }
+  Memory(const Memory&) = delete;
+  ~Memory() { cudaFree(data); }
+  template <typename T>
+  T* as() const {
+    return reinterpret_cast<T*>(data);
+  }
+  void put(const void* from, int64_t size) const {
+    check(cudaMemcpy(data, from, static_cast<size_t>(size), cudaMemcpyHostToDevice), "copy");
+  }
+  void random(uint64_t seed, float centre = 0, float spread = 1) const {
+    check(random_f32(as<float>(), bytes / 4, seed, centre, spread, stream_of_all), "random");
+  }
+  // bf16 in whole atoms.
+  void random_atoms(uint64_t seed, float spread) const {
+    const int64_t atoms = bytes / kAtomBytes;
+    check(random_bf16({data, {atoms, 1}, 0, 1}, 0, atoms * 8, 64, seed, 0, spread, stream_of_all), "random");
+  }
+};
+
+struct Model {
+  const char* name;
+  int layers, cols, heads, kv_heads, head_dim, ffn, vocab, page_size;
+};
+int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }
+
+// Weights and inputs of a step, and what it writes.
+struct Scene {
+  Model m;
+  int32_t max_pages, num_pages;
+  std::vector<MatrixLayout> layouts;  // qkv, o, gate and up, down, head
+  int64_t weight_bytes = 0;
+  std::vector<int64_t> offsets;  // of the weights
+  std::unique_ptr<Memory> weights, norms, cos, sin, indices, partials, counters;
+  int64_t pages_bytes;  // of a layer
+
+  Scene(const Model& model, int capacity) : m(model) {
+    const int64_t D = m.head_dim;
+    max_pages = (capacity + m.page_size - 1) / m.page_size;
+    num_pages = max_pages + 1;
+    const auto layout = [](int64_t rows, int64_t cols) { return MatrixLayout{(rows + 7) / 8, (cols + 63) / 64}; };
+    layouts = {layout((m.heads + 2 * m.kv_heads) * D, m.cols), layout(m.cols, m.heads * D), layout(2 * m.ffn, m.cols),
+               layout(m.cols, m.ffn), layout(m.vocab, m.cols)};
+    for (int i = 0; i <= 4 * m.layers; ++i) {
+      offsets.push_back(weight_bytes);
+      weight_bytes += layouts[static_cast<size_t>(i == 4 * m.layers ? 4 : i % 4)].bytes();
+    }
+    weights = std::make_unique<Memory>(weight_bytes);
+    weights->random_atoms(11, 0.05f);
+    // Columns beyond the matrices' must be zero.
+    for (int i = 0; i <= 4 * m.layers; ++i) clear_padding(i);
+    norms = std::make_unique<Memory>((m.cols + 2 * D) * 4);
+    norms->random(12, 1, 0.2f);
+    cos = std::make_unique<Memory>(D / 2 * 4);
+    sin = std::make_unique<Memory>(D / 2 * 4);
+    cos->random(13);
+    sin->random(14);
+    indices = std::make_unique<Memory>(4 * (4 + max_pages) + 64);
+    pages_bytes = int64_t{num_pages} * m.kv_heads * 2 * m.page_size * padded(D) * 2;
+  }
+  int64_t cols_of(int i) const { return i == 1 ? m.heads * m.head_dim : i == 3 ? m.ffn : m.cols; }
+  void clear_padding(int weight) {
+    const int kind = weight == 4 * m.layers ? 4 : weight % 4;
+    const MatrixLayout& l = layouts[static_cast<size_t>(kind)];
+    const int64_t tail = cols_of(kind) % 64;
+    if (tail == 0) return;
+    std::vector<uint16_t> atom(kAtomElements);
+    for (int64_t block = 0; block < l.row_blocks; ++block) {
+      char* at =
+          weights->data + offsets[static_cast<size_t>(weight)] + (block * l.col_blocks + l.col_blocks - 1) * kAtomBytes;
+      check(cudaMemcpyAsync(atom.data(), at, kAtomBytes, cudaMemcpyDeviceToHost, stream_of_all), "copy");
+      check(cudaStreamSynchronize(stream_of_all), "copy");
+      for (int64_t row = 0; row < 8; ++row)
+        for (int64_t col = tail; col < 64; ++col) atom[static_cast<size_t>(offset_in_atom(row, col))] = 0;
+      check(cudaMemcpy(at, atom.data(), kAtomBytes, cudaMemcpyHostToDevice), "copy");
+    }
+  }
+
+  void set_context(int num_keys) const {
+    std::vector<int32_t> values(static_cast<size_t>(4 + max_pages), 0);
+    for (int32_t i = 0; i < max_pages; ++i)
+      values[static_cast<size_t>(4 + i)] = num_pages - 1 - i;  // page 0 is nobody's
+    const int last = num_keys - 1;
+    values[0] = num_keys;
+    values[1] = values[static_cast<size_t>(4 + last / m.page_size)] * m.page_size + last % m.page_size;  // slot
+    values[2] = 0, values[3] = 1;                                                                        // row_begin
+    check(cudaDeviceSynchronize(), "synchronize");
+    indices->put(values.data(), static_cast<int64_t>(values.size()) * 4);
+  }
+};
+
+// What one way of running the step reads and writes.
+struct Run {
+  const Scene& s;
+  Memory x, qkv, out, act, logits, pages;
+  std::vector<StepOp> ops;
+
+  explicit Run(const Scene& scene)
+      : s(scene),
+        x(s.m.cols * 4),
+        qkv((s.m.heads + 2 * s.m.kv_heads) * s.m.head_dim * 4),
+        out(padded(s.m.heads * s.m.head_dim) * 2),
+        act(padded(s.m.ffn) * 2),
+        logits(int64_t{s.m.vocab} * 4),
+        pages(s.pages_bytes * s.m.layers) {
+    const Model& m = s.m;
+    for (int i = 0; i <= 4 * m.layers; ++i) {
+      const int kind = i == 4 * m.layers ? 4 : i % 4;
+      StepOp op;
+      StreamCall& c = op.product;
+      c.weight = s.weights->data + s.offsets[static_cast<size_t>(i)];
+      c.layout = s.layouts[static_cast<size_t>(kind)];
+      c.cols = static_cast<int32_t>(s.cols_of(kind));
+      c.num_rows = 1;
+      if (kind == 1 || kind == 3) {
+        c.a = kind == 1 ? out.data : act.data;
+        c.output = StreamOutput::add;
+        c.y = x.data;
+        c.num_outputs = m.cols;
+      } else {
+        c.x = x.as<float>();
+        c.norm = s.norms->as<float>();
+        c.eps = 1e-6f;
+        c.output = kind == 2 ? StreamOutput::silu_mul : StreamOutput::store;
+        c.y = kind == 0 ? qkv.data : kind == 2 ? act.data : logits.data;
+        c.num_outputs = kind == 0 ? (m.heads + 2 * m.kv_heads) * m.head_dim : kind == 2 ? m.ffn : m.vocab;
+      }
+      c.ldy = kind == 2 ? padded(m.ffn) : c.num_outputs;
+      ops.push_back(op);
+      if (kind == 0) ops.push_back(attend(i / 4));
+    }
+  }
+  StepOp attend(int layer) const {
+    const Model& m = s.m;
+    StepOp op;
+    op.is_attend = true;
+    AttendArgs& a = op.attend;
+    a.num_rows = a.num_sequences = 1;
+    a.num_heads = m.heads;
+    a.num_kv_heads = m.kv_heads;
+    a.head_dim = m.head_dim;
+    a.qkv = qkv.as<float>();
+    a.ld_qkv = (m.heads + 2 * m.kv_heads) * m.head_dim;
+    a.q_norm = s.norms->as<float>() + m.cols;
+    a.k_norm = a.q_norm + m.head_dim;
+    a.cos = s.cos->as<float>();
+    a.sin = s.sin->as<float>();
+    const auto* indices = s.indices->as<int32_t>();
+    a.seq_lens = indices;
+    a.slots = indices + 1;
+    a.row_begin = indices + 2;
+    a.page_table = indices + 4;
+    a.max_pages = s.max_pages;
+    a.kv = {pages.data + layer * s.pages_bytes, m.kv_heads, static_cast<int32_t>(padded(m.head_dim)), m.page_size};
+    a.out = out.data;
+    a.ld_out = padded(m.heads * m.head_dim);
+    return op;
+  }
+  // As the step finds them. With head_dim < padded_dim the pages' padding is zero, as all of them are then.
+  void reset() const {
+    x.random(21);
+    if (s.m.head_dim % 64 == 0)
+      pages.random_atoms(22, 1);
+    else
+      check(cudaMemsetAsync(pages.data, 0, static_cast<size_t>(pages.bytes), stream_of_all), "clear");
+    for (const Memory* m : {&qkv, &out, &act, &logits})
+      check(cudaMemsetAsync(m->data, 0, static_cast<size_t>(m->bytes), stream_of_all), "clear");
+  }
+};
+
+struct Chain {
+  Run run;
+  DecodePlan plan;
+  Memory counters, partials;
+  Chain(const Scene& s, int max_context)
+      : run(s),
+        plan(plan_decode(run.ops[1].attend, 1, max_context, num_sms)),
+        counters(s.m.kv_heads * 4),
+        partials(decode_partial_bytes(run.ops[1].attend, plan)) {
+    plan.counters = counters.as<uint32_t>();
+    plan.partials = partials.as<float>();
+  }
+  void launch() const {
+    for (const StepOp& op : run.ops)
+      if (op.is_attend)
+        check(attend_decode(op.attend, plan, stream_of_all), "attend_decode");
+      else if (stream_fits(op.product, num_sms))
+        check(stream(op.product, num_sms, stream_of_all), "stream");
+  }
+  bool fits() const {
+    return std::ranges::all_of(run.ops,
+                               [](const StepOp& op) { return op.is_attend || stream_fits(op.product, num_sms); });
+  }
+};
+
+struct OneKernel {
+  Run run;
+  StepLaunch step;
+  bool fits = false;
+  std::unique_ptr<Memory> ops, state, counters, partials;
+
+  explicit OneKernel(const Scene& s) : run(s) {}
+  void tune(const StepTuning& tuning) {
+    std::vector<StepOp> planned = run.ops;
+    fits = plan_step(planned, tuning, num_sms, step);
+    if (!fits) return;
+    const auto bytes = static_cast<int64_t>(planned.size() * sizeof(StepOp));
+    check(cudaDeviceSynchronize(), "synchronize");
+    ops = std::make_unique<Memory>(bytes);
+    ops->put(planned.data(), bytes);
+    if (!state) state = std::make_unique<Memory>(sizeof(StepState));
+    counters = std::make_unique<Memory>(step_counters(run.attend(0).attend) * 4);
+    partials = std::make_unique<Memory>(step_partial_floats(run.attend(0).attend) * 4);
+    step.ops = ops->as<StepOp>();
+    step.state = state->as<StepState>();
+    step.counters = counters->as<uint32_t>();
+    step.partials = partials->as<float>();
+    step.reports = forever ? nullptr : reports;
+    check(cudaDeviceSynchronize(), "synchronize");
+  }
+  void launch() const { check(decode_step(step, stream_of_all), "decode_step"); }
+};
+
+// ---- Tests
+
+bool same(const Memory& got, const Memory& wanted, const char* what, const std::string& where, int element) {
+  std::vector<char> a(static_cast<size_t>(got.bytes)), b(a.size());
+  check(cudaMemcpy(a.data(), got.data, a.size(), cudaMemcpyDeviceToHost), "copy");
+  check(cudaMemcpy(b.data(), wanted.data, b.size(), cudaMemcpyDeviceToHost), "copy");
+  if (a == b) return true;
+  size_t first = 0, count = 0;
+  for (size_t i = a.size() - static_cast<size_t>(element) + 1; i-- > 0;)
+    if (i % static_cast<size_t>(element) == 0 && std::memcmp(&a[i], &b[i], static_cast<size_t>(element)) != 0)
+      first = i, ++count;
+  std::printf("FAILED %s: %s, %zu of %zu differ, first at %zu\n", where.c_str(), what, count,
+              a.size() / static_cast<size_t>(element), first / static_cast<size_t>(element));
+  return false;
+}
+
+void test_model(const Model& m, const std::vector<int>& contexts) {
+  const Scene scene(m, 2304);
+  const Chain chain(scene, 2304);
+  OneKernel one(scene);
+  if (!chain.fits()) {
+    std::printf("%s: stream() does not take it\n", m.name);
+    return;
+  }
+  const StepTuning tunings[] = {{12, 0, 6}, {8, 16, 1}, {15, 17, 2}, {8, 0, 16}};
+  for (const int context : contexts) {
+    scene.set_context(context);
+    chain.run.reset();
+    chain.launch();
+    check(cudaStreamSynchronize(stream_of_all), "chain");
+    int before = num_failed;
+    for (const StepTuning& tuning : tunings) {
+      if (&tuning != tunings && context != 129) continue;
+      one.tune(tuning);
+      const std::string where = std::string(m.name) + " context " + std::to_string(context) + " warps " +
+                                std::to_string(tuning.warps) + " slots " + std::to_string(one.step.slots) +
+                                " in flight " + std::to_string(tuning.in_flight);
+      if (!one.fits) {
+        std::printf("does not fit: %s\n", where.c_str());
+        continue;
+      }
+      for (int launch = 0; launch < 3; ++launch) {
+        one.run.reset();
+        one.launch();
+        check(cudaStreamSynchronize(stream_of_all), where.c_str());
+        const std::string which = where + " launch " + std::to_string(launch);
+        bool ok = same(one.run.x, chain.run.x, "x", which, 4);
+        ok &= same(one.run.pages, chain.run.pages, "pages", which, 2);
+        ok &= same(one.run.logits, chain.run.logits, "logits", which, 4);
+        if (!ok) {  // of the last layer: where it began to differ, if there is but one
+          same(one.run.qkv, chain.run.qkv, "qkv", which, 4);
+          same(one.run.out, chain.run.out, "attention", which, 2);
+          same(one.run.act, chain.run.act, "gated", which, 2);
+          ++num_failed;
+          break;
+        }
+      }
+    }
+    std::printf("%s context %d: %s\n", m.name, context, num_failed == before ? "equal" : "FAILED");
+    if (num_failed > 3) std::exit(1);
+  }
+}
+
+// ---- Times
+
+double time_graph(const std::function<void()>& launches) {
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  check(cudaStreamBeginCapture(stream_of_all, cudaStreamCaptureModeThreadLocal), "capture");
+  launches();
+  check(cudaStreamEndCapture(stream_of_all, &graph), "capture");
+  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  std::vector<float> times;
+  for (int i = 0; i < 13; ++i) {
+    check(cudaEventRecord(begin, stream_of_all), "event");
+    check(cudaGraphLaunch(exec, stream_of_all), "graph");
+    check(cudaEventRecord(end, stream_of_all), "event");
+    check(cudaStreamSynchronize(stream_of_all), "graph");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin, end), "event");
+    times.push_back(ms);
+  }
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  std::ranges::sort(times);
+  return times[times.size() / 2];
+}
+
+const Model kModels[] = {{"0.6b", 28, 1024, 16, 8, 128, 3072, 151936, 64},
+                         {"4b", 36, 2560, 32, 8, 128, 9728, 151936, 64},
+                         {"8b", 36, 4096, 32, 8, 128, 12288, 151936, 64},
+                         {"14b", 40, 5120, 40, 8, 128, 17408, 151936, 64}};
+
+void print(const char* what, double ms, double bytes) {
+  std::printf("  %-42s %.3f ms  %.0f GB/s\n", what, ms, bytes / ms / 1e6);
+}
+
+void time_model(const Model& m, const std::vector<int>& contexts, const std::vector<StepTuning>& tunings) {
+  const Scene scene(m, *std::ranges::max_element(contexts) + 64);
+  for (const int context : contexts) {
+    OneKernel one(scene);
+    scene.set_context(context);
+    const Chain chain(scene, context);
+    const double bytes = static_cast<double>(scene.weight_bytes) +
+                         4.0 * m.layers * m.kv_heads * m.head_dim * static_cast<double>(context);
+    std::printf("%s, context %d, %.3f GB\n", m.name, context, bytes / 1e9);
+    chain.run.reset();
+    print("chain", time_graph([&] { chain.launch(); }), bytes);
+    one.run.reset();
+    for (const bool attends : {true, false}) {
+      // Without attention: what it costs (results are meaningless).
+      if (!attends && tunings.size() > 1) continue;
+      if (!attends) std::erase_if(one.run.ops, [](const StepOp& op) { return op.is_attend; });
+      for (StepTuning tuning : tunings) {
+        if (!attends) tuning.slots = one.step.slots;
+        one.tune(tuning);
+        if (!one.fits || (tunings.size() > 1 && one.step.in_flight != tuning.in_flight)) continue;
+        const std::string what = std::string(attends ? "one kernel" : "without attention") + ", warps " +
+                                 std::to_string(one.step.warps) + " slots " + std::to_string(one.step.slots) +
+                                 " in flight " + std::to_string(one.step.in_flight);
+        print(what.c_str(), time_graph([&] { one.launch(); }), bytes);
+      }
+    }
+  }
+}
+
+int to_int(const std::vector<std::string>& args, size_t i, int otherwise) {
+  return i < args.size() && std::atoi(args[i].c_str()) > 0 ? std::atoi(args[i].c_str()) : otherwise;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IONBF, 0);
+  std::vector<std::string> args(argv + 1, argv + argc);
+  forever = std::erase(args, "forever") > 0;
+  const std::string mode = args.empty() ? "all" : args[0];
+  num_failed += test_items(num_sms) + test_play();
+  if (mode == "host") return num_failed > 0;
+  check(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0), "device");
+  check(cudaHostAlloc(&reports, sizeof(StepReports), cudaHostAllocMapped | cudaHostAllocPortable), "cudaHostAlloc");
+  std::memset(reports, 0, sizeof *reports);
+  check(cudaStreamCreateWithFlags(&stream_of_all, cudaStreamNonBlocking), "stream");
+  check(prepare_stream(), "prepare");
+  check(prepare_decode_step(), "prepare");
+  if (mode == "all" || mode == "test") {
+    const std::vector<int> contexts = {1, 5, 127, 128, 129, 700, 1100, 2200};
+    test_model({"one tiny layer", 1, 256, 4, 2, 64, 512, 1000, 64}, contexts);
+    test_model({"tiny, head_dim 128", 3, 512, 4, 4, 128, 512, 1000, 128}, contexts);
+    test_model({"ragged", 2, 1000, 5, 1, 96, 1208, 5000, 64}, contexts);
+    test_model({"group 16", 2, 512, 32, 2, 128, 1024, 1000, 64}, contexts);
+    test_model({"0.6b, 4 layers", 4, 1024, 16, 8, 128, 3072, 151936, 64}, contexts);
+    test_model({"8b, 2 layers", 2, 4096, 32, 8, 128, 12288, 20000, 64}, contexts);
+    test_model({"14b, 2 layers", 2, 5120, 40, 8, 128, 17408, 20000, 128}, contexts);
+    test_model({"32b, 1 layer", 1, 5120, 64, 8, 128, 25600, 20000, 64}, contexts);
+    std::printf("%d failed\n", num_failed);
+    if (mode == "test") return num_failed > 0;
+  }
+  const bool sweeps = mode == "sweep";
+  std::vector<StepTuning> tunings = {{to_int(args, 3, 12), to_int(args, 4, 0), to_int(args, 5, 6)}};
+  if (sweeps) {
+    tunings.clear();
+    for (const int warps : {8, 12, 15})
+      for (const int slots : {16, 0})
+        for (const int in_flight : {2, 3, 4, 5, 6, 7, 9, 11}) tunings.push_back({warps, slots, in_flight});
+  }
+  for (const Model& m : kModels) {
+    if (args.size() > 1 && args[1] != m.name) continue;
+    std::vector<int> contexts = {512, 4096};
+    if (const int context = to_int(args, 2, 0)) contexts = {context};
+    if (sweeps && args.size() <= 2) contexts = {512};
+    time_model(m, contexts, tunings);
+  }
+  return num_failed > 0;
+}

@@ -1,0 +1,220 @@
+// One tile of a decode row's keys and values, by 8 warps of a block, and the merging of parts in global or shared
+// memory.
+#pragma once
+
+#include "cuda/kernels/attention_common.cuh"
+
+namespace qwill::cuda {
+
+constexpr int kDecodeWarps = 8;
+constexpr int kDecodeRows = 16;                  // of the first operand of mma.sync: the heads of a group
+constexpr int kWarpKeys = kTile / kDecodeWarps;  // a warp scores these, and sums kDim / 8 dimensions over all keys
+template <int kDim>
+constexpr int kWarpDims = kDim / kDecodeWarps;
+
+template <int kDim>
+struct DecodeTile {
+  uint8_t keys[kTileBytes<kDim>];
+  uint8_t values[kTileBytes<kDim>];
+  uint8_t q[kDim / 64][kDecodeRows * 128];  // rows swizzled as in an atom
+  uint8_t p[kTile / 64][kDecodeRows * 128];
+  bfloat fresh[2][kDim];  // this step's key and value
+  float maxima[kDecodeRows][kDecodeWarps];
+
+  // Rows beyond the group stay zero.
+  __device__ __forceinline__ void clear_queries(int thread) {
+    for (int i = thread; i < static_cast<int>(sizeof(q)) / 16; i += 32 * kDecodeWarps)
+      reinterpret_cast<uint4*>(q)[i] = {};
+  }
+};
+
+__device__ __forceinline__ Head select(bool first, const Head& a, const Head& b) {
+  Head head;
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    head.low[j] = first ? a.low[j] : b.low[j];
+    head.high[j] = first ? a.high[j] : b.high[j];
+  }
+  return head;
+}
+
+// What a head is normed and rotated by.
+struct HeadConstants {
+  Head q_norm, k_norm;
+  Rotation rotation;
+};
+
+// The group's queries of row `row`, and with the newest keys the new key and value: into the tile and to their slot.
+template <int kDim>
+__device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const AttendArgs& args, int64_t row, int kv_head,
+                                              bool is_newest, int32_t slot, const HeadConstants& constants, int warp,
+                                              int lane) {
+  const int group = args.group(), dim = args.head_dim, half = dim / 2;
+  const KvLayout& kv = args.kv;
+  for (int i = warp; i < group + (is_newest ? 2 : 0); i += kDecodeWarps) {
+    const int head = i < group ? kv_head * group + i : args.num_heads + (i - group) * args.num_kv_heads + kv_head;
+    Head x = load_head(args.qkv + row * args.ld_qkv + int64_t{head} * dim, half, lane);
+    if (i <= group)
+      norm_and_rotate(x, select(i < group, constants.q_norm, constants.k_norm), args.norm_eps, constants.rotation, dim);
+    if (i < group) {
+      store_head(x, half, lane, [&](int d, float value) {
+        *reinterpret_cast<bfloat*>(tile.q[d / 64] + swizzled(i, d % 64 / 8) + d % 8 * 2) = __float2bfloat16_rn(value);
+      });
+    } else {
+      bfloat* fresh = tile.fresh[i - group];
+      clear_padding(fresh, dim, kDim, lane);
+      store_head(x, half, lane, [&](int d, float value) { fresh[d] = __float2bfloat16_rn(value); });
+      if (slot >= 0) {
+        const int64_t page_of_slot = slot / kv.page_size, entry = slot % kv.page_size;
+        bfloat* block = static_cast<bfloat*>(kv.data) +
+                        (i == group ? kv.keys(page_of_slot, kv_head) : kv.values(page_of_slot, kv_head));
+        store_head(x, half, lane,
+                   [&](int d, float value) { block[kv.in_block(entry, d)] = __float2bfloat16_rn(value); });
+      }
+    }
+  }
+}
+
+template <int kDim>
+__device__ __forceinline__ void load_queries(uint32_t (&q)[kDim / 16][4], const DecodeTile<kDim>& tile, int lane) {
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k)
+    load_matrices(q[k], shared_address(tile.q[k / 4]) + swizzled(lane % 16, k % 4 * 2 + lane / 16));
+}
+
+// Chunks of a copied tile's row that lacks the new key or value; by the warp that reads them.
+__device__ __forceinline__ void patch_row(uint8_t* rows, int row, const bfloat* fresh, int first_chunk, int num_chunks,
+                                          int lane) {
+  if (lane < num_chunks) {
+    const int chunk = first_chunk + lane;
+    *reinterpret_cast<uint4*>(rows + chunk / 8 * kTileBlockBytes + swizzled(row, chunk % 8)) =
+        reinterpret_cast<const uint4*>(fresh)[chunk];
+  }
+  __syncwarp();
+}
+
+// The warp's keys.
+template <int kDim>
+__device__ __forceinline__ void score_keys(float (&scores)[kWarpKeys / 2], const uint32_t (&q)[kDim / 16][4],
+                                           uint32_t keys, int warp, int lane) {
+#pragma unroll
+  for (int k = 0; k < kDim / 16; k += 2)
+#pragma unroll
+    for (int n = 0; n < kWarpKeys / 8; ++n) {
+      uint32_t b[4];
+      load_matrices(
+          b, keys + k / 4 * kTileBlockBytes + swizzled(warp * kWarpKeys + n * 8 + lane % 8, k % 4 * 2 + lane / 8));
+      float(&d)[4] = *reinterpret_cast<float(*)[4]>(scores + 4 * n);
+      mma_16x8x16(d, q[k], b[0], b[1]);
+      mma_16x8x16(d, q[k + 1], b[2], b[3]);
+    }
+}
+
+// The warp's maxima to the tile; when all warps have, those of all keys.
+template <int kDim>
+__device__ __forceinline__ void put_maxima(DecodeTile<kDim>& tile, const float (&m)[2], int warp, int lane) {
+  if (lane % 4 != 0) return;
+  tile.maxima[lane / 4][warp] = m[0];
+  tile.maxima[lane / 4 + 8][warp] = m[1];
+}
+template <int kDim>
+__device__ __forceinline__ void take_maxima(const DecodeTile<kDim>& tile, float (&m)[2], int lane) {
+#pragma unroll
+  for (int w = 0; w < kDecodeWarps; ++w)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) m[r] = fmaxf(m[r], tile.maxima[lane / 4 + 8 * r][w]);
+}
+
+template <int kDim>
+__device__ __forceinline__ void put_probabilities(DecodeTile<kDim>& tile, const float (&scores)[kWarpKeys / 2],
+                                                  const float (&m)[2], float scale, int warp, int lane) {
+  uint32_t own[kWarpKeys / 4];
+  probabilities(scores, m, scale, own);
+#pragma unroll
+  for (int j = 0; j < kWarpKeys / 4; ++j) {
+    const int chunk = warp * (kWarpKeys / 8) + j / 2;
+    *reinterpret_cast<uint32_t*>(tile.p[chunk / 8] + swizzled(lane / 4 + j % 2 * 8, chunk % 8) + lane % 4 * 4) = own[j];
+  }
+}
+
+// o += p v over the tile's keys in the warp's dimensions, sums += p.
+template <int kDim>
+__device__ __forceinline__ void sum_values(float (&o)[kWarpDims<kDim> / 2], RowSums& sums, const DecodeTile<kDim>& tile,
+                                           uint32_t values, int warp, int lane) {
+#pragma unroll
+  for (int k = 0; k < kTile / 16; k += 2) {
+    uint32_t p[2][4];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      load_matrices(p[j], shared_address(tile.p[k / 4]) + swizzled(lane % 16, (k + j) % 4 * 2 + lane / 16));
+      sums.add(p[j]);
+    }
+#pragma unroll
+    for (int n = 0; n < kWarpDims<kDim> / 8; ++n) {
+      const int chunk = warp * (kWarpDims<kDim> / 8) + n;
+      uint32_t b[4];
+      load_matrices_transposed(b, values + chunk / 8 * kTileBlockBytes + swizzled(k * 16 + lane, chunk % 8));
+      float(&d)[4] = *reinterpret_cast<float(*)[4]>(o + 4 * n);
+      mma_16x8x16(d, p[0], b[0], b[1]);
+      mma_16x8x16(d, p[1], b[2], b[3]);
+    }
+  }
+}
+
+// One row of a part in a warp: lane l has dimensions kDim / 32 l and on.
+template <int kDim>
+struct RowPart {
+  static constexpr int kLaneDims = kDim / 32;
+  float m = kNoScore, l = 0;
+  float o[kLaneDims] = {};
+
+  __device__ __forceinline__ void merge(const RowPart& b, float scale) {
+    const MergeFactors f = merge_factors(m, b.m, scale);
+    m = f.m;
+    l = merged(l, b.l, f);
+#pragma unroll
+    for (int i = 0; i < kLaneDims; ++i) o[i] = merged(o[i], b.o[i], f);
+  }
+  // Rows as part_row_floats lays them; `read` loads from global or from shared memory.
+  template <typename Read>
+  __device__ __forceinline__ void load(const float* row, int lane, Read read) {
+#pragma unroll
+    for (int i = 0; i < kLaneDims; i += 2) {
+      const float2 two = read(reinterpret_cast<const float2*>(row + lane * kLaneDims + i));
+      o[i] = two.x, o[i + 1] = two.y;
+    }
+    const float2 scalars = read(reinterpret_cast<const float2*>(row + kDim));
+    m = scalars.x, l = scalars.y;
+  }
+  __device__ __forceinline__ void store(float* row, int lane) const {
+#pragma unroll
+    for (int i = 0; i < kLaneDims; i += 2) *reinterpret_cast<float2*>(row + lane * kLaneDims + i) = {o[i], o[i + 1]};
+    if (lane == 0) *reinterpret_cast<float2*>(row + kDim) = {m, l};
+  }
+  __device__ __forceinline__ void store_result(bfloat* out, int head_dim, int lane) const {
+    const float factor = inverse(l);
+#pragma unroll
+    for (int i = 0; i < kLaneDims; i += 2)
+      if (const int d = lane * kLaneDims + i; d < head_dim)
+        *reinterpret_cast<uint32_t*>(out + d) = pack_bf16(__fmul_rn(o[i], factor), __fmul_rn(o[i + 1], factor));
+  }
+};
+
+// Parts first, first + stride, … merged in order, eight being read at a time.
+template <int kDim, typename Read>
+__device__ __forceinline__ RowPart<kDim> merge_rows(const float* first, int64_t stride, int count, float scale,
+                                                    int lane, Read read) {
+  constexpr int kAhead = 8;
+  RowPart<kDim> sum;
+  for (int begin = 0; begin < count; begin += kAhead) {
+    RowPart<kDim> parts[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i)
+      if (begin + i < count) parts[i].load(first + (begin + i) * stride, lane, read);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) sum.merge(parts[i], scale);  // those beyond the last are without keys
+  }
+  return sum;
+}
+
+}  // namespace qwill::cuda

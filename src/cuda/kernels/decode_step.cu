@@ -1,0 +1,124 @@
+// decode_step: the ops of a step of one row, in order (decode_step.h): y = product of norm(x) or a with a weight,
+// added, or gated (stream.cu's formula and bits), and attention of the row over its pages (attend_decode's). Residual
+// f32, operands bf16, sums f32.
+// One block a multiprocessor. A loading warp brings the block's share of all weights of
+// the step through one ring, in the order of their multiplication, and never waits for other blocks; so the memory
+// works on while blocks wait for each other, load operands, norm and attend, as long as the ring has room (19 items of
+// 8 KB: 6.5 us of the memory's time). Little is under way at once (in_flight items), since the operand would queue
+// behind it. Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in
+// small models, by 32 steps of mma.sync for 512 columns (0.6 us) and 2 us between ops.
+//
+// Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
+// same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
+// which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
+// Its warp waits for nothing else once its op runs. An op runs when all blocks have arrived behind the op before: by
+// induction over ops they do, since all blocks are resident (as many as multiprocessors, none waits for one that is
+// not: earlier kernels end by themselves, later ones are let start only when all blocks here run). Parities do not
+// alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small enough for the
+// others to know it (step_items.h: without that a warp takes an older item for its own, and the ring comes to a halt).
+// Arrivals at the grid's barrier only grow; each step counts from the base that the one before has left. Block 0 moves
+// the base on when all blocks have arrived once, and so have read it.
+// reference: ops/reference.cpp, bit-equal to stream.cu and attention_decode.cu
+// test, bench: bench/cuda/bench_step.cu
+#include "cuda/kernels/launch.cuh"
+#include "cuda/kernels/step_attend.cuh"
+#include "cuda/kernels/step_product.cuh"
+
+namespace qwill::cuda {
+namespace {
+
+// Of the block's first tiles, so that no layer has to ask for them again.
+__device__ __forceinline__ void read_pages(const StepBlock& b) {
+  const StepLaunch& p = b.p;
+  const int tile_pages = kTile / p.page_size, i = b.thread / 2, page = b.thread % 2;
+  if (i >= kKnownTiles || p.num_kv_heads == 0) return;
+  const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
+  b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
+}
+
+// By the last multiplying warp; it has arrived when the op has ended.
+__device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
+  if (op >= b.p.num_ops || b.warp != b.p.warps - 1 || b.lane >= static_cast<int>(sizeof(StepOp) / 16)) return;
+  copy_16_async(shared_address(&b.shared.ops[op % 2]) + b.lane * 16,
+                reinterpret_cast<const char*>(b.p.ops + op) + b.lane * 16);
+  commit_copies();
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(const __grid_constant__ StepLaunch p) {
+  extern __shared__ __align__(1024) char shared_memory[];
+  StepShared& shared = *reinterpret_cast<StepShared*>(shared_memory);
+  // The compiler sees that this is the same in all lanes.
+  const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+  StepBlock b{.p = p,
+              .shared = shared,
+              .room = shared_memory + kStepFixedShared + p.slots * kItemBytes,
+              .ring = shared_address(shared_memory + kStepFixedShared),
+              .warp = warp,
+              .lane = static_cast<int32_t>(threadIdx.x % 32),
+              .thread = static_cast<int32_t>(threadIdx.x)};
+  let_next_kernel_start();
+  if (warp == p.warps) {
+    if (elect_lane()) {
+#pragma unroll 1
+      for (int32_t slot = 0; slot < p.slots; ++slot) {
+        barrier_init(b.full(slot), 1);
+        barrier_init(b.empty(slot), 1);
+      }
+      barrier_init(shared_address(&shared.keys_full), 1);
+      barrier_init(shared_address(&shared.values_full), 1);
+      barrier_init_fence();
+    }
+    __syncwarp();
+  }
+  if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
+  fetch_op(b, 0);
+  __syncthreads();
+  if (warp == p.warps) {
+    load_weights_of_step(b);
+    wait_for_previous_kernel();
+    return;
+  }
+  wait_for_previous_kernel();
+  if (p.seq_lens) {
+    b.num_keys = p.seq_lens[0];
+    b.slot = p.slots_of_rows[0];
+    read_pages(b);
+  }
+  uint32_t base = 0;
+  if (threadIdx.x == 0) base = p.state->base;
+  wait_for_copies<0>();
+  b.sync();
+#pragma unroll 1
+  for (int32_t op = 0; op < p.num_ops; ++op) {
+    fetch_op(b, op + 1);
+    b.barrier_target = base + static_cast<uint32_t>(op) * gridDim.x;  // thread 0 alone waits for it
+    const StepOp& now = shared.ops[op % 2];
+    if (now.is_attend)
+      StepAttend<kDim>{b, now.attend, op}.run();
+    else
+      run_product(b, now, op);
+    if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)
+      p.state->base = base + static_cast<uint32_t>(p.num_ops - 1) * gridDim.x;
+    wait_for_copies<0>();
+    fence_async_proxy();  // the room may be copied to
+    b.sync();             // the op's results are written
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
+  }
+}
+
+}  // namespace
+
+cudaError_t prepare_decode_step() {
+  for (const auto kernel : {decode_step_kernel<64>, decode_step_kernel<128>})
+    if (const cudaError_t error = allow_shared(kernel, kMaxStepShared); error != cudaSuccess) return error;
+  return cudaSuccess;
+}
+
+cudaError_t decode_step(const StepLaunch& p, cudaStream_t stream) {
+  return launch(p.padded_dim == 64 ? decode_step_kernel<64> : decode_step_kernel<128>,
+                dim3(static_cast<unsigned>(p.num_blocks)), dim3(static_cast<unsigned>(p.warps + 1) * 32),
+                static_cast<size_t>(p.shared_bytes), stream, p);
+}
+
+}  // namespace qwill::cuda

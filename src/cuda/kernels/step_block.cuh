@@ -1,0 +1,51 @@
+// A block of decode_step.cu: what lies in its shared memory, and what its warps know.
+#pragma once
+
+#include "cuda/kernels/attention_tile.cuh"
+#include "cuda/kernels/step_items.h"
+#include "cuda/kernels/step_wait.cuh"
+#include "cuda/kernels/stream_tile.cuh"
+
+namespace qwill::cuda {
+
+constexpr int kMaxStepWarps = 16;  // with the one that loads
+constexpr int kKnownTiles = 8;     // of a block whose pages it keeps in mind
+
+struct StepShared {
+  uint64_t full[kMaxSlots], empty[kMaxSlots];
+  uint64_t keys_full, values_full;
+  float scratch[8];
+  uint4 zeros;
+  int32_t pages[kKnownTiles][2];
+  uint32_t is_last;
+  StepOp ops[2];  // this one and the next
+};
+static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
+static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64) && sizeof(DecodeTile<128>) == step_attend_bytes(128));
+
+// Shared memory: StepShared, the ring, and the room that a product's operand and an attention's tile take turns in.
+struct StepBlock {
+  const StepLaunch& p;
+  StepShared& shared;
+  char* room;
+  uint32_t ring;
+  int32_t warp, lane, thread;
+  int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
+  RingPlace place{};                // of the op's first item
+  uint32_t barrier_target = 0;      // arrivals that end the op before this
+  uint32_t tiles_copied = 0;        // of keys and values, so far
+
+  __device__ __forceinline__ uint32_t full(int32_t slot) const { return shared_address(&shared.full[slot]); }
+  __device__ __forceinline__ uint32_t empty(int32_t slot) const { return shared_address(&shared.empty[slot]); }
+  __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * kItemBytes; }
+  // All warps that multiply.
+  __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
+  // All of them go on when all blocks have finished the op before.
+  __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
+    if (op == 0) return;
+    if (thread == 0) wait_for_grid(p, barrier_target, op);
+    sync();
+  }
+};
+
+}  // namespace qwill::cuda

@@ -1,0 +1,84 @@
+#include "cuda/step_program.h"
+
+namespace qwill::cuda {
+
+void StepProgram::enable() {
+  check(prepare_decode_step(), "prepare kernels");
+  programs_.get<StepOp>(kMaxPrograms * kMaxOps);
+  state_.get<StepState>(1);
+  counters_.get<uint32_t>(1);
+  partials_.get<float>(1);
+  enabled_ = true;
+}
+
+void StepProgram::reserve(const AttendArgs& args) {
+  counters_.get<uint32_t>(step_counters(args));
+  partials_.get<float>(step_partial_floats(args));
+}
+
+void StepProgram::begin(const StepShape& shape) {
+  drop();
+  if (!enabled_ || shape.rows != 1 || shape.decodes != 1 || shape.query_tiles != 0) return;
+  const auto found = places_.find(shape);
+  if (found == places_.end() && places_.size() == static_cast<size_t>(kMaxPrograms)) return;
+  place_ = found != places_.end() ? found->second : static_cast<int64_t>(places_.size());
+  places_[shape] = place_;
+  gathers_ = true;
+}
+
+void StepProgram::add(const StreamCall& call) { ops_.emplace_back().product = call; }
+
+void StepProgram::add(const AttendArgs& args, const DecodePlan& plan) {
+  StepOp& op = ops_.emplace_back();
+  op.is_attend = true;
+  op.attend = args;
+  plans_.push_back(plan);
+}
+
+void StepProgram::launch_apart(const Device& device) {
+  gathers_ = false;
+  auto plan = plans_.begin();
+  for (const StepOp& op : ops_)
+    if (op.is_attend)
+      check(attend_decode(op.attend, *plan++, device.stream), "attend");
+    else
+      check(stream(op.product, device.num_sms, device.stream), "product");
+  ops_.clear();
+  plans_.clear();
+}
+
+void StepProgram::launch(const Device& device) {
+  StepLaunch step;
+  planned_ = ops_;
+  if (ops_.size() > static_cast<size_t>(kMaxOps) || !plan_step(planned_, {}, device.num_sms, step)) {
+    planned_.clear();
+    launch_apart(device);
+    return;
+  }
+  step.ops = programs_.get<StepOp>(1) + place_ * kMaxOps;
+  step.state = state_.get<StepState>(1);
+  step.counters = counters_.get<uint32_t>(1);
+  step.partials = partials_.get<float>(1);
+  check(decode_step(step, device.stream), "decode step");
+  gathers_ = false;
+  ops_.clear();
+  plans_.clear();
+}
+
+void StepProgram::upload(const Device& device) {
+  if (planned_.empty()) return;
+  check(cudaMemcpyAsync(programs_.get<StepOp>(1) + place_ * kMaxOps, planned_.data(), planned_.size() * sizeof(StepOp),
+                        cudaMemcpyHostToDevice, device.stream),
+        "copy a step's ops");
+  device.synchronize();
+  planned_.clear();
+}
+
+void StepProgram::drop() {
+  gathers_ = false;
+  ops_.clear();
+  plans_.clear();
+  planned_.clear();
+}
+
+}  // namespace qwill::cuda
