@@ -3,11 +3,15 @@
 // Each warp owns tiles of 8 weight rows (for silu_mul: 8 gate rows and their 8 up rows) over all of K, which lie in one
 // contiguous run, and streams them through a ring of its own in shared memory with the copy engine: no warp waits for
 // another. Weights are the N operand of mma.m16n8k16, the rows of a its M operand (padded with zeros), K in order from
-// a zero accumulator: the same bits as any other tensor-core kernel gives (docs/performance.md). The rings are filled
-// before the kernel waits for the one before it, and two blocks fit an SM: so the memory never rests between kernels.
-// But little of that is under way at once: the operand, which every block loads (and norms) for itself when the kernel
-// before has ended, would else queue behind it for microseconds. Moves the weight's bytes + T K 4 bytes a block from
-// L2; bound by memory. reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// a zero accumulator: the same bits as any other tensor-core kernel gives (docs/performance.md).
+//
+// The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never
+// rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
+// itself when the kernel before has ended, would else queue behind it for microseconds.
+//
+// Moves the weight's bytes, and T K 4 bytes a block from the L2 cache; bound by memory.
+//
+// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp    test and bench: bench/cuda/bench_stream.cu
 #include <algorithm>
 
 #include "cuda/kernels/activation.cuh"
@@ -107,7 +111,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
         *reinterpret_cast<uint2*>(operand + t * row_stride + col) =
             make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
       }
-      asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
+      sync_threads<kNormThreads>(1);  // scratch is free again
     }
   } else {
     wait_for_previous_kernel();
