@@ -260,7 +260,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
       const float inverse = inverse_rms(x.sum_of_squares(c.cols, thread), c.cols, c.eps, shared.scratch, thread, 1);
       store_normed(operand + t * row_stride, x, inverse, weight, padded, thread);
-      asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
+      sync_threads<kNormThreads>(1);  // scratch is free again
     }
   } else {
     wait_for_previous_kernel();
