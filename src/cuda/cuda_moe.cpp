@@ -92,10 +92,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                           .y = y,
                           .ldy = ldy,
                           .grouped = &tiles};
-      if (device_.hopper)
-        check(gemm_wgmma(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
-      else
-        check(gemm_portable(call, stream), "experts");
+      check(gemm(call, device_.hopper, device_.num_sms, stream), "experts");
     };
     grouped(gate_up, gathered, width, Epilogue::silu_mul, acts, act_width);
     grouped(down, acts, act_width, Epilogue::store, outs, C);
@@ -116,21 +113,21 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
     check(bf16_to_fp8(act, acts, act_width, P, stream), "round to e4m3");
     grouped(down, act, Epilogue::store, outs, C);
   } else {
-    const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t depth, int64_t num_cols,
+    const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t lda, int64_t num_cols,
                              EpilogueF32 epilogue, void* y, int64_t ldy) {
       check(gemm_f32_grouped({.a = static_cast<const float*>(a),
-                              .lda = depth == C && a == gathered ? in_width : depth,
+                              .lda = lda,
                               .weight = weight.values,
-                              .ldw = depth,
+                              .ldw = weight.cols,
                               .y = static_cast<float*>(y),
                               .ldy = ldy,
                               .num_cols = num_cols,
-                              .depth = depth,
+                              .depth = weight.cols,
                               .epilogue = epilogue},
                              plan.tiles, plan.num_tiles, max_tiles, P / E, stream),
             "experts");
     };
-    grouped(gate_up, gathered, C, 2 * F, EpilogueF32::silu_mul, acts, F);
+    grouped(gate_up, gathered, in_width, 2 * F, EpilogueF32::silu_mul, acts, F);
     grouped(down, acts, F, C, EpilogueF32::store, outs, C);
   }
   check(combine_experts(x.row<float>(0), outs, plan, T, C, k, stream), "combine experts");

@@ -126,11 +126,7 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                       .epilogue = epilogue,
                       .y = y.data,
                       .ldy = stride_of(y)};
-  if (device_.hopper)
-    check(gemm_wgmma(call, choose_gemm_tile(weight.gemm.rows, rows, device_.num_sms), device_.num_sms, device_.stream),
-          "product");
-  else
-    check(gemm_portable(call, device_.stream), "product");
+  check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
 }
 
 void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
