@@ -53,15 +53,24 @@ TEST_P(CudaTest, WhatDoesNotFitIsToldWithNumbers) {
 }
 
 struct Loaded {
-  explicit Loaded(const std::string& backend, const std::string& name)
+  Loaded(const std::string& backend, const std::string& name, DTypeChoice dtype)
       : checkpoint(Checkpoint::open(ModelFolder::find(test::source_path("models/" + name), ""))),
         ops(test::make_backend(backend)),
         model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint),
-                         DTypeChoice::automatic)) {}
+                         dtype)) {}
   Checkpoint checkpoint;
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
 };
+
+struct Subject {
+  const char* name;
+  DTypeChoice dtype;
+};
+constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic},
+                                 {"nib-moe", DTypeChoice::automatic},
+                                 {"nib", DTypeChoice::fp8},
+                                 {"nib-moe", DTypeChoice::fp8}};
 
 // Requests of many lengths that come and go; the answers by request.
 std::vector<std::vector<int32_t>> answers(Engine& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {
@@ -90,8 +99,9 @@ std::vector<std::vector<int32_t>> answers(Engine& engine, int64_t vocab_size, in
 }
 
 TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
-  for (const char* name : {"nib", "nib-moe"}) {
-    const Loaded on(GetParam(), name);
+  for (const auto& [name, dtype] : kSubjects) {
+    if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
+    const Loaded on(GetParam(), name, dtype);
     Engine engine(*on.ops, *on.model, {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8});
     const int64_t before = cuda_device_allocations();
     answers(engine, on.checkpoint.config().vocab_size, 40, 8);
@@ -101,8 +111,9 @@ TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
 
 // Alone every step of a sequence is of one row; together they are padded to other sizes, recorded and launched.
 TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
-  for (const char* name : {"nib", "nib-moe"}) {
-    const Loaded on(GetParam(), name);
+  for (const auto& [name, dtype] : kSubjects) {
+    if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
+    const Loaded on(GetParam(), name, dtype);
     const int64_t vocab_size = on.checkpoint.config().vocab_size;
     std::vector<std::vector<int32_t>> wanted;
     for (const int64_t at_once : {1, 3, 16}) {
@@ -120,10 +131,11 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable"
 
 TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
-  for (const char* name : {"nib", "nib-moe"}) {
+  for (const auto& [name, dtype] : kSubjects) {
+    if (dtype == DTypeChoice::fp8) continue;  // one kind alone has it
     std::vector<std::vector<int32_t>> wanted;
     for (const char* backend : {"cuda", "cuda-portable"}) {
-      const Loaded on(backend, name);
+      const Loaded on(backend, name, dtype);
       Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5});
       const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 5);
       if (wanted.empty()) wanted = got;
