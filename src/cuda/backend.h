@@ -107,7 +107,7 @@ class CudaOps final : public Ops {
 
   const void* bf16_operand(const Operand& operand);
   const float* f32_operand(const Operand& operand);
-  Fp8Rows fp8_rows(int64_t rows, int64_t cols);
+  Fp8Rows fp8_rows(int64_t rows, int64_t cols, int32_t scale_copies = 1);
   Fp8Rows fp8_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);

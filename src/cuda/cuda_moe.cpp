@@ -32,7 +32,7 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   float* logits = router_logits_.get<float>(T * E);
   void* gathered = gathered_.get<char>(P * in_width * element);
   void* acts = expert_acts_.get<char>(P * act_width * element);
-  if (fp8_experts) fp8_rows(P, C), fp8_rows(P, F);
+  if (fp8_experts) fp8_rows(P, C, kGroupedScaleCopies), fp8_rows(P, F, kGroupedScaleCopies);
   float* outs = expert_outs_.get<float>(P * C);
   // The plan's arrays, one after another.
   const int64_t tile_ints = max_tiles * static_cast<int64_t>(sizeof(ExpertTile) / sizeof(int32_t));
@@ -110,7 +110,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
           .weight = &weight.fp8, .a = a, .num_rows = P, .epilogue = epilogue, .y = y, .ldy = ldy, .grouped = &tiles};
       check(gemm_fp8(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
     };
-    const Fp8Rows in = fp8_rows(P, C), act = fp8_rows(P, F);  // one after the other in the same place
+    // One after the other in the same place.
+    const Fp8Rows in = fp8_rows(P, C, kGroupedScaleCopies), act = fp8_rows(P, F, kGroupedScaleCopies);
     check(f32_to_fp8(in, static_cast<const float*>(gathered), C, in_width, P, stream), "round to e4m3");
     grouped(gate_up, in, Epilogue::silu_mul, acts, act_width);
     check(bf16_to_fp8(act, acts, act_width, P, stream), "round to e4m3");

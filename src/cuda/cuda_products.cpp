@@ -39,12 +39,13 @@ const float* CudaOps::f32_operand(const Operand& operand) {
 }
 
 // Room for rows in e4m3.
-Fp8Rows CudaOps::fp8_rows(int64_t rows, int64_t cols) {
+Fp8Rows CudaOps::fp8_rows(int64_t rows, int64_t cols, int32_t scale_copies) {
   Fp8Rows y;
   y.padded_cols = (cols + kFp8AtomCols - 1) / kFp8AtomCols * kFp8AtomCols;
   y.scale_stride = (rows + 3) / 4 * 4;
   y.data = fp8_operand_.get<char>(rows * y.padded_cols);
-  y.scales = fp8_scales_.get<float>(y.padded_cols / kFp8AtomCols * y.scale_stride);
+  y.scale_copies = scale_copies;
+  y.scales = fp8_scales_.get<float>(scale_copies * (y.padded_cols / kFp8AtomCols) * y.scale_stride);
   return y;
 }
 

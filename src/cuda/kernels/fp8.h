@@ -31,12 +31,17 @@ struct Fp8Weight {
 };
 
 // Rows of activations.
+//
+// The copy engine reads scales from every fourth row on (16 bytes). Groups begin at any row: for them there are four
+// copies of the scales, of which copy i lacks the first i rows, so that a group's begin every fourth in one of them.
 struct Fp8Rows {
   void* data = nullptr;     // [T, padded_cols] e4m3, zeros behind the columns; padded_cols a multiple of 128
-  float* scales = nullptr;  // [padded_cols / 128, scale_stride]: scale_stride at least T, a multiple of 4
+  float* scales = nullptr;  // [copies, padded_cols / 128, scale_stride]: scale_stride at least T, a multiple of 4
   int64_t padded_cols = 0;
   int64_t scale_stride = 0;
+  int32_t scale_copies = 1;
 };
+constexpr int32_t kGroupedScaleCopies = 4;
 
 // --- placing weights (fp8_rows.cu) ---
 
@@ -67,7 +72,7 @@ cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t
 
 struct Fp8Call {
   const Fp8Weight* weight = nullptr;
-  Fp8Rows a;             // padded_cols as the weight's
+  Fp8Rows a;             // padded_cols as the weight's; kGroupedScaleCopies if grouped
   int64_t num_rows = 0;  // at least 1
   Epilogue epilogue = Epilogue::store;
   void* y = nullptr;  // as GemmCall's

@@ -23,7 +23,13 @@ __device__ __forceinline__ void store_block(const Fp8Rows& y, int64_t t, int64_t
   const Fp8Block q = quantize_block(v);
   *reinterpret_cast<uint32_t*>(static_cast<char*>(y.data) + t * y.padded_cols + block * kBlockCols + 4 * lane) =
       q.bytes;
-  if (lane == 0) y.scales[block * y.scale_stride + t] = q.scale;
+  if (lane < y.scale_copies && lane <= t)
+    y.scales[(lane * (y.padded_cols / kBlockCols) + block) * y.scale_stride + t - lane] = q.scale;
+}
+
+// The first `count` of four, and zeros.
+__device__ __forceinline__ float4 first_of(const float4& v, int32_t count) {
+  return make_float4(count > 0 ? v.x : 0, count > 1 ? v.y : 0, count > 2 ? v.z : 0, count > 3 ? v.w : 0);
 }
 
 __global__ void __launch_bounds__(kNormThreads)
@@ -40,7 +46,10 @@ __global__ void __launch_bounds__(kNormThreads)
 #pragma unroll
   for (int j = 0; j < kNormVectors; ++j) {
     const int c = 4 * (thread + kNormThreads * j);  // whole warps are within padded_cols or beyond
-    if (c < y.padded_cols) store_block(y, t, c / kBlockCols, scaled(slice.values[j], inverse, scale.values[j]));
+    if (c >= y.padded_cols) continue;
+    float4 v = scaled(slice.values[j], inverse, scale.values[j]);
+    if (c + 4 > cols) v = first_of(v, cols - c);  // where the norm is NaN, zeros times it are too
+    store_block(y, t, c / kBlockCols, v);
   }
 }
 

@@ -9,11 +9,11 @@
 
 namespace qwill::cuda {
 
-// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, and 0
-// and infinity do not matter.
+// The scale of values whose largest magnitude is `most`: that becomes 448. It and its inverse are normal numbers, also
+// of 0, of infinity, and of NaN, which is what nothing but NaN has.
 QWILL_HOST_DEVICE inline float fp8_scale(float most) {
   constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f;
-  return (most < kLeast ? kLeast : most > kMost ? kMost : most) / 448.0f;
+  return (most > kMost ? kMost : most >= kLeast ? most : kLeast) / 448.0f;
 }
 
 // Four values times the inverse of their scale, rounded to the nearest e4m3 (ties to even), the first in the lowest

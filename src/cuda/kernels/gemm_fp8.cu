@@ -14,7 +14,8 @@ namespace {
 
 struct Fp8Products {
   struct Operands {
-    CUtensorMap scale_map;  // [blocks of columns, tokens]
+    CUtensorMap scale_map;  // [copies of the scales, blocks of columns, tokens]
+    int32_t col_blocks;
     const float* weight_scales;
     int32_t weight_rows;  // that have scales
   };
@@ -26,11 +27,13 @@ struct Fp8Products {
   template <int kTokens>
   static constexpr bool kBeginsLate = kTokens >= 128;
 
-  // Scales of other tokens come along, and zeros from beyond the last: their sums are not kept.
+  // Scales of other tokens come along, and zeros or anything from beyond the last: their sums are not kept. A box
+  // begins at a multiple of 16 bytes, or the copy engine refuses the instruction: at every fourth token (fp8.h).
   template <int kTokens>
   __device__ __forceinline__ static void load_scales(const Operands& operands, uint32_t to, int32_t token, int32_t k,
                                                      uint32_t barrier) {
-    copy_box(to, &operands.scale_map, token, k, barrier);
+    const int32_t copy = token % 4;
+    copy_box(to, &operands.scale_map, token - copy, copy * operands.col_blocks + k, barrier);
   }
 
   // Of the two weight rows that a thread has sums of.
@@ -98,7 +101,7 @@ cudaError_t prepare_gemm_fp8() { return allow_variants(kVariants); }
 cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cudaStream_t stream) {
   const auto* variant = std::ranges::find(kVariants, tile, &GemmVariant<Fp8Products>::tile);
   if (variant == std::end(kVariants) || call.a.padded_cols != call.weight->layout.padded_cols() ||
-      call.a.scale_stride % 4 != 0)
+      call.a.scale_stride % 4 != 0 || (call.grouped && call.a.scale_copies != kGroupedScaleCopies))
     return cudaErrorInvalidValue;
   const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
   const Ring ring = {.stages = variant->stages(),
@@ -106,6 +109,7 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
   const auto cols = static_cast<cuuint64_t>(call.a.padded_cols), rows = static_cast<cuuint64_t>(call.num_rows);
   CUtensorMap token_map;
   Fp8Products::Operands operands;
+  operands.col_blocks = static_cast<int32_t>(call.weight->layout.col_blocks);
   operands.weight_scales = call.weight->scales;
   operands.weight_rows = static_cast<int32_t>(call.weight->layout.rows());
   if (const cudaError_t error = encode_map<2>(
@@ -113,11 +117,11 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
           {static_cast<cuuint32_t>(kFp8AtomCols), static_cast<cuuint32_t>(ring.box_rows)}, CU_TENSOR_MAP_SWIZZLE_128B);
       error != cudaSuccess)
     return error;
-  if (const cudaError_t error =
-          encode_map<2>(operands.scale_map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, call.a.scales,
-                        {rows, cols / static_cast<cuuint64_t>(kFp8AtomCols)},
-                        {static_cast<cuuint64_t>(call.a.scale_stride) * sizeof(float)},
-                        {static_cast<cuuint32_t>(std::max(tile.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
+  if (const cudaError_t error = encode_map<2>(
+          operands.scale_map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, call.a.scales,
+          {rows, cols / static_cast<cuuint64_t>(kFp8AtomCols) * static_cast<cuuint64_t>(call.a.scale_copies)},
+          {static_cast<cuuint64_t>(call.a.scale_stride) * sizeof(float)},
+          {static_cast<cuuint32_t>(std::max(tile.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
       error != cudaSuccess)
     return error;
   return launch(variant->kernel, count_blocks(task, tile, num_sms), variant->threads, variant->shared_bytes(), stream,
