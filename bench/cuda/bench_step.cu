@@ -34,13 +34,15 @@ bool forever = false;
 
 void print_reports() {
   if (!reports) return;
-  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "words"};
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid"};
   int count = 0;
   for (const StepReport& r : reports->reports) {
     if (!r.written || count++ == 100) continue;
     if (count == 1) std::printf("waits that did not end:\n");
-    std::printf("  block %d warp %d lane %d op %d: %s, place %d parity %d\n", r.block, r.thread / 32, r.thread % 32, r.op,
+    std::printf("  block %d warp %d lane %d op %d: %s, place %d parity %d", r.block, r.thread / 32, r.thread % 32, r.op,
                 kWaits[r.what], r.place, r.parity);
+    std::printf(r.what == 5 ? ", %u arrived of %u\n" : "\n", static_cast<uint32_t>(r.seen),
+                static_cast<uint32_t>(r.wanted));
   }
 }
 
@@ -256,7 +258,7 @@ struct OneKernel {
   Run run;
   StepLaunch step;
   bool fits = false;
-  std::unique_ptr<Memory> ops, state, words, parts;
+  std::unique_ptr<Memory> ops, state, counters, partials;
 
   explicit OneKernel(const Scene& s) : run(s) {}
   void tune(const StepTuning& tuning) {
@@ -268,13 +270,12 @@ struct OneKernel {
     ops = std::make_unique<Memory>(bytes);
     ops->put(planned.data(), bytes);
     if (!state) state = std::make_unique<Memory>(sizeof(StepState));
-    constexpr auto kWordBytes = static_cast<int64_t>(sizeof(StepWord));
-    words = std::make_unique<Memory>(kStepWords * kWordBytes);
-    parts = std::make_unique<Memory>(step_part_words(run.attend(0).attend) * kWordBytes);
+    counters = std::make_unique<Memory>(step_counters(run.attend(0).attend) * 4);
+    partials = std::make_unique<Memory>(step_partial_floats(run.attend(0).attend) * 4);
     step.ops = ops->as<StepOp>();
     step.state = state->as<StepState>();
-    step.words = words->as<StepWord>();
-    step.parts = parts->as<StepWord>();
+    step.counters = counters->as<uint32_t>();
+    step.partials = partials->as<float>();
     step.reports = forever ? nullptr : reports;
     check(cudaDeviceSynchronize(), "synchronize");
   }

@@ -4,15 +4,16 @@ namespace qwill::cuda {
 
 void StepProgram::enable() {
   check(prepare_decode_step(), "prepare kernels");
-  programs_.get<StepOp>(kMaxPrograms * kMaxStepOps);
+  programs_.get<StepOp>(kMaxPrograms * kMaxOps);
   state_.get<StepState>(1);
-  words_.get<StepWord>(kStepWords);
-  parts_.get<StepWord>(1);
+  counters_.get<uint32_t>(1);
+  partials_.get<float>(1);
   enabled_ = true;
 }
 
 void StepProgram::reserve(const AttendArgs& args) {
-  parts_.get<StepWord>(step_part_words(args));
+  counters_.get<uint32_t>(step_counters(args));
+  partials_.get<float>(step_partial_floats(args));
 }
 
 void StepProgram::begin(const StepShape& shape) {
@@ -49,15 +50,15 @@ void StepProgram::launch_apart(const Device& device) {
 void StepProgram::launch(const Device& device) {
   StepLaunch step;
   planned_ = ops_;
-  if (!plan_step(planned_, {}, device.num_sms, step)) {
+  if (ops_.size() > static_cast<size_t>(kMaxOps) || !plan_step(planned_, {}, device.num_sms, step)) {
     planned_.clear();
     launch_apart(device);
     return;
   }
-  step.ops = programs_.get<StepOp>(1) + place_ * kMaxStepOps;
+  step.ops = programs_.get<StepOp>(1) + place_ * kMaxOps;
   step.state = state_.get<StepState>(1);
-  step.words = words_.get<StepWord>(1);
-  step.parts = parts_.get<StepWord>(1);
+  step.counters = counters_.get<uint32_t>(1);
+  step.partials = partials_.get<float>(1);
   check(decode_step(step, device.stream), "decode step");
   gathers_ = false;
   ops_.clear();
@@ -66,7 +67,7 @@ void StepProgram::launch(const Device& device) {
 
 void StepProgram::upload(const Device& device) {
   if (planned_.empty()) return;
-  check(cudaMemcpyAsync(programs_.get<StepOp>(1) + place_ * kMaxStepOps, planned_.data(), planned_.size() * sizeof(StepOp),
+  check(cudaMemcpyAsync(programs_.get<StepOp>(1) + place_ * kMaxOps, planned_.data(), planned_.size() * sizeof(StepOp),
                         cudaMemcpyHostToDevice, device.stream),
         "copy a step's ops");
   device.synchronize();

@@ -32,7 +32,7 @@ class StepProgram {
   void drop();
 
  private:
-  static constexpr int64_t kMaxPrograms = 8;
+  static constexpr int64_t kMaxPrograms = 8, kMaxOps = 512;
 
   bool enabled_ = false, gathers_ = false;
   std::vector<StepOp> ops_;
@@ -40,7 +40,7 @@ class StepProgram {
   std::vector<StepOp> planned_;          // to be uploaded
   std::map<StepShape, int64_t> places_;  // a shape's program is replaced when it is recorded again
   int64_t place_ = 0;
-  DeviceBuffer programs_, state_, words_, parts_;
+  DeviceBuffer programs_, state_, counters_, partials_;
 };
 
 }  // namespace qwill::cuda

@@ -90,9 +90,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const int32_t slot = args.slots[row];
   const bool is_newest = first_tile + count == num_tiles;
   const Rotation rotation = load_rotation(args.cos + row * half, args.sin + row * half, half, lane);
-  const float* qkv = args.qkv + row * args.ld_qkv;
-  const auto load_qkv = [&](int head) { return load_head(qkv + int64_t{head} * args.head_dim, half, lane); };
-  prepare_heads(shared, args, load_qkv, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
+  prepare_heads(shared, args, row, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
   __syncthreads();
   uint32_t q[kDim / 16][4];
   load_queries(q, shared, lane);
@@ -166,7 +164,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   bfloat* out = out_row + int64_t{kv_head} * group * dim;
   for (int r = warp; r < group; r += kWarps) {
     const RowPart<kDim> part = merge_rows<kDim>(parts + r * kRowFloats, group_floats, num_parts, scale, lane,
-                                                [](const float* from) { return *reinterpret_cast<const float2*>(from); });
+                                                [](const float2* from) { return *from; });
     if (num_groups == 1)
       part.store_result(out + r * dim, dim, lane);
     else
@@ -183,8 +181,8 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     __syncthreads();
     if (!shared.is_last) return;
     for (int r = warp; r < group; r += kWarps)
-      merge_rows<kDim>(partials + r * kRowFloats, group_floats, num_groups, scale, lane, [](const float* from) {
-        return __ldcg(reinterpret_cast<const float2*>(from));
+      merge_rows<kDim>(partials + r * kRowFloats, group_floats, num_groups, scale, lane, [](const float2* from) {
+        return __ldcg(from);
       }).store_result(out + r * dim, dim, lane);
   }
   if (kv_head == args.num_kv_heads - 1 && warp == 0)

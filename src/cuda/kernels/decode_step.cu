@@ -1,29 +1,23 @@
 // decode_step: the ops of a step of one row, in order (decode_step.h): y = product of norm(x) or a with a weight,
 // added, or gated (stream.cu's formula and bits), and attention of the row over its pages (attend_decode's). Residual
 // f32, operands bf16, sums f32.
-// One block a multiprocessor. A loading warp brings the block's share of all weights of the step through one ring, in
-// the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for each
-// other, load operands, norm and attend, as long as the ring has room (19 items of 8 KB: 6.5 us of the memory's time).
-// Little is under way at once (in_flight items), since what blocks hand each other would queue behind it. Results are
-// words (decode_step.h) that readers poll: no barrier of the grid, no fence, and one trip to L2 from a block's last
-// product to the next op's first. Moves the weights' and the cache's bytes, and operands (8 bytes a float) from L2 for
-// every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.6 us) and some 2 us
-// between ops.
+// One block a multiprocessor. A loading warp brings the block's share of all weights of
+// the step through one ring, in the order of their multiplication, and never waits for other blocks; so the memory
+// works on while blocks wait for each other, load operands, norm and attend, as long as the ring has room (19 items of
+// 8 KB: 6.5 us of the memory's time). Little is under way at once (in_flight items), since the operand would queue
+// behind it. Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in
+// small models, by 32 steps of mma.sync for 512 columns (0.6 us) and 2 us between ops.
 //
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
 // which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
-// Its warp waits for nothing else once its op runs. An op runs when the vectors it reads have all been written, by ops
-// before it: by induction over ops they are, since all blocks are resident (as many as multiprocessors, none waits for
-// one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here run). Parities
-// do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small enough for
-// the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring comes to a
-// halt).
-//
-// No word is written too early. Its place is used again kStepVectors ops later. A block writes a result of op i + 2 only
-// when it has read all of op i + 1's, so when all blocks have written theirs, for which they have read all of op i's
-// that they ever read as an operand; what is added to (`before`) is read in the op that writes its successor. plan_step
-// sees to the distance. A block without a share of an op reads nothing for it.
+// Its warp waits for nothing else once its op runs. An op runs when all blocks have arrived behind the op before: by
+// induction over ops they do, since all blocks are resident (as many as multiprocessors, none waits for one that is
+// not: earlier kernels end by themselves, later ones are let start only when all blocks here run). Parities do not
+// alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small enough for the
+// others to know it (step_items.h: without that a warp takes an older item for its own, and the ring comes to a halt).
+// Arrivals at the grid's barrier only grow; each step counts from the base that the one before has left. Block 0 moves
+// the base on when all blocks have arrived once, and so have read it.
 // reference: ops/reference.cpp, bit-equal to stream.cu and attention_decode.cu
 // test, bench: bench/cuda/bench_step.cu
 #include "cuda/kernels/launch.cuh"
@@ -42,10 +36,10 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
 }
 
-// By the last multiplying warp, into the place of the op two before.
+// By the last multiplying warp; it has arrived when the op has ended.
 __device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
   if (op >= b.p.num_ops || b.warp != b.p.warps - 1 || b.lane >= static_cast<int>(sizeof(StepOp) / 16)) return;
-  copy_16_async(shared_address(&b.shared.ops[op % kStepOps]) + b.lane * 16,
+  copy_16_async(shared_address(&b.shared.ops[op % 2]) + b.lane * 16,
                 reinterpret_cast<const char*>(b.p.ops + op) + b.lane * 16);
   commit_copies();
 }
@@ -91,29 +85,26 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
     b.slot = p.slots_of_rows[0];
     read_pages(b);
   }
-  const uint32_t steps = p.state->steps[blockIdx.x];
-  b.first_epoch = steps * kMaxStepOps + 1;
+  uint32_t base = 0;
+  if (threadIdx.x == 0) base = p.state->base;
   wait_for_copies<0>();
-  fetch_op(b, 1);
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
-    const StepOp& now = shared.ops[op % kStepOps];
-    const auto bring_next_ops = [&] {
-      wait_for_copies<0>();  // the next op is there when the warps have met again
-      fetch_op(b, op + 2);
-    };
-    if (now.is_attend) {
-      fence_async_proxy();  // the room may be copied to
-      b.sync();
-      bring_next_ops();
-      b.sync();
-      StepAttend<kDim>{b, now, op}.run();
-    } else {
-      run_product(b, now, op, bring_next_ops);
-    }
+    fetch_op(b, op + 1);
+    b.barrier_target = base + static_cast<uint32_t>(op) * gridDim.x;  // thread 0 alone waits for it
+    const StepOp& now = shared.ops[op % 2];
+    if (now.is_attend)
+      StepAttend<kDim>{b, now.attend, op}.run();
+    else
+      run_product(b, now, op);
+    if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)
+      p.state->base = base + static_cast<uint32_t>(p.num_ops - 1) * gridDim.x;
+    wait_for_copies<0>();
+    fence_async_proxy();  // the room may be copied to
+    b.sync();             // the op's results are written
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
   }
-  if (threadIdx.x == 0) p.state->steps[blockIdx.x] = steps + 1;
 }
 
 }  // namespace

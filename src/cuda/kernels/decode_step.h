@@ -1,6 +1,5 @@
-// A whole decode step of one stream as one kernel: its products and attentions in order, handing vectors on through
-// words that say themselves when they are there, while the weights of all of them flow through one ring a
-// multiprocessor.
+// A whole decode step of one stream as one kernel: its products and attentions in order, with a barrier of the whole
+// grid between them, while the weights of all of them flow through one ring a multiprocessor.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,39 +11,21 @@
 
 namespace qwill::cuda {
 
-// A value and the epoch of the op that wrote it: whoever waits for a value reads its word until the epoch is right. So
-// nothing else has to be waited for, or to be ordered.
-struct alignas(8) StepWord {
-  uint32_t value, epoch;
-};
-
-// What an op of the step has written, from the word `at` on.
-struct StepVector {
-  int32_t at = -1, op = -1;
-};
-
 // A product of one row, or attention of sequence 0, whose one row is row 0.
 struct alignas(16) StepOp {
   bool is_attend = false;
   StreamCall product;
   AttendArgs attend;
-  // Set by plan_step. What the op reads (x, a or qkv) and what it adds to (y) of this step's results; else it lies where
-  // it was before the step. Where its own result goes: a float a word, or two bf16.
-  StepVector input, before;
-  int32_t result = -1;
-  bool is_final = false;   // nothing in the step writes its y or out again: it gets the result as well
+  // Set by plan_step.
   int32_t num_units = 0;   // of a product: tiles of 8 rows, or pairs of them for silu_mul
   int32_t busy_warps = 0;  // of a block's, that multiply at once
 };
 
-constexpr int32_t kMaxStepBlocks = 256, kMaxStepOps = 512;
-// Vectors that ops hand each other: an op's has the place of its number among so many (decode_step.cu says why no place
-// is used again too early), and up to so many words.
-constexpr int32_t kStepVectors = 16, kStepVectorWords = 16384, kStepWords = kStepVectors * kStepVectorWords;
-
 // What a step leaves behind for the next: in device memory, zero before the first.
 struct StepState {
-  uint32_t steps[kMaxStepBlocks];  // taken, as each block counts them
+  uint32_t arrivals;  // at the grid's barriers, of all steps
+  uint32_t pad[31];
+  uint32_t base;  // arrivals when this step began
   uint32_t num_reports;
 };
 
@@ -83,15 +64,16 @@ struct StepLaunch {
   // By the caller; device memory.
   const StepOp* ops = nullptr;  // as plan_step left them
   StepState* state = nullptr;
-  StepWord* words = nullptr;       // [kStepWords], zero before the first step
-  StepWord* parts = nullptr;       // [step_part_words], the same
+  uint32_t* counters = nullptr;    // [step_counters], zero before the first step; every step leaves them so
+  float* partials = nullptr;       // step_partial_floats
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
 // Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, attentions
 // differ in shape or indices, or there is but one op.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
-int64_t step_part_words(const AttendArgs& args);
+int64_t step_counters(const AttendArgs& args);
+int64_t step_partial_floats(const AttendArgs& args);
 
 cudaError_t prepare_decode_step();
 cudaError_t decode_step(const StepLaunch& launch, cudaStream_t stream);

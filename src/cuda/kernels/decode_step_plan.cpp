@@ -13,7 +13,6 @@ namespace {
 bool plan_product(StepOp& op, int32_t warps, int32_t num_blocks, int64_t& room) {
   const StreamCall& c = op.product;
   if (c.format != StreamFormat::bf16 || c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
-  if (c.cols % 4 != 0) return false;  // words are read in pairs, of two bf16 too
   room = std::max(room, c.layout.padded_cols() * 2 + 16);
   op.num_units = static_cast<int32_t>(c.layout.row_blocks) / (c.output == StreamOutput::silu_mul ? 2 : 1);
   // As many warps as divide a block's tiles into equal rounds.
@@ -28,41 +27,9 @@ int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
 }
 
-int64_t words_of(const StepOp& op) {
-  if (op.is_attend) return op.attend.ld_out / 2;
-  const int64_t rows = op.product.layout.row_blocks * kAtomRows;
-  return op.product.output == StreamOutput::silu_mul ? rows / 4 : rows;
-}
-
-// Which op wrote what each op reads, and where that is.
-bool plan_vectors(std::span<StepOp> ops) {
-  const auto written = [](const StepOp& op) -> const void* { return op.is_attend ? op.attend.out : op.product.y; };
-  for (size_t i = 0; i < ops.size(); ++i) {
-    StepOp& op = ops[i];
-    bool ok = true;
-    const auto last_writer = [&](const void* vector) {
-      StepVector found;
-      for (size_t j = i; j-- > 0 && found.op < 0;) {
-        if (written(ops[j]) != vector) continue;
-        ok &= i - j <= kStepVectors / 2 && words_of(ops[j]) <= kStepVectorWords;
-        ops[j].result = static_cast<int32_t>(j % kStepVectors) * kStepVectorWords;
-        found = {ops[j].result, static_cast<int32_t>(j)};
-      }
-      return found;
-    };
-    const StreamCall& c = op.product;
-    op.input = last_writer(op.is_attend ? op.attend.qkv : c.norm ? c.x : c.a);
-    op.before = !op.is_attend && c.output == StreamOutput::add ? last_writer(c.y) : StepVector{};
-    op.is_final = std::none_of(ops.begin() + static_cast<std::ptrdiff_t>(i) + 1, ops.end(),
-                               [&](const StepOp& later) { return written(later) == written(op); });
-    if (!ok) return false;
-  }
-  return true;
-}
-
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
-  if (a.group() > 16 || a.head_dim % 4 != 0 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
+  if (a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
   if (!launch.seq_lens) {
     launch.seq_lens = a.seq_lens;
     launch.slots_of_rows = a.slots;
@@ -88,8 +55,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.num_blocks = num_sms;
   launch.warps = tuning.warps;
   launch.in_flight = tuning.in_flight;
-  if (ops.size() < 2 || ops.size() > kMaxStepOps || num_sms > kMaxStepBlocks) return false;
-  if (tuning.warps < 8 || tuning.warps > 15 || !plan_vectors(ops)) return false;
+  if (ops.size() < 2 || tuning.warps < 8 || tuning.warps > 15) return false;
   int64_t room = 0;
   for (StepOp& op : ops)
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, tuning.warps, num_sms, room))) return false;
@@ -107,8 +73,11 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-// Of tiles, and of groups of tiles.
-int64_t step_part_words(const AttendArgs& args) {
+int64_t step_counters(const AttendArgs& args) {
+  return int64_t{args.num_kv_heads} * ((tiles_of(args) + kGroupTiles - 1) / kGroupTiles + 1);
+}
+
+int64_t step_partial_floats(const AttendArgs& args) {
   const int64_t parts = tiles_of(args) + (tiles_of(args) + kGroupTiles - 1) / kGroupTiles;
   return args.num_kv_heads * parts * args.group() * part_row_floats(args.kv.padded_dim);
 }

@@ -1,7 +1,6 @@
 // Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). The first eight
-// warps of a block take tasks blockIdx, blockIdx + gridDim, …; then heads to merge are dealt to warps of all blocks:
-// parts of a group of tiles, and parts of groups where there are several. Parts go through words, so a task waits for
-// those it reads alone; tasks wait for no merge, and a group's merge for no other's.
+// warps of a block take tasks blockIdx, blockIdx + gridDim, …; parts go through global memory, and whoever finishes the
+// last part of a group of tiles (the last group) merges them: the counters order nothing but who that is.
 #pragma once
 
 #include "cuda/kernels/step_block.cuh"
@@ -13,13 +12,12 @@ constexpr int kAttendThreads = 32 * kDecodeWarps;
 template <int kDim>
 struct StepAttend {
   StepBlock& b;
-  const StepOp& op;
-  const int32_t idx_of_op;
-  const AttendArgs& args = op.attend;
+  const AttendArgs& args;
+  const int32_t op;
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
   const int32_t num_tasks = num_tiles * args.num_kv_heads;
-  static constexpr int kRowWords = part_row_floats(kDim);
+  static constexpr int kRowFloats = part_row_floats(kDim);
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
@@ -49,39 +47,27 @@ struct StepAttend {
   }
 
   __device__ __forceinline__ void run() const {
-    if (b.warp < kDecodeWarps && static_cast<int32_t>(blockIdx.x) < num_tasks) {
+    const bool busy = b.warp < kDecodeWarps && static_cast<int32_t>(blockIdx.x) < num_tasks;
+    HeadConstants constants;
+    if (busy) {
       copy(0, false);
       copy(0, true);
       const int half = args.head_dim / 2;
-      HeadConstants constants;
       constants.q_norm = load_head(args.q_norm, half, b.lane);
       constants.k_norm = load_head(args.k_norm, half, b.lane);
       constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
       tile.clear_queries(b.thread);
       sync();
-      int32_t i = 0;
-      for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
-        run_task(i, task % args.num_kv_heads, task / args.num_kv_heads, constants);
-      b.tiles_copied += i;
     }
-    merge_heads();
-  }
-
-  // Of the step's row, from the words of its product.
-  __device__ __forceinline__ Head load_qkv(int32_t head) const {
-    const StepWord* from = b.p.words + op.input.at + head * args.head_dim;
-    const uint32_t epoch = b.epoch(op.input.op);
-    const int half = args.head_dim / 2;
-    Head x;
-    wait_for_words(b.p, idx_of_op, [&] {
-      bool there = true;
-      for_each_pair(half, b.lane, [&](int j, int i) {
-        there &= load_word(x.low[j], from + i, epoch);
-        there &= load_word(x.high[j], from + i + half, epoch);
-      });
-      return there;
-    });
-    return x;
+    b.wait_for_op_before(op);
+    if (!busy) return;
+    int32_t i = 0;
+    for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i) {
+      const int32_t kv_head = task % args.num_kv_heads, idx = task / args.num_kv_heads;
+      run_task(i, kv_head, idx, constants);
+      finish_part(kv_head, idx);
+    }
+    b.tiles_copied += i;
   }
 
   __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
@@ -90,18 +76,14 @@ struct StepAttend {
     const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && b.slot >= 0;
     const int fresh_key = (b.num_keys - 1) % kTile;
     const uint32_t parity = (b.tiles_copied + i) % 2;
-    const auto load = [&](int head) {
-      return op.input.at < 0 ? load_head(args.qkv + int64_t{head} * args.head_dim, args.head_dim / 2, lane)
-                             : load_qkv(head);
-    };
-    prepare_heads(tile, args, load, kv_head, is_newest, b.slot, constants, warp, lane);
+    prepare_heads(tile, args, 0, kv_head, is_newest, b.slot, constants, warp, lane);
     sync();
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
     {
       uint32_t q[kDim / 16][4];
       load_queries(q, tile, lane);
-      wait_for(shared_address(&b.shared.keys_full), parity, b.p, StepWait::keys, idx_of_op, i);
+      wait_for(shared_address(&b.shared.keys_full), parity, b.p, StepWait::keys, op, i);
       if (has_fresh && fresh_key / kWarpKeys == warp) {
         patch_row(tile.keys, fresh_key, tile.fresh[0], 0, kDim / 8, lane);
         fence_async_proxy();  // another tile may be copied over it
@@ -116,7 +98,7 @@ struct StepAttend {
     take_maxima(tile, part.m, lane);
     put_probabilities(tile, scores, part.m, b.p.score_scale, warp, lane);
     sync();  // all have written their probabilities
-    wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, idx_of_op, i);
+    wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, op, i);
     if (has_fresh) {
       patch_row(tile.values, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
       fence_async_proxy();
@@ -126,90 +108,77 @@ struct StepAttend {
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);
 
-    StepWord* to = part_of(kv_head, idx);
-    const uint32_t epoch = b.epoch(idx_of_op);
+    float* to = part_of(kv_head, idx);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = lane / 4 + 8 * r;
       if (row >= args.group()) continue;
-      StepWord* out = to + row * kRowWords;
-      if (warp == 0 && lane % 4 == 0)
-        store_words(out + kDim, __float_as_uint(part.m[r]), __float_as_uint(part.l[r]), epoch);
+      float* out = to + row * kRowFloats;
+      if (warp == 0 && lane % 4 == 0) *reinterpret_cast<float2*>(out + kDim) = {part.m[r], part.l[r]};
 #pragma unroll
       for (int j = 2 * r; j < kWarpDims<kDim> / 2; j += 4)
-        store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, __float_as_uint(part.o[j]),
-                    __float_as_uint(part.o[j + 1]), epoch);
+        *reinterpret_cast<float2*>(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2) = {part.o[j],
+                                                                                               part.o[j + 1]};
     }
-    sync();  // all have read the values
+    fence_gpu();
+    sync();  // all have read the values, and written their share of the part
     copy(i + 1, true);
   }
 
-  // Parts of tiles; behind all of them, of groups.
-  __device__ __forceinline__ StepWord* part_of(int32_t kv_head, int32_t idx) const {
-    return b.p.parts + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
+  // Rows of a tile's part; behind those of all tiles, of a group's.
+  __device__ __forceinline__ float* part_of(int32_t kv_head, int32_t idx) const {
+    return b.p.partials + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowFloats;
   }
-  __device__ __forceinline__ StepWord* group_part_of(int32_t kv_head, int32_t group_idx) const {
+  __device__ __forceinline__ float* group_part_of(int32_t kv_head, int32_t group_idx) const {
     const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup;
-    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowWords;
+    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowFloats;
   }
 
-  // `count` parts of one head, when they are there.
-  __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
-    const int64_t stride = int64_t{args.group()} * kRowWords;
-    const uint32_t epoch = b.epoch(idx_of_op);
-    return merge_parts<kDim>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kPartsAhead], int begin) {
-      wait_for_words(b.p, idx_of_op, [&] {
-        bool there = true;
-#pragma unroll
-        for (int i = 0; i < kPartsAhead; ++i) {
-          if (begin + i >= count) continue;
-          const auto read = [&](const StepWord* from) {
-            WordPair pair;
-            there &= pair.load(from, epoch);
-            return make_float2(__uint_as_float(pair.a), __uint_as_float(pair.b));
-          };
-          parts[i].load(first + (begin + i) * stride, b.lane, read);
-        }
-        return there;
-      });
-    });
-  }
-
-  // A head's result, of two bf16 a word.
-  __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
-    bfloat* row = static_cast<bfloat*>(args.out);
-    if (op.is_final) {
-      part.store_result(row + int64_t{head} * args.head_dim, args.head_dim, b.lane);
-      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+  // True in the block that counts the last of `count`, which then sees what all have written.
+  __device__ __forceinline__ bool is_last(uint32_t* counter, int32_t count) const {
+    if (count == 1) {
+      sync();
+      return true;
     }
-    if (op.result < 0) return;
-    part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) {
-      store_word(b.p.words + op.result + (head * args.head_dim + d) / 2, {two, b.epoch(idx_of_op)});
-    });
+    if (b.thread == 0) {
+      const bool last = atomicAdd(counter, 1) == static_cast<uint32_t>(count - 1);
+      if (last) *counter = 0;
+      fence_gpu();
+      b.shared.is_last = last;
+    }
+    sync();
+    return b.shared.is_last;
   }
 
-  // Heads are dealt to warps of different blocks, the last blocks first: they have fewer tiles.
-  __device__ __forceinline__ void merge_heads() const {
-    const int32_t group = args.group(), num_groups = (num_tiles + kGroup - 1) / kGroup;
-    const auto from_end = static_cast<int32_t>(gridDim.x - 1 - blockIdx.x);
-    const auto stride = static_cast<int32_t>(gridDim.x) * b.p.warps;
-    const int32_t first = b.warp * static_cast<int32_t>(gridDim.x) + from_end;
-    for (int32_t i = first; i < num_groups * args.num_heads; i += stride) {
-      const int32_t head = i % args.num_heads, group_idx = i / args.num_heads, begin = group_idx * kGroup;
-      const RowPart<kDim> part = merge(part_of(head / group, begin) + head % group * kRowWords,
-                                       min(kGroup, num_tiles - begin));
-      if (num_groups == 1) {
-        put_result(part, head);
-      } else {
-        StepWord* to = group_part_of(head / group, group_idx) + head % group * kRowWords;
-        part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) {
-          store_words(to + d, __float_as_uint(x), __float_as_uint(y), b.epoch(idx_of_op));
-        });
-      }
+  __device__ __forceinline__ void finish_part(int32_t kv_head, int32_t idx) const {
+    const int32_t group = args.group(), group_idx = idx / kGroup, num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup, dim = args.head_dim;
+    const int64_t part_floats = int64_t{group} * kRowFloats;
+    uint32_t* counters = b.p.counters + kv_head * (max_groups + 1);
+    const int32_t num_parts = min(kGroup, num_tiles - group_idx * kGroup);
+    const auto read = [](const float2* from) { return __ldcg(from); };
+    if (!is_last(counters + group_idx, num_parts)) return;
+    bfloat* out_row = static_cast<bfloat*>(args.out);
+    bfloat* out = out_row + int64_t{kv_head} * group * dim;
+    for (int r = b.warp; r < group; r += kDecodeWarps) {
+      const RowPart<kDim> part = merge_rows<kDim>(part_of(kv_head, group_idx * kGroup) + r * kRowFloats, part_floats,
+                                                  num_parts, b.p.score_scale, b.lane, read);
+      if (num_groups == 1)
+        part.store_result(out + r * dim, dim, b.lane);
+      else
+        part.store(group_part_of(kv_head, group_idx) + r * kRowFloats, b.lane);
     }
-    if (num_groups == 1) return;
-    for (int32_t head = first; head < args.num_heads; head += stride)
-      put_result(merge(group_part_of(head / group, 0) + head % group * kRowWords, num_groups), head);
+    if (num_groups > 1) {
+      fence_gpu();
+      sync();
+      if (!is_last(counters + max_groups, num_groups)) return;
+      for (int r = b.warp; r < group; r += kDecodeWarps)
+        merge_rows<kDim>(group_part_of(kv_head, 0) + r * kRowFloats, part_floats, num_groups, b.p.score_scale, b.lane,
+                         read)
+            .store_result(out + r * dim, dim, b.lane);
+    }
+    if (kv_head == args.num_kv_heads - 1 && b.warp == 0)
+      clear_padding(out_row, int64_t{args.num_heads} * dim, args.ld_out, b.lane);
   }
 };
 

@@ -10,7 +10,6 @@ namespace qwill::cuda {
 
 constexpr int kMaxStepWarps = 16;  // with the one that loads
 constexpr int kKnownTiles = 8;     // of a block whose pages it keeps in mind
-constexpr int kStepOps = 3;
 
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
@@ -18,7 +17,8 @@ struct StepShared {
   float scratch[8];
   uint4 zeros;
   int32_t pages[kKnownTiles][2];
-  StepOp ops[kStepOps];  // the one before, this one and the next
+  uint32_t is_last;
+  StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
 static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64) && sizeof(DecodeTile<128>) == step_attend_bytes(128));
@@ -32,15 +32,20 @@ struct StepBlock {
   int32_t warp, lane, thread;
   int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
   RingPlace place{};                // of the op's first item
+  uint32_t barrier_target = 0;      // arrivals that end the op before this
   uint32_t tiles_copied = 0;        // of keys and values, so far
-  uint32_t first_epoch = 0;         // of op 0
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return shared_address(&shared.full[slot]); }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return shared_address(&shared.empty[slot]); }
   __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * kItemBytes; }
   // All warps that multiply.
   __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
-  __device__ __forceinline__ uint32_t epoch(int32_t op) const { return first_epoch + static_cast<uint32_t>(op); }
+  // All of them go on when all blocks have finished the op before.
+  __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
+    if (op == 0) return;
+    if (thread == 0) wait_for_grid(p, barrier_target, op);
+    sync();
+  }
 };
 
 }  // namespace qwill::cuda

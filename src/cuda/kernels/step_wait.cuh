@@ -1,4 +1,4 @@
-// Waits and words of decode_step.cu. All of them end (see there); where that is to be shown, a wait of half a second writes down
+// Waits of decode_step.cu. All of them end (see there); where that is to be shown, a wait of half a second writes down
 // who waits for what and stops the kernel.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace qwill::cuda {
 
-enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, words };
+enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid };
 
 // The phase of this parity has completed, or the machine has waited a while.
 __device__ __forceinline__ bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
@@ -65,45 +65,21 @@ __device__ __forceinline__ void wait_for(uint32_t barrier, uint32_t parity, cons
   while (!barrier_try_wait(barrier, parity)) patience.spent(what, op, place, parity);
 }
 
-// ---- Words
+// What this thread wrote, or saw written, is seen by whoever sees what it writes next.
+__device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
-__device__ __forceinline__ void store_word(StepWord* to, StepWord word) {
-  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(uint64_t{word.epoch} << 32 | word.value) : "memory");
+// The grid's barrier: arrivals only ever grow (and wrap around).
+__device__ __forceinline__ void arrive_at_grid(StepState* state) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
 }
-// Two of them, aligned to 16 bytes.
-__device__ __forceinline__ void store_words(StepWord* to, uint32_t a, uint32_t b, uint32_t epoch) {
-  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(to),
-               "l"(uint64_t{epoch} << 32 | a), "l"(uint64_t{epoch} << 32 | b)
-               : "memory");
-}
-
-// Two words, aligned to 16 bytes, as they are now.
-struct WordPair {
-  uint32_t a, b;
-
-  // True if both are of this epoch.
-  __device__ __forceinline__ bool load(const StepWord* from, uint32_t epoch) {
-    uint64_t first, second;
-    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(first), "=l"(second) : "l"(from) : "memory");
-    a = static_cast<uint32_t>(first), b = static_cast<uint32_t>(second);
-    return static_cast<uint32_t>(first >> 32) == epoch && static_cast<uint32_t>(second >> 32) == epoch;
-  }
-};
-
-// One float; true if it is of this epoch.
-__device__ __forceinline__ bool load_word(float& value, const StepWord* from, uint32_t epoch) {
-  uint64_t word;
-  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(word) : "l"(from) : "memory");
-  value = __uint_as_float(static_cast<uint32_t>(word));
-  return static_cast<uint32_t>(word >> 32) == epoch;
-}
-
-// Calls poll, which reads words and returns whether all of them are there, until they are.
-template <typename Poll>
-__device__ __forceinline__ void wait_for_words(const StepLaunch& p, int32_t op, Poll poll) {
-  if (poll()) return;
+__device__ __forceinline__ void wait_for_grid(const StepLaunch& p, uint32_t target, int32_t op) {
   Patience patience{p};
-  while (!poll()) patience.spent(StepWait::words, op, 0, 0);
+  for (;;) {
+    uint32_t seen;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(&p.state->arrivals) : "memory");
+    if (static_cast<int32_t>(seen - target) >= 0) return;
+    patience.spent(StepWait::grid, op, 0, 0, seen, target);
+  }
 }
 
 }  // namespace qwill::cuda
