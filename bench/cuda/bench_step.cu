@@ -2,7 +2,7 @@
 //   bench_step                          all of it
 //   bench_step host                     the order of items and that no wait is for ever, without a card
 //   bench_step test                     the tests alone; exit 1 if one fails
-//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT]]]]]     0: as planned
+//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
 // Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode() gives
@@ -306,7 +306,7 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
     std::printf("%s: stream() does not take it\n", m.name);
     return;
   }
-  const StepTuning tunings[] = {{12, 0, 6}, {8, 16, 1}, {15, 17, 2}, {8, 0, 16}};
+  const StepTuning tunings[] = {{12, 0, 6, 2}, {8, 16, 1, 1}, {15, 17, 2, 1}, {8, 0, 16, 3}};
   for (const int context : contexts) {
     scene.set_context(context);
     chain.run.reset();
@@ -406,7 +406,8 @@ void time_model(const Model& m, const std::vector<int>& contexts, const std::vec
         if (!one.fits || (tunings.size() > 1 && one.step.in_flight != tuning.in_flight)) continue;
         const std::string what = std::string(attends ? "one kernel" : "without attention") + ", warps " +
                                  std::to_string(one.step.warps) + " slots " + std::to_string(one.step.slots) +
-                                 " in flight " + std::to_string(one.step.in_flight);
+                                 " in flight " + std::to_string(one.step.in_flight) +
+                                 ", quiet " + std::to_string(one.step.quiet_in_flight);
         print(what.c_str(), time_graph([&] { one.launch(); }), bytes);
       }
     }
@@ -446,12 +447,12 @@ int main(int argc, char** argv) {
     if (mode == "test") return num_failed > 0;
   }
   const bool sweeps = mode == "sweep";
-  std::vector<StepTuning> tunings = {{to_int(args, 3, 12), to_int(args, 4, 0), to_int(args, 5, 6)}};
+  std::vector<StepTuning> tunings = {{to_int(args, 3, 12), to_int(args, 4, 0), to_int(args, 5, 6), to_int(args, 6, 2)}};
   if (sweeps) {
     tunings.clear();
-    for (const int warps : {8, 12, 15})
-      for (const int slots : {16, 0})
-        for (const int in_flight : {2, 3, 4, 5, 6, 7, 9, 11}) tunings.push_back({warps, slots, in_flight});
+    for (const int warps : {8, 12})
+      for (const int in_flight : {4, 5, 6, 7, 9})
+        for (const int quiet : {1, 2, 3, in_flight}) tunings.push_back({warps, 0, in_flight, quiet});
   }
   for (const Model& m : kModels) {
     if (args.size() > 1 && args[1] != m.name) continue;

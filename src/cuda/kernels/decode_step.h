@@ -44,13 +44,14 @@ struct StepTuning {
   int32_t warps = 12;     // that multiply, 8 to 15
   int32_t slots = 0;      // of the ring, at least 16
   int32_t in_flight = 6;  // of them under way at once, or as many as max_in_flight allows (step_items.h)
+  int32_t quiet_in_flight = 2;  // while the block waits for others or loads an operand
 };
 
 struct StepLaunch {
   // By plan_step.
   int32_t num_ops = 0;
   int32_t num_blocks = 0;
-  int32_t warps = 0, slots = 0, in_flight = 0;
+  int32_t warps = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
   int32_t padded_dim = 128;
   float score_scale = 0;
   int32_t num_kv_heads = 0, group = 0, page_size = 128;

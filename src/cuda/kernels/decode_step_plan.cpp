@@ -68,7 +68,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t busy_warps = 1;
   for (const StepOp& op : ops) busy_warps = std::max(busy_warps, op.busy_warps);
   launch.in_flight = std::min(launch.in_flight, max_in_flight(launch.slots, busy_warps));
-  if (launch.in_flight < 1) return false;
+  launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet_in_flight);
+  if (launch.quiet_in_flight < 1) return false;
   launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * kItemBytes + room;
   return true;
 }

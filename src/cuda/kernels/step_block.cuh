@@ -17,7 +17,7 @@ struct StepShared {
   float scratch[8];
   uint4 zeros;
   int32_t pages[kKnownTiles][2];
-  uint32_t is_last;
+  uint32_t is_last, quiet;
   StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
@@ -40,6 +40,11 @@ struct StepBlock {
   __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * kItemBytes; }
   // All warps that multiply.
   __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
+  // While the block waits for others, or loads an operand: then little is to be under way before it.
+  __device__ __forceinline__ void set_quiet(bool quiet) const {
+    if (thread == 0) *static_cast<volatile uint32_t*>(&shared.quiet) = quiet;
+  }
+  __device__ __forceinline__ bool is_quiet() const { return *static_cast<volatile uint32_t*>(&shared.quiet); }
   // All of them go on when all blocks have finished the op before.
   __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
     if (op == 0) return;

@@ -45,12 +45,12 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
 #pragma unroll 1
         for (int32_t warp = 0; warp < warps; ++warp, from += unit_bytes) {
           wait_for(b.empty(to.slot), to.parity ^ 1, p, StepWait::slot_empty, op, to.slot);
-          if (ahead == p.in_flight) {
+          const int32_t limit = b.is_quiet() ? p.quiet_in_flight : p.in_flight;
+          for (; ahead >= limit; --ahead) {
             wait_for(b.full(landing.slot), landing.parity, p, StepWait::slot_landed, op, landing.slot);
             landing.advance(1, p.slots);
-          } else {
-            ++ahead;
           }
+          ++ahead;
           if (elect_lane()) {
             const uint32_t barrier = b.full(to.slot), item = b.item(to.slot);
             barrier_expect_bytes(barrier, now.pair ? 2 * bytes : bytes);
@@ -123,6 +123,7 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   load_step_operand(b, c, idx);
+  b.set_quiet(false);
   const BlockTiles tiles(op.num_units, op.busy_warps, c.layout.col_blocks, c.output == StreamOutput::silu_mul,
                          blockIdx.x, gridDim.x);
   switch (c.output) {

@@ -21,35 +21,59 @@ __device__ __forceinline__ void store_normed(bfloat* to, const RowSlice& x, floa
   }
 }
 
-// acc += operand columns of one atom times the atom.
-__device__ __forceinline__ void multiply_atom(float (&acc)[4], const uint32_t (&a)[2][4], uint32_t atom, int lane) {
+// Fragments of one atom, or of a pair's two, and of the operand's columns.
+template <bool kPair>
+struct AtomFragments {
+  uint32_t a[2][4], b[kPair ? 2 : 1][2][4];
+
+  __device__ __forceinline__ void load(uint32_t a_address, uint32_t a_step, uint32_t atom, uint32_t to_second,
+                                       int lane) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    uint32_t b[4];
-    const int row = lane % 8, chunk = half * 4 + lane / 8;
-    load_matrices(b, atom + row * 128 + ((chunk ^ row) * 16));
-    mma_16x8x16(acc, {a[half][0], 0, a[half][1], 0}, b[0], b[1]);
-    mma_16x8x16(acc, {a[half][2], 0, a[half][3], 0}, b[2], b[3]);
+    for (int half = 0; half < 2; ++half) {
+      load_matrices(a[half], a_address + half * a_step);
+      const int row = lane % 8, chunk = half * 4 + lane / 8;
+#pragma unroll
+      for (int i = 0; i < (kPair ? 2 : 1); ++i)
+        load_matrices(b[i][half], atom + i * to_second + row * 128 + ((chunk ^ row) * 16));
+    }
   }
-}
+  // acc += operand columns times the atoms.
+  __device__ __forceinline__ void multiply(float (&acc)[2][4]) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+#pragma unroll
+        for (int i = 0; i < (kPair ? 2 : 1); ++i)
+          mma_16x8x16(acc[i], {a[half][2 * step], 0, a[half][2 * step + 1], 0}, b[i][half][2 * step],
+                      b[i][half][2 * step + 1]);
+  }
+};
 
 // acc += up to kAtoms atoms at `data`; of a pair the up tile's atoms follow the gate tile's at kAtoms. The operand's
 // columns begin at `a`, a_step bytes for each 32 of them.
 template <bool kPair, int kAtoms>
 __device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], uint32_t a_address, uint32_t a_step, uint32_t data,
                                                int32_t atoms, int lane) {
-  const auto multiply = [&](int i) {
-    uint32_t a[2][4];
-    load_matrices(a[0], a_address + 2 * i * a_step);
-    load_matrices(a[1], a_address + (2 * i + 1) * a_step);
-    multiply_atom(acc[0], a, data + i * kAtomBytes, lane);
-    if (kPair) multiply_atom(acc[1], a, data + (kAtoms + i) * kAtomBytes, lane);
+  // A product waits for the one before it and nothing else: its fragments come an atom ahead.
+  AtomFragments<kPair> now, next;
+  const auto load = [&](AtomFragments<kPair>& to, int i) {
+    to.load(a_address + 2 * i * a_step, a_step, data + i * kAtomBytes, kAtoms * kAtomBytes, lane);
   };
+  load(now, 0);
   if (atoms == kAtoms) {
 #pragma unroll
-    for (int i = 0; i < kAtoms; ++i) multiply(i);
+    for (int i = 0; i < kAtoms; ++i) {
+      if (i + 1 < kAtoms) load(next, i + 1);
+      now.multiply(acc);
+      now = next;
+    }
   } else {
-    for (int i = 0; i < atoms; ++i) multiply(i);
+    for (int i = 0; i < atoms; ++i) {
+      if (i + 1 < atoms) load(next, i + 1);
+      now.multiply(acc);
+      now = next;
+    }
   }
 }
 
