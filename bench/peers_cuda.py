@@ -18,39 +18,10 @@ import sys
 import tempfile
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools"))
+from make_random_checkpoint import SIZES, config  # noqa: E402
+
 CONTEXT, GENERATED, PROMPT = 512, 64, 2048
-# hidden, layers, heads, kv heads, intermediate, tied (config.json of the published checkpoints)
-SIZES = {
-    "0.6b": (1024, 28, 16, 8, 3072, True),
-    "1.7b": (2048, 28, 16, 8, 6144, True),
-    "4b": (2560, 36, 32, 8, 9728, True),
-    "8b": (4096, 36, 32, 8, 12288, False),
-    "14b": (5120, 40, 40, 8, 17408, False),
-}
-
-
-def config_of(size: str) -> dict:
-    hidden, layers, heads, kv_heads, intermediate, tied = SIZES[size]
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "intermediate_size": intermediate,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000,
-        "rms_norm_eps": 1e-6,
-        "hidden_act": "silu",
-        "tie_word_embeddings": tied,
-        "attention_bias": False,
-        "torch_dtype": "bfloat16",
-        "bos_token_id": 151643,
-        "eos_token_id": 151643,
-    }
 
 
 def run_qwill(program: str, size: str, batch: int) -> dict:
@@ -68,7 +39,7 @@ def run_transformers(size: str, batch: int) -> dict:
     torch.manual_seed(0)
     with torch.device("cuda"):
         torch.set_default_dtype(torch.bfloat16)
-        model = Qwen3ForCausalLM(Qwen3Config(**config_of(size))).eval()
+        model = Qwen3ForCausalLM(Qwen3Config(**config(size))).eval()
     step = torch.compile(model.forward, mode="max-autotune-no-cudagraphs", fullgraph=True)
     with torch.inference_mode():
         ids = torch.randint(0, 151936, (1, PROMPT), device="cuda")
@@ -111,7 +82,7 @@ def run_vllm(size: str, batch: int) -> dict:
     from vllm import LLM, SamplingParams
 
     with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config_of(size)))
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config(size)))
         llm = LLM(folder, load_format="dummy", skip_tokenizer_init=True, max_model_len=PROMPT + GENERATED, seed=0)
         return time_batches(
             lambda prompts, count: llm.generate(
@@ -127,7 +98,7 @@ def run_sglang(size: str, batch: int) -> dict:
     import sglang
 
     with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config_of(size)))
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config(size)))
         engine = sglang.Engine(model_path=folder, load_format="dummy", skip_tokenizer_init=True, random_seed=0)
         try:
             return time_batches(

@@ -108,22 +108,28 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
   });
 }
 
-std::vector<int32_t> parse_token_ids(const std::string& text) {
-  const bool from_file = text.starts_with('@');
-  const std::string list = from_file ? read_file(text.substr(1)) : text;
+std::vector<int32_t> parse_ids(std::string_view text, ErrorKind kind) {
   std::vector<int32_t> ids;
   constexpr std::string_view kSeparators = ", \t\r\n";
-  for (size_t i = list.find_first_not_of(kSeparators); i < list.size(); i = list.find_first_not_of(kSeparators, i)) {
-    const size_t end = std::min(list.find_first_of(kSeparators, i), list.size());
-    const std::string_view word = std::string_view(list).substr(i, end - i);
+  for (size_t i = text.find_first_not_of(kSeparators); i < text.size(); i = text.find_first_not_of(kSeparators, i)) {
+    const std::string_view word = text.substr(i, text.find_first_of(kSeparators, i) - i);
     const auto id = parse_number<int32_t>(word);
-    if (!id || *id < 0)
-      fail(from_file ? ErrorKind::invalid : ErrorKind::usage, "{}: \"{}\" is no token id",
-           from_file ? text.substr(1) : "--token-ids", printable(word));
+    if (!id) fail(kind, "\"{}\" at byte {} is no token id", printable(word), i);
     ids.push_back(*id);
-    i = end;
+    i += word.size();
   }
   return ids;
+}
+
+std::vector<int32_t> parse_token_ids(const std::string& text) {
+  const bool from_file = text.starts_with('@');
+  const ErrorKind kind = from_file ? ErrorKind::invalid : ErrorKind::usage;
+  return with_context(from_file ? text.substr(1) : "--token-ids", [&] {
+    std::vector<int32_t> ids = from_file ? parse_ids(read_file(text.substr(1)), kind) : parse_ids(text, kind);
+    for (const int32_t id : ids)
+      if (id < 0) fail(kind, "{} is no token id", id);
+    return ids;
+  });
 }
 
 void add_output_format(CLI::App& command, bool& json) {

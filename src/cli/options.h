@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "llm/llm.h"
 #include "weights/model_folder.h"
 
@@ -19,7 +21,9 @@ ModelFolder find_model(const std::string& model);
 // MODEL and everything about how it runs: device, dtype, threads, lengths, rope.
 void add_llm_options(CLI::App& command, LlmOptions& options);
 
-// "1,2,3" or "@FILE" (ids separated by commas or white space). Throws Error(usage) for what is no id.
+// Whole numbers separated by commas or white space. Throws Error(kind) for what is none.
+std::vector<int32_t> parse_ids(std::string_view text, ErrorKind kind);
+// The value of --token-ids: "1,2,3" or "@FILE". Throws Error(usage), or for a file Error(invalid), for what is no id.
 std::vector<int32_t> parse_token_ids(const std::string& text);
 
 // --output text|json

@@ -78,21 +78,6 @@ struct Tokenize {
   }
 };
 
-std::vector<int32_t> parse_ids(std::string_view text) {
-  std::vector<int32_t> ids;
-  constexpr std::string_view kSeparators = " \t\r\n,";
-  for (size_t i = text.find_first_not_of(kSeparators); i < text.size(); i = text.find_first_not_of(kSeparators, i)) {
-    const std::string_view word = text.substr(i, text.find_first_of(kSeparators, i) - i);
-    int32_t id = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (error != std::errc() || end != word.data() + word.size())
-      fail_invalid("expected a token id at byte {}, found \"{}\"", i, printable(word));
-    ids.push_back(id);
-    i += word.size();
-  }
-  return ids;
-}
-
 struct Detokenize {
   std::string model;
   bool jsonl = false;
@@ -101,7 +86,7 @@ struct Detokenize {
     const Tokenizer tokenizer = open_tokenizer_json(model);
     if (!jsonl) {
       const std::string text = read_stdin();
-      return write_stdout(tokenizer.decode(with_context("stdin", [&] { return parse_ids(text); })));
+      return write_stdout(tokenizer.decode(with_context("stdin", [&] { return parse_ids(text, ErrorKind::invalid); })));
     }
     for_each_json_line([&](const Json& line) {
       const Json& items = member(line, "token_ids");

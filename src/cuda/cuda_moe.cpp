@@ -83,8 +83,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                              .max_count = static_cast<int32_t>(max_tiles),
                              .tile_rows = static_cast<int32_t>(tile_rows),
                              .row_blocks_per_expert = static_cast<int32_t>(weight.gemm.layout.row_blocks / E)};
-      const GemmWeight gemm = gemm_weight(weight, &tiles);
-      const GemmCall call{.weight = &gemm,
+      const GemmWeight matrix = gemm_weight(weight, &tiles);
+      const GemmCall call{.weight = &matrix,
                           .a = a,
                           .lda = lda,
                           .num_rows = P,
@@ -93,29 +93,26 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                           .ldy = ldy,
                           .grouped = &tiles,
                           .fresh_weight = weight.compute == Compute::int4};
-      if (device_.hopper)
-        check(gemm_wgmma(call, choose_grouped_gemm_tile(tiles.tile_rows), device_.num_sms, stream), "experts");
-      else
-        check(gemm_portable(call, stream), "experts");
+      check(gemm(call, device_.hopper, device_.num_sms, stream), "experts");
     };
     grouped(gate_up, gathered, width, Epilogue::silu_mul, acts, act_width);
     grouped(down, acts, act_width, Epilogue::store, outs, C);
   } else {
-    const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t depth, int64_t num_cols,
+    const auto grouped = [&](const CudaWeight& weight, const void* a, int64_t lda, int64_t num_cols,
                              EpilogueF32 epilogue, void* y, int64_t ldy) {
       check(gemm_f32_grouped({.a = static_cast<const float*>(a),
-                              .lda = depth == C && a == gathered ? in_width : depth,
+                              .lda = lda,
                               .weight = weight.values,
-                              .ldw = depth,
+                              .ldw = weight.cols,
                               .y = static_cast<float*>(y),
                               .ldy = ldy,
                               .num_cols = num_cols,
-                              .depth = depth,
+                              .depth = weight.cols,
                               .epilogue = epilogue},
                              plan.tiles, plan.num_tiles, max_tiles, P / E, stream),
             "experts");
     };
-    grouped(gate_up, gathered, C, 2 * F, EpilogueF32::silu_mul, acts, F);
+    grouped(gate_up, gathered, in_width, 2 * F, EpilogueF32::silu_mul, acts, F);
     grouped(down, acts, F, C, EpilogueF32::store, outs, C);
   }
   check(combine_experts(x.row<float>(0), outs, plan, T, C, k, stream), "combine experts");

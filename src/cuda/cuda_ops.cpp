@@ -13,10 +13,8 @@ constexpr int64_t kShortContext = 1024;
 }  // namespace
 
 CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_, widened_), sampler_(device_) {
-  check(prepare_gemm_portable(), "prepare kernels");
-  if (!device_.hopper) return;
-  check(prepare_gemm_wgmma(), "prepare kernels");
-  check(prepare_stream(), "prepare kernels");
+  check(prepare_gemm(device_.hopper), "prepare kernels");
+  if (device_.hopper) check(prepare_stream(), "prepare kernels");
 }
 
 CudaOps::~CudaOps() {

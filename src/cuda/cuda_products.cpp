@@ -119,8 +119,8 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const void* a = bf16_operand(operand);
-  const GemmWeight gemm = gemm_weight(weight);
-  const GemmCall call{.weight = &gemm,
+  const GemmWeight matrix = gemm_weight(weight);
+  const GemmCall call{.weight = &matrix,
                       .a = a,
                       .lda = padded(x.cols),
                       .num_rows = rows,
@@ -128,11 +128,7 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                       .y = y.data,
                       .ldy = stride_of(y),
                       .fresh_weight = weight.compute == Compute::int4};
-  if (device_.hopper)
-    check(gemm_wgmma(call, choose_gemm_tile(gemm.rows, rows, device_.num_sms), device_.num_sms, device_.stream),
-          "product");
-  else
-    check(gemm_portable(call, device_.stream), "product");
+  check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
 }
 
 Tensor CudaOps::do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) {

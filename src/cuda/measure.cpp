@@ -72,17 +72,10 @@ double cuda_matrix_rate(const CudaOptions& options) {
                       .epilogue = Epilogue::store,
                       .y = arena.allocate(kSize * kSize * 4),
                       .ldy = kSize};
-  double seconds;
-  if (device.hopper) {
-    check(prepare_gemm_wgmma(), "measure");
-    check(make_weight_map(data, layout, weight.map), "measure");
-    seconds = best_time(device, 5, [&] {
-      check(gemm_wgmma(call, choose_gemm_tile(kSize, kSize, device.num_sms), device.num_sms, device.stream), "measure");
-    });
-  } else {
-    check(prepare_gemm_portable(), "measure");
-    seconds = best_time(device, 5, [&] { check(gemm_portable(call, device.stream), "measure"); });
-  }
+  check(prepare_gemm(device.hopper), "measure");
+  if (device.hopper) check(make_weight_map(data, layout, weight.map), "measure");
+  const double seconds =
+      best_time(device, 5, [&] { check(gemm(call, device.hopper, device.num_sms, device.stream), "measure"); });
   return 2.0 * kSize * kSize * kSize / seconds;
 }
 

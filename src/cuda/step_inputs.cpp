@@ -19,7 +19,7 @@ struct Layout {
       offset += (count * size + 15) / 16 * 16;
       return data;
     };
-    const auto ints = [&](int64_t count) { return reinterpret_cast<const int32_t*>(take(count)); };
+    const auto ints = [&](int64_t count) { return reinterpret_cast<int32_t*>(take(count)); };
     in.tokens = ints(s.rows);
     in.draw_source = ints(s.rows);
     in.positions = ints(s.rows);
@@ -29,7 +29,7 @@ struct Layout {
     in.seq_lens = ints(s.sequences);
     in.decodes = ints(s.decodes);
     in.logit_rows = ints(s.logit_rows);
-    in.query_tiles = reinterpret_cast<const QueryTile*>(take(s.query_tiles, sizeof(QueryTile)));
+    in.query_tiles = reinterpret_cast<QueryTile*>(take(s.query_tiles, sizeof(QueryTile)));
     in.page_table = ints(s.sequences * s.pages);
     return in;
   }
@@ -42,10 +42,9 @@ struct Layout {
 };
 
 // Copies `from` and pads to `count`.
-void fill(const int32_t* to, std::span<const int32_t> from, int64_t count, int32_t padding) {
-  auto* out = const_cast<int32_t*>(to);
-  std::ranges::copy(from, out);
-  std::fill(out + from.size(), out + count, padding);
+void fill(int32_t* to, std::span<const int32_t> from, int64_t count, int32_t padding) {
+  std::ranges::copy(from, to);
+  std::fill(to + from.size(), to + count, padding);
 }
 
 }  // namespace
@@ -79,12 +78,12 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
   std::vector<int32_t> decodes;
   for (int64_t s = 0; s < sequences; ++s) {
     const auto i = static_cast<size_t>(s);
-    std::fill(const_cast<int32_t*>(h.rope_kinds) + batch.row_begin[i],
-              const_cast<int32_t*>(h.rope_kinds) + batch.row_begin[i + 1], static_cast<int32_t>(batch.rope[i]));
+    std::fill(h.rope_kinds + batch.row_begin[i], h.rope_kinds + batch.row_begin[i + 1],
+              static_cast<int32_t>(batch.rope[i]));
     if (batch.row_begin[i + 1] - batch.row_begin[i] == 1) decodes.push_back(static_cast<int32_t>(s));
   }
   // A padding sequence of a recorded step has one padding row.
-  auto* row_begin = const_cast<int32_t*>(h.row_begin);
+  auto* row_begin = h.row_begin;
   std::ranges::copy(batch.row_begin, row_begin);
   for (int64_t s = sequences; s < shape.sequences; ++s)
     row_begin[s + 1] = std::min(row_begin[s] + 1, static_cast<int32_t>(shape.rows));
@@ -95,10 +94,9 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
   for (auto r = static_cast<int64_t>(logit_rows.size()); r < shape.logit_rows; ++r)
     logit_rows.push_back(static_cast<int32_t>(r));
   fill(h.logit_rows, logit_rows, shape.logit_rows, 0);
-  std::ranges::copy(tiles, const_cast<QueryTile*>(h.query_tiles));
-  std::fill(const_cast<QueryTile*>(h.query_tiles) + tiles.size(),
-            const_cast<QueryTile*>(h.query_tiles) + shape.query_tiles, QueryTile{});
-  auto* table = const_cast<int32_t*>(h.page_table);
+  std::ranges::copy(tiles, h.query_tiles);
+  std::fill(h.query_tiles + tiles.size(), h.query_tiles + shape.query_tiles, QueryTile{});
+  auto* table = h.page_table;
   const auto columns = static_cast<size_t>(std::min(batch.max_pages, shape.pages));
   for (int64_t s = 0; s < shape.sequences; ++s) {
     std::span<const int32_t> pages;

@@ -26,9 +26,9 @@ struct StepShape {
 
 struct StepInputs {
   StepShape shape;
-  const int32_t *tokens, *draw_source, *positions, *slots, *rope_kinds;  // [rows]
-  const int32_t *row_begin, *seq_lens, *page_table, *decodes, *logit_rows;
-  const QueryTile* query_tiles;
+  int32_t *tokens, *draw_source, *positions, *slots, *rope_kinds;  // [rows]
+  int32_t *row_begin, *seq_lens, *page_table, *decodes, *logit_rows;
+  QueryTile* query_tiles;
 };
 
 class StepUploader {

@@ -75,8 +75,7 @@ Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t r
   Elements elements;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
     if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // a few rows
-    double count = 1;
-    for (const int64_t size : tensor.shape) count *= static_cast<double>(size);
+    const auto count = static_cast<double>(tensor.num_elements());
     double read = count, met = count;
     if (config.moe && tensor.name.find(".experts.") != std::string::npos) {
       const double share =

@@ -40,11 +40,7 @@ WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t co
 }
 
 RandomTensors::RandomTensors(const ModelConfig& config) {
-  for (const ExpectedTensor& tensor : expected_tensors(config)) {
-    int64_t elements = 1;
-    for (const int64_t size : tensor.shape) elements *= size;
-    bytes_ += (elements * 2 + 63) / 64 * 64;
-  }
+  for (const ExpectedTensor& tensor : expected_tensors(config)) bytes_ += (tensor.num_elements() * 2 + 63) / 64 * 64;
   void* data = ::mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) fail(ErrorKind::io, "cannot reserve {} bytes for random weights", bytes_);

@@ -59,6 +59,12 @@ class Checkpoint {
 struct ExpectedTensor {
   std::string name;
   std::vector<int64_t> shape;
+
+  int64_t num_elements() const {
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    return count;
+  }
 };
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 

@@ -70,7 +70,7 @@ TEST_F(TokenizeCommand, OneLineForWhatIsWrong) {
   expect("printf '{\"text\": \"Hello\"}\\n{\"text\": 3}\\n' | QWILL tokenize MODEL --jsonl",
          "{\"token_ids\":[9707]}\nqwill: stdin: line 2: text: expected a string, found an integer\n", 1);
   expect("printf '{}' | QWILL tokenize MODEL --jsonl", "qwill: stdin: line 1: expected an object with \"text\"\n", 1);
-  expect("printf '1 x' | QWILL detokenize MODEL", "qwill: stdin: expected a token id at byte 2, found \"x\"\n", 1);
+  expect("printf '1 x' | QWILL detokenize MODEL", "qwill: stdin: \"x\" at byte 2 is no token id\n", 1);
   expect("printf '{\"token_ids\": [3000000000]}' | QWILL detokenize MODEL --jsonl",
          "qwill: stdin: line 1: token_ids: 3000000000 is no token id\n", 1);
   const Output missing = run("printf x | QWILL tokenize /nowhere");

@@ -7,6 +7,7 @@
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/ptx.cuh"
+#include "cuda/kernels/warp.cuh"
 #include "ops/paged_kv.h"
 
 namespace qwill::cuda {
@@ -63,8 +64,7 @@ __device__ __forceinline__ void norm_and_rotate(Head& head, const Head& weight, 
     sum = __fmaf_rn(head.low[j], head.low[j], sum);
     sum = __fmaf_rn(head.high[j], head.high[j], sum);
   }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(kAllLanes, sum, step));
+  sum = warp_sum(sum);
   const float scale = __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, static_cast<float>(head_dim)), eps));
 #pragma unroll
   for (int j = 0; j < 2; ++j) {

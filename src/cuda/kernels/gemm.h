@@ -83,4 +83,9 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
 cudaError_t prepare_gemm_portable();
 cudaError_t gemm_portable(const GemmCall& call, cudaStream_t stream);
 
+// --- either, by the card: gemm_wgmma with its fastest tile where `hopper`, else gemm_portable ---
+
+cudaError_t prepare_gemm(bool hopper);  // once per device, before the first call
+cudaError_t gemm(const GemmCall& call, bool hopper, int num_sms, cudaStream_t stream);
+
 }  // namespace qwill::cuda

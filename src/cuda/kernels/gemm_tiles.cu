@@ -1,4 +1,4 @@
-// Which tile a product takes. Only speed depends on it.
+// Which kernel and tile a product takes. Only speed depends on it.
 #include <algorithm>
 #include <utility>
 
@@ -37,6 +37,18 @@ GemmTile choose_grouped_gemm_tile(int32_t tile_rows) {
   if (tile_rows <= 64) return {64, 64, true, 1};
   if (tile_rows <= 128) return {128, 128, true, 1};
   return {128, 256, true, 2};
+}
+
+cudaError_t prepare_gemm(bool hopper) {
+  const cudaError_t error = prepare_gemm_portable();
+  return error == cudaSuccess && hopper ? prepare_gemm_wgmma() : error;
+}
+
+cudaError_t gemm(const GemmCall& call, bool hopper, int num_sms, cudaStream_t stream) {
+  if (!hopper) return gemm_portable(call, stream);
+  const GemmTile tile = call.grouped ? choose_grouped_gemm_tile(call.grouped->tile_rows)
+                                     : choose_gemm_tile(call.weight->rows, call.num_rows, num_sms);
+  return gemm_wgmma(call, tile, num_sms, stream);
 }
 
 }  // namespace qwill::cuda

@@ -12,6 +12,7 @@
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/moe.h"
 #include "cuda/kernels/ptx.cuh"
+#include "cuda/kernels/warp.cuh"
 
 namespace qwill::cuda {
 namespace {
@@ -67,7 +68,7 @@ __device__ void route_token(const Routing& r, const ExpertPlan& plan, Chunk& chu
     p[slot] = e >= 0 ? e : 0;  // NaN logits must still give experts
     sum = __fadd_rn(sum, p[slot]);
   }
-  for (int offset = 16; offset > 0; offset /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, offset));
+  sum = warp_sum(sum);
 
   constexpr int32_t kNone = kMaxExperts;
   uint32_t chosen = 0;  // bit per slot

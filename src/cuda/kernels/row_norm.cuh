@@ -4,19 +4,15 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/rows.h"
+#include "cuda/kernels/warp.cuh"
 
 namespace qwill::cuda {
 
 constexpr int kNormThreads = 256;
 constexpr int kNormVectors = 6;  // float4 a thread can hold
 static_assert(kNormThreads * kNormVectors * 4 == kMaxNormCols);
-
-__device__ __forceinline__ float warp_sum(float value) {
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes /= 2) value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, lanes));
-  return value;
-}
 
 // Elements 4 t + 1024 j … of a row belong to thread t; zeros beyond its end.
 struct RowSlice {
@@ -60,7 +56,7 @@ __device__ __forceinline__ float inverse_rms(float sum_of_squares, int cols, flo
                                              int barrier) {
   const float warp = warp_sum(sum_of_squares);
   if (thread % 32 == 0) scratch[thread / 32] = warp;
-  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kNormThreads) : "memory");
+  sync_threads<kNormThreads>(barrier);
   const float total = __fadd_rn(__fadd_rn(__fadd_rn(scratch[0], scratch[1]), __fadd_rn(scratch[2], scratch[3])),
                                 __fadd_rn(__fadd_rn(scratch[4], scratch[5]), __fadd_rn(scratch[6], scratch[7])));
   return __frcp_rn(__fsqrt_rn(__fadd_rn(__fdiv_rn(total, static_cast<float>(cols)), eps)));

@@ -5,12 +5,16 @@
 // with the copy engine: no warp waits for another. Weights are the N operand of mma.m16n8k16 (with four bits the M
 // operand), the rows of a the other (padded with zeros), K in order from a zero accumulator: the same bits as any other
 // tensor-core kernel gives (docs/performance.md).
+//
 // The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never
 // rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
 // itself when the kernel before has ended, would else queue behind it for microseconds.
+//
 // Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
-// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a
-// tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+//
+// Moves the weight's bytes, and T K 4 bytes a block from the L2 cache; bound by memory. With four bits the K / 16
+// products of a tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+//
 // reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 // test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
@@ -36,6 +40,7 @@ int64_t operand_bytes(int64_t padded_cols, int32_t num_rows) { return num_rows *
 
 struct Shared {
   uint64_t full[kMaxSlots];
+  uint64_t filled;  // every ring, for the first time
   float scratch[8];
   uint4 zeros;
 };
@@ -307,7 +312,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
         *reinterpret_cast<uint2*>(operand + t * row_stride + col) =
             make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
       }
-      asm volatile("bar.sync 1, %0;" ::"n"(kNormThreads) : "memory");  // scratch is free again
+      sync_threads<kNormThreads>(1);  // scratch is free again
     }
   } else {
     wait_for_previous_kernel();
@@ -331,6 +336,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   let_next_kernel_start();
   if (warp == filler) {
     if (lane < num_slots) barrier_init(shared_address(&shared.full[lane]), 1);
+    if (lane == 0) barrier_init(shared_address(&shared.filled), 1);
     barrier_init_fence();
   }
   if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
@@ -343,6 +349,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       stream.load();
     }
     __syncwarp();
+    if (lane == 0) barrier_arrive(shared_address(&shared.filled));
     wait_for_previous_kernel();
     return;
   }
@@ -362,6 +369,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   for (int s = 0; s < p.slots_per_warp && !stream.done(); ++s) stream.advance();  // as the filler did
   int place = 0;
   uint32_t parity = 0;
+  bool filled = false;
   for (int32_t unit = first_unit; unit < stream.end; unit += p.busy_warps) {
     typename Format::template Tile<kOutput> tile(p.call, unit, lane);
     for (int32_t chunk = 0; chunk < stream.num_chunks; ++chunk) {
@@ -375,6 +383,10 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {
+          // A slot that was filled twice while the filler looks away would seem empty to it, and it would wait for
+          // ever.
+          if (!filled) barrier_wait(shared_address(&shared.filled), 0);
+          filled = true;
           stream.load();
         } else {
           stream.advance();
