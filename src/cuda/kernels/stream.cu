@@ -152,6 +152,8 @@ __device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, co
     if (n >= c.ldy) return;
     bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
     *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
+    if (unit + 1 == c.layout.row_blocks / 2)
+      for (int64_t pad = 8; n + pad < c.ldy; pad += 8) *reinterpret_cast<uint32_t*>(y + pad) = 0;
     return;
   }
   float* y = static_cast<float*>(c.y) + t * c.ldy + n;
@@ -251,6 +253,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
 }
 
 struct Plan {
+  bool fits = false;
   int32_t blocks = 0, threads = 0;
   size_t shared_bytes = 0;
   Params params;
@@ -262,14 +265,22 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   p.call = call;
   p.num_units = static_cast<int32_t>(call.layout.row_blocks) / (call.output == StreamOutput::silu_mul ? 2 : 1);
   plan.blocks = std::min(num_sms, p.num_units);
-  // As many warps as divide a block's tiles into equal rounds; the norm may need more.
-  const int32_t per_block = (p.num_units + plan.blocks - 1) / plan.blocks;
-  const int32_t rounds = (per_block + kMaxWarps - 2) / (kMaxWarps - 1);
-  p.busy_warps = (per_block + rounds - 1) / rounds;
-  plan.threads = (std::max(kNormThreads / 32, p.busy_warps) + 1) * 32;
   const int64_t operand = operand_bytes(call.layout.padded_cols(), call.num_rows);
   const int64_t room = std::max<int64_t>(0, kBlockShared - kFixedShared - operand) / kSlotBytes;
-  p.slots_per_warp = static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots)) / p.busy_warps;
+  const auto slots = static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots));
+  // As many warps as divide a block's tiles into equal rounds, the fewest that leave every warp two slots, or three
+  // where that takes few more; the norm may need more warps. Where two would take more than twice the rounds of all
+  // warps, too little would be under way.
+  const int32_t per_block = (p.num_units + plan.blocks - 1) / plan.blocks;
+  const auto rounds_of = [&](int32_t warps) { return (per_block + warps - 1) / warps; };
+  const auto rounds_with = [&](int32_t slots_each) {
+    return rounds_of(std::clamp(slots / slots_each, 1, kMaxWarps - 1));
+  };
+  const int32_t rounds = 8 * rounds_with(3) <= 9 * rounds_with(2) ? rounds_with(3) : rounds_with(2);
+  p.busy_warps = (per_block + rounds - 1) / rounds;
+  p.slots_per_warp = slots / p.busy_warps;
+  plan.fits = p.slots_per_warp >= 2 && rounds_with(2) <= 2 * rounds_of(kMaxWarps - 1);
+  plan.threads = (std::max(kNormThreads / 32, p.busy_warps) + 1) * 32;
   p.early_slots = std::max(1, kEarlyBytes / kSlotBytes / p.busy_warps);
   plan.shared_bytes = static_cast<size_t>(kFixedShared + p.busy_warps * p.slots_per_warp * kSlotBytes + operand);
   return plan;
@@ -285,7 +296,7 @@ cudaError_t launch_stream(const Plan& plan, cudaStream_t cuda_stream) {
 
 bool stream_fits(const StreamCall& call, int32_t num_sms) {
   return call.num_rows <= kMaxStreamRows && (!call.norm || call.cols <= kMaxNormCols) &&
-         plan_stream(call, num_sms).params.slots_per_warp >= 2;
+         plan_stream(call, num_sms).fits;
 }
 
 cudaError_t prepare_stream() {
