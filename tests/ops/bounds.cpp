@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "ops/tensor_core_sum.h"
 #include "tensor/int4.h"
 
 namespace qwill::test {
@@ -122,13 +123,19 @@ BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first
   for (int64_t r = first; r < first + count; ++r) {
     const std::span<const double> w = weight.row(r);
     double sum = 0, magnitudes = 0, inherited = 0;
+    TensorCoreSum cut_off;
     for (size_t k = 0; k < w.size(); ++k) {
       sum += operand[k].value * w[k];
       magnitudes += std::abs(operand[k].value * w[k]);
+      cut_off.add(operand[k].value * w[k]);
       inherited += operand[k].error * std::abs(w[k]);
     }
-    // Instructions that multiply bf16 flush denormals.
-    out.push_back({sum, sum_error(n) * magnitudes + inherited + static_cast<double>(n) * 0x1p-126});
+    cut_off.finish();
+    // Products of bf16 may be added up by tensor cores, whose errors are not independent. Instructions that multiply
+    // bf16 flush denormals.
+    const double own =
+        weight.compute == Compute::f32 ? sum_error(n) * magnitudes : std::max(sum_error(n) * magnitudes, cut_off.error);
+    out.push_back({sum, own + inherited + static_cast<double>(n) * 0x1p-126});
   }
   return out;
 }
