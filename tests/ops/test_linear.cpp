@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/error.h"
 #include "ops/bounds.h"
 #include "ops/rows.h"
 #include "support/backends.h"
@@ -131,6 +132,16 @@ TEST_P(Linear, LongProductsAreWithinTheirBounds) {
     constexpr int64_t kInt4Rows[] = {1, 2, 3, 8, 9, 32, 33};
     for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::int4}, kInt4Rows);
     check(kLongerShape, {DType::bf16, Compute::int4}, kInt4Rows);
+  }
+}
+
+// Not placed as something else.
+TEST_P(Linear, PrecisionsThatABackendLacksAreRefused) {
+  const auto ops = test::make_backend(GetParam());
+  Random random(1);
+  for (const Compute compute : {Compute::fp8, Compute::int4}) {
+    if (compute == Compute::fp8 ? test::has_fp8(GetParam()) : test::has_int4(GetParam())) continue;
+    EXPECT_THROW(random_weight(random, {64, {16}}, {DType::bf16, compute}).place(*ops), Error);
   }
 }
 
