@@ -8,6 +8,7 @@
 
 #include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/gemm.h"
+#include "ops/tensor_core_sum.h"
 #include "products.cuh"
 
 using namespace qwill::cuda;
@@ -35,21 +36,18 @@ __global__ void fill_weight(bfloat* data, MatrixLayout layout, int64_t rows, int
   }
 }
 
-// --- the truth: sums in double, and the sums of magnitudes that bound their error ---
+// --- the truth: sums in double, and how far tensor cores may be from them ---
 
 __global__ void multiply_plainly(const bfloat* a, int64_t lda, int64_t num_rows, const bfloat* weights,
-                                 MatrixLayout layout, int64_t rows, double* y, double* magnitude) {
+                                 MatrixLayout layout, int64_t rows, double* y, double* error) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < num_rows * rows;
        i += int64_t{gridDim.x} * blockDim.x) {
-    double sum = 0, total = 0;
-    for (int64_t k = 0; k < layout.padded_cols(); ++k) {
-      const double product = static_cast<double>(__bfloat162float(a[i / rows * lda + k])) *
-                             __bfloat162float(weights[layout.offset(i % rows, k)]);
-      sum += product;
-      total += std::abs(product);
-    }
-    y[i] = sum;
-    magnitude[i] = total;
+    qwill::test::TensorCoreSum sum;
+    for (int64_t k = 0; k < layout.padded_cols(); ++k)
+      sum.add(static_cast<double>(__bfloat162float(a[i / rows * lda + k])) *
+              __bfloat162float(weights[layout.offset(i % rows, k)]));
+    y[i] = sum.sum;
+    error[i] = sum.error;
   }
 }
 
@@ -91,8 +89,7 @@ std::vector<uint8_t> run_path(const Path& path, GemmCall call, const std::string
 
 // Largest error of a result, in units of what its sums may lose; and that nothing else was written.
 double compare(const std::vector<uint8_t>& y, const GemmCall& call, int64_t valid_cols, const std::vector<double>& sums,
-               const std::vector<double>& magnitudes, const std::string& what) {
-  constexpr double kSumError = 0x1p-21;  // of the sum of magnitudes: f32 sums of some thousand terms, truncated
+               const std::vector<double>& errors, const std::string& what) {
   double worst = 0;
   bool others_kept = true, padding_zero = true;
   const int64_t rows = call.weight->rows;
@@ -108,8 +105,8 @@ double compare(const std::vector<uint8_t>& y, const GemmCall& call, int64_t vali
         } else {
           const int64_t gate = t * rows + n / 8 * 16 + n % 8, up = gate + 8;
           const double g = sums[gate], silu_g = g / (1 + std::exp(-g)), wanted = silu_g * sums[up];
-          const double allowed = 0x1p-8 * std::abs(wanted) + kSumError * (1.1 * magnitudes[gate] * std::abs(sums[up]) +
-                                                                          std::abs(silu_g) * magnitudes[up]);
+          const double allowed = 0x1p-8 * std::abs(wanted) + 1.1 * errors[gate] * (std::abs(sums[up]) + errors[up]) +
+                                 std::abs(silu_g) * errors[up];
           worst = std::max(worst, std::abs(bf16_value(at) - wanted) / (allowed + 1e-30));
         }
         continue;
@@ -120,7 +117,7 @@ double compare(const std::vector<uint8_t>& y, const GemmCall& call, int64_t vali
         continue;
       }
       const double wanted = before + sums[t * rows + n];
-      const double allowed = kSumError * magnitudes[t * rows + n] + 0x1p-23 * std::abs(wanted);
+      const double allowed = errors[t * rows + n] + 0x1p-23 * std::abs(wanted);
       worst = std::max(worst, std::abs(float_value(at) - wanted) / (allowed + 1e-30));
     }
   expect(others_kept, what + ": written outside");
@@ -142,10 +139,9 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
         for (int64_t k = 0; k < layout.padded_cols(); ++k)
           check(cudaMemsetAsync(weights.data + layout.offset(r, k), 0, 2, queue), "memset");
   }
-  Buffer<double> sums(kHeight * rows), magnitudes(kHeight * rows);
-  multiply_plainly<<<4096, 128, 0, queue>>>(a.data, lda, kHeight, weights.data, layout, rows, sums.data,
-                                            magnitudes.data);
-  const std::vector<double> host_sums = sums.host(), host_magnitudes = magnitudes.host();
+  Buffer<double> sums(kHeight * rows), errors(kHeight * rows);
+  multiply_plainly<<<4096, 128, 0, queue>>>(a.data, lda, kHeight, weights.data, layout, rows, sums.data, errors.data);
+  const std::vector<double> host_sums = sums.host(), host_errors = errors.host();
   std::vector<uint8_t> longest;
   int64_t longest_ldy = 0;
   double worst = 0;
@@ -162,7 +158,7 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
     for (const Path& path : all_paths(0)) {
       std::vector<uint8_t> y = run_path(path, call, what);
       if (first.empty()) {
-        worst = std::max(worst, compare(y, call, valid_cols, host_sums, host_magnitudes, what));
+        worst = std::max(worst, compare(y, call, valid_cols, host_sums, host_errors, what));
         first = std::move(y);
       } else {
         expect(y == first, what + " " + path.name + ": other bits than the first path");

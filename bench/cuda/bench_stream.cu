@@ -86,7 +86,8 @@ void test(const Workspace& w, const Matrix& m, int32_t num_rows) {
                            std::to_string(num_rows) + " output " + std::to_string(static_cast<int>(m.output)) +
                            (m.normed ? " normed" : "");
   if (!stream_fits(call, num_sms)) {
-    std::printf("does not fit: %s\n", what.c_str());
+    ++num_failed;
+    std::printf("FAILED does not fit: %s\n", what.c_str());
     return;
   }
   const int64_t padded = m.layout().padded_cols(),
@@ -176,7 +177,7 @@ void time_model(const Workspace& w, const char* name, int layers, int64_t C, int
   const auto run = [&](const Matrix& m, const char* weight, int32_t num_rows) {
     void* to = m.output == StreamOutput::add ? w.x.data : m.output == StreamOutput::silu_mul ? w.a.data : w.y.data;
     const StreamCall call = w.call(m, weight, num_rows, to);
-    if (stream_fits(call, num_sms)) check(stream(call, num_sms, stream_of_all), "stream");
+    check(stream_fits(call, num_sms) ? stream(call, num_sms, stream_of_all) : cudaErrorInvalidValue, "stream");
   };
   for (const int32_t num_rows : {1, 2}) {
     const double ms = time_graph([&] {

@@ -58,7 +58,8 @@ std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<
     widen(static_cast<const std::byte*>(sources[0].data), sources[0].dtype, weight->cols, weight->vector.data());
     return weight;
   }
-  if (compute == Compute::int4) fail_unsupported("weights of four bits: not on the CPU yet");
+  if (compute == Compute::fp8 || compute == Compute::int4)
+    fail_unsupported("weights in {}: the CPU takes f32 and bf16", compute == Compute::fp8 ? "fp8" : "int4");
   const bool mixed = std::ranges::any_of(sources, [&](const auto& s) { return s.dtype != sources[0].dtype; });
   const bool convert = mixed || (compute == Compute::bf16 && sources[0].dtype != DType::bf16);
   weight->dtype = !convert ? sources[0].dtype : compute == Compute::bf16 ? DType::bf16 : DType::f32;

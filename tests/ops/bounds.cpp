@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "ops/tensor_core_sum.h"
 #include "tensor/int4.h"
 
 namespace qwill::test {
@@ -150,18 +151,23 @@ BoundedRow linear(const BoundedRow& a, const StoredWeight& weight, int64_t first
   }
   BoundedRow out;
   const auto n = static_cast<int64_t>(a.size());
-  // Tensor cores keep some 14 bits of sums of e4m3.
-  const double error = weight.compute == Compute::fp8 ? 1e-3 : sum_error(n);
   for (int64_t r = first; r < first + count; ++r) {
     const std::span<const double> w = weight.row(r);
     double sum = 0, magnitudes = 0, inherited = 0;
+    TensorCoreSum cut_off;
     for (size_t k = 0; k < w.size(); ++k) {
       sum += operand[k].value * w[k];
       magnitudes += std::abs(operand[k].value * w[k]);
+      cut_off.add(operand[k].value * w[k]);
       inherited += operand[k].error * std::abs(w[k]);
     }
-    // Instructions that multiply bf16 flush denormals.
-    out.push_back({sum, error * magnitudes + inherited + static_cast<double>(n) * 0x1p-126});
+    cut_off.finish();
+    // Products of bf16 may be added up by tensor cores, whose errors are not independent; of sums of e4m3 they keep
+    // some 14 bits. Instructions that multiply bf16 flush denormals.
+    double own = sum_error(n) * magnitudes;
+    if (meets_bf16(weight.compute)) own = std::max(own, cut_off.error);
+    if (weight.compute == Compute::fp8) own = 1e-3 * magnitudes;
+    out.push_back({sum, own + inherited + static_cast<double>(n) * 0x1p-126});
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// rms_norm, silu and exp of every CPU path, at all lengths up to a few vectors and at the ends of float32.
+// rms_norm, silu and exp of the reference and every CPU path, at all lengths up to a few vectors and at the ends of
+// float32.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -108,7 +109,7 @@ TEST_P(VectorMath, RmsNormPassesNaNOn) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, VectorMath, testing::ValuesIn(test::backends()), test::backend_test_name);
+INSTANTIATE_TEST_SUITE_P(Ops, VectorMath, testing::ValuesIn(test::host_backends()), test::backend_test_name);
 
 }  // namespace
 }  // namespace qwill

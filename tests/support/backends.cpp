@@ -22,6 +22,12 @@ bool machine_has(const std::string& path) {
   return std::ranges::any_of(cpu::available_kernels(), [&](const auto* kernels) { return kernels->name == path; });
 }
 
+std::vector<std::string> host_backends() {
+  std::vector<std::string> names = cpu_paths();
+  names.insert(names.begin(), "reference");
+  return names;
+}
+
 std::vector<std::string> model_backends() {
   std::vector<std::string> names = backends();
   names.erase(names.begin());
@@ -29,8 +35,7 @@ std::vector<std::string> model_backends() {
 }
 
 std::vector<std::string> backends() {
-  std::vector<std::string> names = cpu_paths();
-  names.insert(names.begin(), "reference");
+  std::vector<std::string> names = host_backends();
   if (cuda_built()) names.insert(names.end(), {"cuda", "cuda-portable"});
   return names;
 }

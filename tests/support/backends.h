@@ -17,9 +17,11 @@ std::vector<std::string> cpu_paths();
 // A CPU path, or "cuda" and "cuda-portable".
 bool machine_has(const std::string& path);
 
-// "reference", cpu_paths() and, where it is built in, "cuda" and "cuda-portable".
+// "reference" and cpu_paths().
+std::vector<std::string> host_backends();
+// The same and, where it is built in, "cuda" and "cuda-portable".
 std::vector<std::string> backends();
-// The same without "reference", which is too slow for models.
+// backends() without "reference", which is too slow for models.
 std::vector<std::string> model_backends();
 // What its kernels take.
 int64_t max_head_dim(const std::string& name);

@@ -5,12 +5,16 @@
 // with the copy engine: no warp waits for another. Weights are the N operand of mma.m16n8k16 (with four bits the M
 // operand), the rows of a the other (padded with zeros), K in order from a zero accumulator: the same bits as any other
 // tensor-core kernel gives (docs/performance.md).
+//
 // The rings are filled before the kernel waits for the one before it, and two blocks fit an SM: so the memory never
 // rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
 // itself when the kernel before has ended, would else queue behind it for microseconds.
+//
 // Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
-// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. With four bits the K / 16 products of a
-// tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+//
+// Moves the weight's bytes, and T K 4 bytes a block from the L2 cache; bound by memory. With four bits the K / 16
+// products of a tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+//
 // reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 // test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
@@ -156,8 +160,11 @@ struct Int4Format {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int32_t t = 2 * (lane % 4) + i;
-          if (t < c.num_rows)
-            static_cast<bfloat*>(c.y)[t * c.ldy + n] = __float2bfloat16_rn(silu_times(acc[i], acc[i + 2]));
+          if (t >= c.num_rows) continue;
+          bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
+          *y = __float2bfloat16_rn(silu_times(acc[i], acc[i + 2]));
+          if (unit + 1 == c.layout.row_blocks / 2)
+            for (int64_t pad = 8; n + pad < c.ldy; pad += 8) y[pad] = __float2bfloat16_rn(0.0f);
         }
       } else {
 #pragma unroll
@@ -350,6 +357,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
 }
 
 struct Plan {
+  bool fits = false;
   int32_t blocks = 0, threads = 0;
   size_t shared_bytes = 0;
   Params params;
@@ -364,19 +372,30 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   p.num_units =
       (int4 ? Int4Format::pairs(call.output) : Bf16Format::pairs(call.output)) ? (p.num_tiles + 1) / 2 : p.num_tiles;
   plan.blocks = std::min(num_sms, p.num_units);
-  // As many warps as divide a block's tiles into equal rounds; the norm may need more.
-  const int32_t per_block = (p.num_units + plan.blocks - 1) / plan.blocks;
-  const int32_t rounds = (per_block + kMaxWarps - 2) / (kMaxWarps - 1);
-  p.busy_warps = (per_block + rounds - 1) / rounds;
-  plan.threads = (std::max(kNormThreads / 32, p.busy_warps) + 1) * 32;
   const int64_t operand = operand_bytes(call.layout.padded_cols(), call.num_rows);
   const int32_t slot_bytes = int4 ? Int4Format::kSlotBytes : Bf16Format::kSlotBytes;
+  // As many warps as divide a block's tiles into equal rounds, the fewest that leave every warp two slots, or three
+  // where that takes few more; the norm may need more warps. Where two would take more than twice the rounds of all
+  // warps, too little would be under way.
+  const int32_t per_block = (p.num_units + plan.blocks - 1) / plan.blocks;
+  const auto rounds_of = [&](int32_t warps) { return (per_block + warps - 1) / warps; };
   const auto slots_within = [&](int32_t shared) {
     const int64_t room = std::max<int64_t>(0, shared - kFixedShared - operand) / slot_bytes;
-    return static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots)) / p.busy_warps;
+    return static_cast<int32_t>(std::min<int64_t>(room, kMaxSlots));
   };
-  p.slots_per_warp = slots_within(kBlockShared);
-  if (p.slots_per_warp < 2 && int4) p.slots_per_warp = slots_within(kWholeShared);
+  const auto rounds_with = [&](int32_t slots, int32_t slots_each) {
+    return rounds_of(std::clamp(slots / slots_each, 1, kMaxWarps - 1));
+  };
+  // Four bits are worth a multiprocessor's whole memory, if that takes fewer rounds or is what it takes to fit.
+  int32_t slots = slots_within(kBlockShared);
+  const int32_t most = slots_within(kWholeShared);
+  if (int4 && (slots < 2 || rounds_with(most, 2) < rounds_with(slots, 2))) slots = most;
+  const int32_t of_two = rounds_with(slots, 2), of_three = rounds_with(slots, 3),
+                rounds = 8 * of_three <= 9 * of_two ? of_three : of_two;
+  p.busy_warps = (per_block + rounds - 1) / rounds;
+  p.slots_per_warp = slots / p.busy_warps;
+  plan.fits = p.slots_per_warp >= 2 && of_two <= 2 * rounds_of(kMaxWarps - 1);
+  plan.threads = (std::max(kNormThreads / 32, p.busy_warps) + 1) * 32;
   p.early_slots = std::max(1, kEarlyBytes / slot_bytes / p.busy_warps);
   plan.shared_bytes = static_cast<size_t>(kFixedShared + p.busy_warps * p.slots_per_warp * slot_bytes + operand);
   return plan;
@@ -391,7 +410,7 @@ constexpr Kernel kKernels[] = {stream_kernel<Format, StreamOutput::store>, strea
 
 bool stream_fits(const StreamCall& call, int32_t num_sms) {
   return call.num_rows <= kMaxStreamCallRows && (!call.norm || call.cols <= kMaxNormCols) &&
-         plan_stream(call, num_sms).params.slots_per_warp >= 2;
+         plan_stream(call, num_sms).fits;
 }
 
 cudaError_t prepare_stream() {

@@ -10,7 +10,8 @@ namespace qwill::cuda {
 enum class StreamOutput : uint8_t {
   store,     // y [T, ldy] f32 = product
   add,       // y [T, ldy] f32 += product
-  silu_mul,  // y [T, ldy] bf16 = silu(gate) * up; row blocks of the weight alternate gate, up
+  silu_mul,  // y [T, ldy] bf16 = silu(gate) * up; row blocks of the weight alternate gate, up. Columns beyond the
+             // weight's are written as zeros.
 };
 
 // How the weight lies.

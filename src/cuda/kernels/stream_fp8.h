@@ -7,6 +7,7 @@
 namespace qwill::cuda {
 
 // One product. Either x and norm are given (the operand is the norm of x) or a; it is brought to e4m3 here.
+// Otherwise than stream.h, silu_mul leaves columns of y beyond the weight's as they are.
 struct Fp8StreamCall {
   const void* weight = nullptr;
   const float* weight_scales = nullptr;

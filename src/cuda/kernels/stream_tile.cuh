@@ -95,6 +95,8 @@ __device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, co
     if (n >= c.ldy) return;
     bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
     *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
+    if (unit + 1 == c.layout.row_blocks / 2)
+      for (int64_t pad = 8; n + pad < c.ldy; pad += 8) *reinterpret_cast<uint32_t*>(y + pad) = 0;
     return;
   }
   float* y = static_cast<float*>(c.y) + t * c.ldy + n;
