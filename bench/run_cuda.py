@@ -49,6 +49,13 @@ def rows(gen_len: int) -> list[Row]:
     arguments = ["random:8b", "--context", "32768", "--prompt-len", "32768", *gen]
     table.append(Row("long", "8b bf16, 1 stream, context 32k", arguments, "ratio", 85, 93, 100, "% of bandwidth"))
     table.append(Row("long", "8b bf16, prefill of 32k", arguments, "prefill_tok_s", 22000, 28000, unit="tok/s"))
+    for dtype, floor, aim in (("fp8", 330, 370), ("int4", 480, 560)):
+        arguments = ["random:8b", "--dtype", dtype, "--context", "512", "--prompt-len", "2048", *gen]
+        table.append(
+            Row("quantised", f"8b {dtype}, 1 stream, context 512", arguments, "decode_tok_s", floor, aim, unit="tok/s")
+        )
+        if dtype == "fp8":
+            table.append(Row("quantised", "8b fp8, prefill of 2048", arguments, "prefill_tok_s", 60000, 75000, unit="tok/s"))
     for length, floor, aim in ((512, 32000, 42000), (2048, 40000, 46000), (8192, 36000, 42000)):
         arguments = ["random:8b", "--prompt-len", str(length), "--context", "64", *gen]
         table.append(
@@ -87,7 +94,7 @@ def time_loading(program: str, checkpoint: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="build/release/qwill")
-    parser.add_argument("--only", help="a group: decode, batch, long or prefill")
+    parser.add_argument("--only", help="a group: decode, batch, long, quantised or prefill")
     parser.add_argument("--checkpoint")
     parser.add_argument("--quick", action="store_true", help="16 decode steps a row")
     options = parser.parse_args()

@@ -306,7 +306,7 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
     std::printf("%s: stream() does not take it\n", m.name);
     return;
   }
-  const StepTuning tunings[] = {{12, 0, 6, 2}, {8, 16, 1, 1}, {15, 17, 2, 1}, {8, 0, 16, 3}};
+  const StepTuning tunings[] = {{8, 0, 9, 3}, {8, 16, 1, 1}, {11, 17, 2, 1}, {9, 0, 16, 3}};
   for (const int context : contexts) {
     scene.set_context(context);
     chain.run.reset();
@@ -447,12 +447,12 @@ int main(int argc, char** argv) {
     if (mode == "test") return num_failed > 0;
   }
   const bool sweeps = mode == "sweep";
-  std::vector<StepTuning> tunings = {{to_int(args, 3, 12), to_int(args, 4, 0), to_int(args, 5, 6), to_int(args, 6, 2)}};
+  std::vector<StepTuning> tunings = {{to_int(args, 3, 8), to_int(args, 4, 0), to_int(args, 5, 9), to_int(args, 6, 3)}};
   if (sweeps) {
     tunings.clear();
-    for (const int warps : {8, 12})
-      for (const int in_flight : {4, 5, 6, 7, 9})
-        for (const int quiet : {1, 2, 3, in_flight}) tunings.push_back({warps, 0, in_flight, quiet});
+    for (const int warps : {8, 11})
+      for (const int in_flight : {5, 7, 9, 11})
+        for (const int quiet : {1, 2, 3, 4, in_flight}) tunings.push_back({warps, 0, in_flight, quiet});
   }
   for (const Model& m : kModels) {
     if (args.size() > 1 && args[1] != m.name) continue;

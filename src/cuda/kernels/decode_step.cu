@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
     __syncwarp();
   }
   if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
-  b.set_quiet(false);
+  b.set_running(0);
   fetch_op(b, 0);
   __syncthreads();
   if (warp == p.warps) {
@@ -101,7 +101,6 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
       run_product(b, now, op);
     if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(p.num_ops - 1) * gridDim.x;
-    b.set_quiet(true);
     wait_for_copies<0>();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written

@@ -41,10 +41,10 @@ struct StepReports {
 
 // 0: chosen by plan_step.
 struct StepTuning {
-  int32_t warps = 12;     // that multiply, 8 to 15
+  int32_t warps = 8;      // that multiply, 8 to 11
   int32_t slots = 0;      // of the ring, at least 16
-  int32_t in_flight = 6;  // of them under way at once, or as many as max_in_flight allows (step_items.h)
-  int32_t quiet_in_flight = 2;  // while the block waits for others or loads an operand
+  int32_t in_flight = 9;  // of them under way at once, or as many as max_in_flight allows (step_items.h)
+  int32_t quiet_in_flight = 3;  // of items for an op that does not run yet: what blocks hand each other comes first
 };
 
 struct StepLaunch {

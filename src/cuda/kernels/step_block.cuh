@@ -8,7 +8,7 @@
 
 namespace qwill::cuda {
 
-constexpr int kMaxStepWarps = 16;  // with the one that loads
+constexpr int kMaxStepWarps = 12;  // with the one that loads: three on each quarter of a multiprocessor, with 168 registers
 constexpr int kKnownTiles = 8;     // of a block whose pages it keeps in mind
 
 struct StepShared {
@@ -17,7 +17,8 @@ struct StepShared {
   float scratch[8];
   uint4 zeros;
   int32_t pages[kKnownTiles][2];
-  uint32_t is_last, quiet;
+  uint32_t is_last;
+  int32_t running;
   StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
@@ -40,11 +41,13 @@ struct StepBlock {
   __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * kItemBytes; }
   // All warps that multiply.
   __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
-  // While the block waits for others, or loads an operand: then little is to be under way before it.
-  __device__ __forceinline__ void set_quiet(bool quiet) const {
-    if (thread == 0) *static_cast<volatile uint32_t*>(&shared.quiet) = quiet;
+  // The block multiplies for this op. What is loaded for a later one is not urgent.
+  __device__ __forceinline__ void set_running(int32_t op) const {
+    if (thread == 0) *static_cast<volatile int32_t*>(&shared.running) = op;
   }
-  __device__ __forceinline__ bool is_quiet() const { return *static_cast<volatile uint32_t*>(&shared.quiet); }
+  __device__ __forceinline__ bool is_running(int32_t op) const {
+    return *static_cast<volatile int32_t*>(&shared.running) >= op;
+  }
   // All of them go on when all blocks have finished the op before.
   __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
     if (op == 0) return;

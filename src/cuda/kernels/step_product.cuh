@@ -45,7 +45,7 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
 #pragma unroll 1
         for (int32_t warp = 0; warp < warps; ++warp, from += unit_bytes) {
           wait_for(b.empty(to.slot), to.parity ^ 1, p, StepWait::slot_empty, op, to.slot);
-          const int32_t limit = b.is_quiet() ? p.quiet_in_flight : p.in_flight;
+          const int32_t limit = b.is_running(op) ? p.in_flight : p.quiet_in_flight;
           for (; ahead >= limit; --ahead) {
             wait_for(b.full(landing.slot), landing.parity, p, StepWait::slot_landed, op, landing.slot);
             landing.advance(1, p.slots);
@@ -94,10 +94,8 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
                                                int32_t op) {
   constexpr bool kPair = kOutput == StreamOutput::silu_mul;
   constexpr int kAtoms = BlockTiles::atoms(kPair);
-  // ldmatrix reads four 8x8 matrices: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7; rows beyond the first are zeros.
-  const bool real = b.lane % 8 == 0;
-  const uint32_t a_row = real ? shared_address(b.room) + b.lane / 8 * 16 : shared_address(&b.shared.zeros);
-  const uint32_t a_step = real ? 64 : 0;  // bytes of 32 columns
+  const OperandAddress a =
+      OperandAddress::first(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
   const auto col_blocks = static_cast<int32_t>(c.layout.col_blocks);
   RingPlace at = b.place;
   at.advance(b.warp, b.p.slots);
@@ -110,7 +108,7 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
     for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
       const int32_t col = chunk * kAtoms;
       wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, op, at.slot);
-      multiply_chunk<kPair, kAtoms>(acc, a_row + static_cast<uint32_t>(col) * 2 * a_step, a_step, b.item(at.slot),
+      multiply_chunk<kPair, kAtoms>(acc, a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
                                     min(col_blocks - col, kAtoms), b.lane);
       __syncwarp();
       if (b.lane == 0) barrier_arrive(b.empty(at.slot));
@@ -123,7 +121,7 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   load_step_operand(b, c, idx);
-  b.set_quiet(false);
+  b.set_running(idx);
   const BlockTiles tiles(op.num_units, op.busy_warps, c.layout.col_blocks, c.output == StreamOutput::silu_mul,
                          blockIdx.x, gridDim.x);
   switch (c.output) {

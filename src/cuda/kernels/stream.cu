@@ -59,13 +59,14 @@ struct Params {
 // A format says how the weight lies in the ring and how a warp multiplies it. A unit of the ring is 8 rows by 32
 // kUnitSteps columns; a slot holds kSlotUnits of one tile of 8 rows, or of a pair of tiles half as many of either, the
 // second tile's kSlotBytes / 2 on. Its Tile are the sums of what a warp works on at once. multiply: `data` is a slot,
-// a_address where the lane's operand begins, a_step what 32 columns are of it; `steps` times 32 columns are there.
+// a_address where the lane's operand begins, a_step what 16 columns are of it; `steps` times 32 columns are there.
 struct Bf16Format {
   static constexpr int kUnitSteps = 2;
   static constexpr int kUnitBytes = kAtomBytes;
   static constexpr int kSlotUnits = 4;
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool pairs(StreamOutput output) { return output == StreamOutput::silu_mul; }
+  static constexpr auto operand_address = OperandAddress::first;
 
   // Weights are the N operand of the products (stream_tile.cuh). A lane has outputs 2 (lane % 4) and the next of row
   // lane / 4.
@@ -96,6 +97,7 @@ struct Int4Format {
   static constexpr int kSlotUnits = 8;
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool pairs(StreamOutput) { return true; }
+  static constexpr auto operand_address = OperandAddress::second;
 
   // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
   // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
@@ -126,7 +128,7 @@ struct Int4Format {
       };
       const auto multiply_step = [&](const Lane(&tiles)[2], int i, int step) {
         uint32_t rows[4], first[4], second[4];
-        load_matrices(rows, a_address + (i * kUnitSteps + step) * a_step);
+        load_matrices(rows, a_address + (i * kUnitSteps + step) * 2 * a_step);
         widen_word(first, tiles[0].words[step], tiles[0].scale(step));
         widen_word(second, tiles[1].words[step], tiles[1].scale(step));
         mma_16x8x16(acc, {first[0], second[0], first[1], second[1]}, rows[0], rows[1]);
@@ -312,13 +314,9 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   wait_for_previous_kernel();
   asm volatile("bar.sync 2, %0;" ::"r"(filler * 32) : "memory");
 
-  // ldmatrix reads four 8x8 matrices: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7; rows beyond T are zeros.
   Stream<Format, kOutput> stream(p, shared, ring, warp);
-  const int row = lane % 8;
-  const bool real = row < p.call.num_rows;
-  const uint32_t a_row =
-      real ? shared_address(operand) + row * (stream.steps() * 64 + 16) + lane / 8 * 16 : shared_address(&shared.zeros);
-  const uint32_t a_step = real ? 64 : 0;  // bytes of 32 columns
+  const OperandAddress a = Format::operand_address(shared_address(operand), stream.steps() * 64 + 16, p.call.num_rows,
+                                                   shared_address(&shared.zeros), lane);
 
   const int32_t first_unit = stream.unit;
   for (int s = 0; s < p.slots_per_warp && !stream.done(); ++s) stream.advance();  // as the filler did
@@ -332,9 +330,9 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
       constexpr int kSlotSteps = Stream<Format, kOutput>::kUnits * Format::kUnitSteps;
       const int32_t first = chunk * kSlotSteps;
       const int32_t steps = min(stream.steps() - first, kSlotSteps);
-      const uint32_t a_address = a_row + static_cast<uint32_t>(first) * a_step;
+      const uint32_t a_address = a.address + static_cast<uint32_t>(first) * 2 * a.step;
       barrier_wait(stream.full + 8 * place, parity);
-      tile.multiply(data, a_address, a_step, steps, lane);
+      tile.multiply(data, a_address, a.step, steps, lane);
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {

@@ -21,59 +21,52 @@ __device__ __forceinline__ void store_normed(bfloat* to, const RowSlice& x, floa
   }
 }
 
-// Fragments of one atom, or of a pair's two, and of the operand's columns.
-template <bool kPair>
-struct AtomFragments {
-  uint32_t a[2][4], b[kPair ? 2 : 1][2][4];
+// Where a lane reads the operand, whose rows are row_bytes apart; rows beyond num_rows are zeros.
+struct OperandAddress {
+  uint32_t address, step;  // bytes of 16 columns
 
-  __device__ __forceinline__ void load(uint32_t a_address, uint32_t a_step, uint32_t atom, uint32_t to_second,
-                                       int lane) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      load_matrices(a[half], a_address + half * a_step);
-      const int row = lane % 8, chunk = half * 4 + lane / 8;
-#pragma unroll
-      for (int i = 0; i < (kPair ? 2 : 1); ++i)
-        load_matrices(b[i][half], atom + i * to_second + row * 128 + ((chunk ^ row) * 16));
-    }
+  // As the first operand of mma: ldmatrix takes columns 0-7 of rows 0-7, zeros for rows 8-15, then columns 8-15: the
+  // fragment as it is, without an instruction between.
+  __device__ __forceinline__ static OperandAddress first(uint32_t operand, uint32_t row_bytes, int32_t num_rows,
+                                                         uint32_t zeros, int lane) {
+    if (lane % 8 >= num_rows || lane / 8 % 2 != 0) return {zeros, 0};
+    return {operand + lane % 8 * row_bytes + lane / 16 * 16, 32};
   }
-  // acc += operand columns times the atoms.
-  __device__ __forceinline__ void multiply(float (&acc)[2][4]) const {
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int step = 0; step < 2; ++step)
-#pragma unroll
-        for (int i = 0; i < (kPair ? 2 : 1); ++i)
-          mma_16x8x16(acc[i], {a[half][2 * step], 0, a[half][2 * step + 1], 0}, b[i][half][2 * step],
-                      b[i][half][2 * step + 1]);
+  // As the second: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7.
+  __device__ __forceinline__ static OperandAddress second(uint32_t operand, uint32_t row_bytes, int32_t num_rows,
+                                                          uint32_t zeros, int lane) {
+    if (lane % 8 >= num_rows) return {zeros, 0};
+    return {operand + lane % 8 * row_bytes + lane / 8 * 16, 32};
   }
 };
 
 // acc += up to kAtoms atoms at `data`; of a pair the up tile's atoms follow the gate tile's at kAtoms. The operand's
-// columns begin at `a`, a_step bytes for each 32 of them.
+// columns begin at a_address, a_step bytes for each 16 of them (OperandAddress::first).
 template <bool kPair, int kAtoms>
 __device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], uint32_t a_address, uint32_t a_step, uint32_t data,
                                                int32_t atoms, int lane) {
-  // A product waits for the one before it and nothing else: its fragments come an atom ahead.
-  AtomFragments<kPair> now, next;
-  const auto load = [&](AtomFragments<kPair>& to, int i) {
-    to.load(a_address + 2 * i * a_step, a_step, data + i * kAtomBytes, kAtoms * kAtomBytes, lane);
+  const int row = lane % 8;
+  const auto multiply = [&](int i) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t a[2][4];
+#pragma unroll
+      for (int step = 0; step < 2; ++step) load_matrices(a[step], a_address + (4 * i + 2 * half + step) * a_step);
+      const uint32_t from = data + i * kAtomBytes + row * 128 + (((half * 4 + lane / 8) ^ row) * 16);
+#pragma unroll
+      for (int tile = 0; tile < (kPair ? 2 : 1); ++tile) {
+        uint32_t b[4];
+        load_matrices(b, from + tile * (kAtoms * kAtomBytes));
+        mma_16x8x16(acc[tile], a[0], b[0], b[1]);
+        mma_16x8x16(acc[tile], a[1], b[2], b[3]);
+      }
+    }
   };
-  load(now, 0);
   if (atoms == kAtoms) {
 #pragma unroll
-    for (int i = 0; i < kAtoms; ++i) {
-      if (i + 1 < kAtoms) load(next, i + 1);
-      now.multiply(acc);
-      now = next;
-    }
+    for (int i = 0; i < kAtoms; ++i) multiply(i);
   } else {
-    for (int i = 0; i < atoms; ++i) {
-      if (i + 1 < atoms) load(next, i + 1);
-      now.multiply(acc);
-      now = next;
-    }
+    for (int i = 0; i < atoms; ++i) multiply(i);
   }
 }
 
