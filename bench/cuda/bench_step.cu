@@ -34,7 +34,7 @@ bool forever = false;
 
 void print_reports() {
   if (!reports) return;
-  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid"};
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "parts"};
   int count = 0;
   for (const StepReport& r : reports->reports) {
     if (!r.written || count++ == 100) continue;
@@ -258,7 +258,7 @@ struct OneKernel {
   Run run;
   StepLaunch step;
   bool fits = false;
-  std::unique_ptr<Memory> ops, state, counters, partials;
+  std::unique_ptr<Memory> ops, state, parts;
 
   explicit OneKernel(const Scene& s) : run(s) {}
   void tune(const StepTuning& tuning) {
@@ -270,12 +270,11 @@ struct OneKernel {
     ops = std::make_unique<Memory>(bytes);
     ops->put(planned.data(), bytes);
     if (!state) state = std::make_unique<Memory>(sizeof(StepState));
-    counters = std::make_unique<Memory>(step_counters(run.attend(0).attend) * 4);
-    partials = std::make_unique<Memory>(step_partial_floats(run.attend(0).attend) * 4);
+    if (!parts)
+      parts = std::make_unique<Memory>(step_part_words(run.attend(0).attend) * static_cast<int64_t>(sizeof(StepWord)));
     step.ops = ops->as<StepOp>();
     step.state = state->as<StepState>();
-    step.counters = counters->as<uint32_t>();
-    step.partials = partials->as<float>();
+    step.parts = parts->as<StepWord>();
     step.reports = forever ? nullptr : reports;
     check(cudaDeviceSynchronize(), "synchronize");
   }

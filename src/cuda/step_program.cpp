@@ -6,14 +6,12 @@ void StepProgram::enable() {
   check(prepare_decode_step(), "prepare kernels");
   programs_.get<StepOp>(kMaxPrograms * kMaxOps);
   state_.get<StepState>(1);
-  counters_.get<uint32_t>(1);
-  partials_.get<float>(1);
+  parts_.get<StepWord>(1);
   enabled_ = true;
 }
 
 void StepProgram::reserve(const AttendArgs& args) {
-  counters_.get<uint32_t>(step_counters(args));
-  partials_.get<float>(step_partial_floats(args));
+  parts_.get<StepWord>(step_part_words(args));
 }
 
 void StepProgram::begin(const StepShape& shape) {
@@ -57,8 +55,7 @@ void StepProgram::launch(const Device& device) {
   }
   step.ops = programs_.get<StepOp>(1) + place_ * kMaxOps;
   step.state = state_.get<StepState>(1);
-  step.counters = counters_.get<uint32_t>(1);
-  step.partials = partials_.get<float>(1);
+  step.parts = parts_.get<StepWord>(1);
   check(decode_step(step, device.stream), "decode step");
   gathers_ = false;
   ops_.clear();

@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   bfloat* out = out_row + int64_t{kv_head} * group * dim;
   for (int r = warp; r < group; r += kWarps) {
     const RowPart<kDim> part = merge_rows<kDim>(parts + r * kRowFloats, group_floats, num_parts, scale, lane,
-                                                [](const float2* from) { return *from; });
+                                                [](const float* from) { return *reinterpret_cast<const float2*>(from); });
     if (num_groups == 1)
       part.store_result(out + r * dim, dim, lane);
     else
@@ -181,8 +181,8 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     __syncthreads();
     if (!shared.is_last) return;
     for (int r = warp; r < group; r += kWarps)
-      merge_rows<kDim>(partials + r * kRowFloats, group_floats, num_groups, scale, lane, [](const float2* from) {
-        return __ldcg(from);
+      merge_rows<kDim>(partials + r * kRowFloats, group_floats, num_groups, scale, lane, [](const float* from) {
+        return __ldcg(reinterpret_cast<const float2*>(from));
       }).store_result(out + r * dim, dim, lane);
   }
   if (kv_head == args.num_kv_heads - 1 && warp == 0)

@@ -175,46 +175,65 @@ struct RowPart {
 #pragma unroll
     for (int i = 0; i < kLaneDims; ++i) o[i] = merged(o[i], b.o[i], f);
   }
-  // Rows as part_row_floats lays them; `read` loads from global or from shared memory.
-  template <typename Read>
-  __device__ __forceinline__ void load(const float* row, int lane, Read read) {
+  // Rows as part_row_floats lays them; `read` gives the two floats at a place.
+  template <typename Element, typename Read>
+  __device__ __forceinline__ void load(const Element* row, int lane, Read read) {
 #pragma unroll
     for (int i = 0; i < kLaneDims; i += 2) {
-      const float2 two = read(reinterpret_cast<const float2*>(row + lane * kLaneDims + i));
+      const float2 two = read(row + lane * kLaneDims + i);
       o[i] = two.x, o[i + 1] = two.y;
     }
-    const float2 scalars = read(reinterpret_cast<const float2*>(row + kDim));
+    const float2 scalars = read(row + kDim);
     m = scalars.x, l = scalars.y;
   }
-  __device__ __forceinline__ void store(float* row, int lane) const {
+  // store(place in the row, float, float)
+  template <typename Store>
+  __device__ __forceinline__ void for_each_pair_of_floats(int lane, Store store) const {
 #pragma unroll
-    for (int i = 0; i < kLaneDims; i += 2) *reinterpret_cast<float2*>(row + lane * kLaneDims + i) = {o[i], o[i + 1]};
-    if (lane == 0) *reinterpret_cast<float2*>(row + kDim) = {m, l};
+    for (int i = 0; i < kLaneDims; i += 2) store(lane * kLaneDims + i, o[i], o[i + 1]);
+    if (lane == 0) store(kDim, m, l);
   }
-  __device__ __forceinline__ void store_result(bfloat* out, int head_dim, int lane) const {
+  __device__ __forceinline__ void store(float* row, int lane) const {
+    for_each_pair_of_floats(lane, [&](int d, float a, float b) { *reinterpret_cast<float2*>(row + d) = {a, b}; });
+  }
+  // store(dimension, two bf16 of o / l)
+  template <typename Store>
+  __device__ __forceinline__ void for_each_result(int head_dim, int lane, Store store) const {
     const float factor = inverse(l);
 #pragma unroll
     for (int i = 0; i < kLaneDims; i += 2)
       if (const int d = lane * kLaneDims + i; d < head_dim)
-        *reinterpret_cast<uint32_t*>(out + d) = pack_bf16(__fmul_rn(o[i], factor), __fmul_rn(o[i + 1], factor));
+        store(d, pack_bf16(__fmul_rn(o[i], factor), __fmul_rn(o[i + 1], factor)));
+  }
+  __device__ __forceinline__ void store_result(bfloat* out, int head_dim, int lane) const {
+    for_each_result(head_dim, lane, [&](int d, uint32_t two) { *reinterpret_cast<uint32_t*>(out + d) = two; });
   }
 };
 
-// Parts first, first + stride, … merged in order, eight being read at a time.
+// Parts merged in order, eight being read at a time: load(parts, begin) gives those from `begin` on, and leaves those
+// beyond the last, which are without keys, as they are.
+constexpr int kPartsAhead = 8;
+template <int kDim, typename Load>
+__device__ __forceinline__ RowPart<kDim> merge_parts(int count, float scale, Load load) {
+  RowPart<kDim> sum;
+  for (int begin = 0; begin < count; begin += kPartsAhead) {
+    RowPart<kDim> parts[kPartsAhead];
+    load(parts, begin);
+#pragma unroll
+    for (int i = 0; i < kPartsAhead; ++i) sum.merge(parts[i], scale);
+  }
+  return sum;
+}
+
+// Parts first, first + stride, …
 template <int kDim, typename Read>
 __device__ __forceinline__ RowPart<kDim> merge_rows(const float* first, int64_t stride, int count, float scale,
                                                     int lane, Read read) {
-  constexpr int kAhead = 8;
-  RowPart<kDim> sum;
-  for (int begin = 0; begin < count; begin += kAhead) {
-    RowPart<kDim> parts[kAhead];
+  return merge_parts<kDim>(count, scale, [&](RowPart<kDim>(&parts)[kPartsAhead], int begin) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i)
+    for (int i = 0; i < kPartsAhead; ++i)
       if (begin + i < count) parts[i].load(first + (begin + i) * stride, lane, read);
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) sum.merge(parts[i], scale);  // those beyond the last are without keys
-  }
-  return sum;
+  });
 }
 
 }  // namespace qwill::cuda

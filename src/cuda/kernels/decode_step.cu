@@ -86,14 +86,13 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
     b.slot = p.slots_of_rows[0];
     read_pages(b);
   }
-  uint32_t base = 0;
-  if (threadIdx.x == 0) base = p.state->base;
+  const uint32_t base = p.state->base;
   wait_for_copies<0>();
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
     fetch_op(b, op + 1);
-    b.barrier_target = base + static_cast<uint32_t>(op) * gridDim.x;  // thread 0 alone waits for it
+    b.epoch = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
       StepAttend<kDim>{b, now.attend, op}.run();

@@ -11,6 +11,12 @@
 
 namespace qwill::cuda {
 
+// A float of an attention's part, and which attention it is of: whoever merges reads words until they are. So parts
+// need no barrier and no fence.
+struct alignas(8) StepWord {
+  uint32_t value, epoch;
+};
+
 // A product of one row, or attention of sequence 0, whose one row is row 0.
 struct alignas(16) StepOp {
   bool is_attend = false;
@@ -65,16 +71,14 @@ struct StepLaunch {
   // By the caller; device memory.
   const StepOp* ops = nullptr;  // as plan_step left them
   StepState* state = nullptr;
-  uint32_t* counters = nullptr;    // [step_counters], zero before the first step; every step leaves them so
-  float* partials = nullptr;       // step_partial_floats
+  StepWord* parts = nullptr;       // [step_part_words], zero before the first step
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
 // Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, attentions
 // differ in shape or indices, or there is but one op.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
-int64_t step_counters(const AttendArgs& args);
-int64_t step_partial_floats(const AttendArgs& args);
+int64_t step_part_words(const AttendArgs& args);
 
 cudaError_t prepare_decode_step();
 cudaError_t decode_step(const StepLaunch& launch, cudaStream_t stream);

@@ -74,11 +74,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-int64_t step_counters(const AttendArgs& args) {
-  return int64_t{args.num_kv_heads} * ((tiles_of(args) + kGroupTiles - 1) / kGroupTiles + 1);
-}
-
-int64_t step_partial_floats(const AttendArgs& args) {
+// Of tiles, and of groups of tiles.
+int64_t step_part_words(const AttendArgs& args) {
   const int64_t parts = tiles_of(args) + (tiles_of(args) + kGroupTiles - 1) / kGroupTiles;
   return args.num_kv_heads * parts * args.group() * part_row_floats(args.kv.padded_dim);
 }

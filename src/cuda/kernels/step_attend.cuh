@@ -1,6 +1,7 @@
 // Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). The first eight
-// warps of a block take tasks blockIdx, blockIdx + gridDim, …; parts go through global memory, and whoever finishes the
-// last part of a group of tiles (the last group) merges them: the counters order nothing but who that is.
+// warps of a block take tasks blockIdx, blockIdx + gridDim, …; then heads to merge are dealt to warps of all blocks:
+// the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a merge
+// waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
 
 #include "cuda/kernels/step_block.cuh"
@@ -17,7 +18,7 @@ struct StepAttend {
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
   const int32_t num_tasks = num_tiles * args.num_kv_heads;
-  static constexpr int kRowFloats = part_row_floats(kDim);
+  static constexpr int kRowWords = part_row_floats(kDim);
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
@@ -60,14 +61,13 @@ struct StepAttend {
       sync();
     }
     b.wait_for_op_before(op);
-    if (!busy) return;
-    int32_t i = 0;
-    for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i) {
-      const int32_t kv_head = task % args.num_kv_heads, idx = task / args.num_kv_heads;
-      run_task(i, kv_head, idx, constants);
-      finish_part(kv_head, idx);
+    if (busy) {
+      int32_t i = 0;
+      for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
+        run_task(i, task % args.num_kv_heads, task / args.num_kv_heads, constants);
+      b.tiles_copied += i;
     }
-    b.tiles_copied += i;
+    merge_heads();
   }
 
   __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
@@ -108,77 +108,71 @@ struct StepAttend {
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);
 
-    float* to = part_of(kv_head, idx);
+    StepWord* to = part_of(kv_head, idx);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = lane / 4 + 8 * r;
       if (row >= args.group()) continue;
-      float* out = to + row * kRowFloats;
-      if (warp == 0 && lane % 4 == 0) *reinterpret_cast<float2*>(out + kDim) = {part.m[r], part.l[r]};
+      StepWord* out = to + row * kRowWords;
+      if (warp == 0 && lane % 4 == 0) store_words(out + kDim, part.m[r], part.l[r], b.epoch);
 #pragma unroll
       for (int j = 2 * r; j < kWarpDims<kDim> / 2; j += 4)
-        *reinterpret_cast<float2*>(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2) = {part.o[j],
-                                                                                               part.o[j + 1]};
+        store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch);
     }
-    fence_gpu();
-    sync();  // all have read the values, and written their share of the part
+    sync();  // all have read the values
     copy(i + 1, true);
   }
 
-  // Rows of a tile's part; behind those of all tiles, of a group's.
-  __device__ __forceinline__ float* part_of(int32_t kv_head, int32_t idx) const {
-    return b.p.partials + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowFloats;
+  // Parts of tiles; behind all of them, of groups.
+  __device__ __forceinline__ StepWord* part_of(int32_t kv_head, int32_t idx) const {
+    return b.p.parts + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
   }
-  __device__ __forceinline__ float* group_part_of(int32_t kv_head, int32_t group_idx) const {
+  __device__ __forceinline__ StepWord* group_part_of(int32_t kv_head, int32_t group_idx) const {
     const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup;
-    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowFloats;
+    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowWords;
   }
 
-  // True in the block that counts the last of `count`, which then sees what all have written.
-  __device__ __forceinline__ bool is_last(uint32_t* counter, int32_t count) const {
-    if (count == 1) {
-      sync();
-      return true;
-    }
-    if (b.thread == 0) {
-      const bool last = atomicAdd(counter, 1) == static_cast<uint32_t>(count - 1);
-      if (last) *counter = 0;
-      fence_gpu();
-      b.shared.is_last = last;
-    }
-    sync();
-    return b.shared.is_last;
+  // `count` parts of one head, when they are there.
+  __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
+    const int64_t stride = int64_t{args.group()} * kRowWords;
+    return merge_parts<kDim>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kPartsAhead], int begin) {
+      wait_for_words(b.p, op, [&] {
+        bool there = true;
+        const auto read = [&](const StepWord* from) { return load_words(from, b.epoch, there); };
+#pragma unroll
+        for (int i = 0; i < kPartsAhead; ++i)
+          if (begin + i < count) parts[i].load(first + (begin + i) * stride, b.lane, read);
+        return there;
+      });
+    });
   }
 
-  __device__ __forceinline__ void finish_part(int32_t kv_head, int32_t idx) const {
-    const int32_t group = args.group(), group_idx = idx / kGroup, num_groups = (num_tiles + kGroup - 1) / kGroup;
-    const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup, dim = args.head_dim;
-    const int64_t part_floats = int64_t{group} * kRowFloats;
-    uint32_t* counters = b.p.counters + kv_head * (max_groups + 1);
-    const int32_t num_parts = min(kGroup, num_tiles - group_idx * kGroup);
-    const auto read = [](const float2* from) { return __ldcg(from); };
-    if (!is_last(counters + group_idx, num_parts)) return;
-    bfloat* out_row = static_cast<bfloat*>(args.out);
-    bfloat* out = out_row + int64_t{kv_head} * group * dim;
-    for (int r = b.warp; r < group; r += kDecodeWarps) {
-      const RowPart<kDim> part = merge_rows<kDim>(part_of(kv_head, group_idx * kGroup) + r * kRowFloats, part_floats,
-                                                  num_parts, b.p.score_scale, b.lane, read);
-      if (num_groups == 1)
-        part.store_result(out + r * dim, dim, b.lane);
-      else
-        part.store(group_part_of(kv_head, group_idx) + r * kRowFloats, b.lane);
+  __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
+    bfloat* row = static_cast<bfloat*>(args.out);
+    part.store_result(row + int64_t{head} * args.head_dim, args.head_dim, b.lane);
+    if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+  }
+
+  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles.
+  __device__ __forceinline__ void merge_heads() const {
+    const int32_t group = args.group(), num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const auto num_blocks = static_cast<int32_t>(gridDim.x);
+    const int32_t stride = num_blocks * b.p.warps;
+    const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
+    for (int32_t i = first; i < num_groups * args.num_heads; i += stride) {
+      const int32_t head = i % args.num_heads, group_idx = i / args.num_heads, begin = group_idx * kGroup;
+      const RowPart<kDim> part =
+          merge(part_of(head / group, begin) + head % group * kRowWords, min(kGroup, num_tiles - begin));
+      if (num_groups == 1) {
+        put_result(part, head);
+      } else {
+        StepWord* to = group_part_of(head / group, group_idx) + head % group * kRowWords;
+        part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) { store_words(to + d, x, y, b.epoch); });
+      }
     }
-    if (num_groups > 1) {
-      fence_gpu();
-      sync();
-      if (!is_last(counters + max_groups, num_groups)) return;
-      for (int r = b.warp; r < group; r += kDecodeWarps)
-        merge_rows<kDim>(group_part_of(kv_head, 0) + r * kRowFloats, part_floats, num_groups, b.p.score_scale, b.lane,
-                         read)
-            .store_result(out + r * dim, dim, b.lane);
-    }
-    if (kv_head == args.num_kv_heads - 1 && b.warp == 0)
-      clear_padding(out_row, int64_t{args.num_heads} * dim, args.ld_out, b.lane);
+    if (num_groups == 1) return;
+    for (int32_t head = first; head < args.num_heads; head += stride)
+      put_result(merge(group_part_of(head / group, 0) + head % group * kRowWords, num_groups), head);
   }
 };
 

@@ -17,7 +17,6 @@ struct StepShared {
   float scratch[8];
   uint4 zeros;
   int32_t pages[kKnownTiles][2];
-  uint32_t is_last;
   int32_t running;
   StepOp ops[2];  // this one and the next
 };
@@ -33,7 +32,7 @@ struct StepBlock {
   int32_t warp, lane, thread;
   int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
   RingPlace place{};                // of the op's first item
-  uint32_t barrier_target = 0;      // arrivals that end the op before this
+  uint32_t epoch = 0;               // arrivals at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;        // of keys and values, so far
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return shared_address(&shared.full[slot]); }
@@ -51,7 +50,7 @@ struct StepBlock {
   // All of them go on when all blocks have finished the op before.
   __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
     if (op == 0) return;
-    if (thread == 0) wait_for_grid(p, barrier_target, op);
+    if (thread == 0) wait_for_grid(p, epoch, op);
     sync();
   }
 };

@@ -7,7 +7,7 @@
 
 namespace qwill::cuda {
 
-enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid };
+enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, parts };
 
 // The phase of this parity has completed, or the machine has waited a while.
 __device__ __forceinline__ bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
@@ -65,9 +65,6 @@ __device__ __forceinline__ void wait_for(uint32_t barrier, uint32_t parity, cons
   while (!barrier_try_wait(barrier, parity)) patience.spent(what, op, place, parity);
 }
 
-// What this thread wrote, or saw written, is seen by whoever sees what it writes next.
-__device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
-
 // The grid's barrier: arrivals only ever grow (and wrap around).
 __device__ __forceinline__ void arrive_at_grid(StepState* state) {
   asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
@@ -80,6 +77,28 @@ __device__ __forceinline__ void wait_for_grid(const StepLaunch& p, uint32_t targ
     if (static_cast<int32_t>(seen - target) >= 0) return;
     patience.spent(StepWait::grid, op, 0, 0, seen, target);
   }
+}
+
+// ---- Words
+
+// Two of them, aligned to 16 bytes.
+__device__ __forceinline__ void store_words(StepWord* to, float a, float b, uint32_t epoch) {
+  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(to),
+               "l"(uint64_t{epoch} << 32 | __float_as_uint(a)), "l"(uint64_t{epoch} << 32 | __float_as_uint(b))
+               : "memory");
+}
+// As they are now; `there` stays true if both are of this epoch.
+__device__ __forceinline__ float2 load_words(const StepWord* from, uint32_t epoch, bool& there) {
+  uint64_t a, b;
+  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(from) : "memory");
+  there = there && static_cast<uint32_t>(a >> 32) == epoch && static_cast<uint32_t>(b >> 32) == epoch;
+  return make_float2(__uint_as_float(static_cast<uint32_t>(a)), __uint_as_float(static_cast<uint32_t>(b)));
+}
+// Reads until all words are there.
+template <typename Read>
+__device__ __forceinline__ void wait_for_words(const StepLaunch& p, int32_t op, Read read) {
+  Patience patience{p};
+  while (!read()) patience.spent(StepWait::parts, op, 0, 0);
 }
 
 }  // namespace qwill::cuda
