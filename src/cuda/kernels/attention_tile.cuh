@@ -210,17 +210,16 @@ struct RowPart {
   }
 };
 
-// Parts merged in order, eight being read at a time: load(parts, begin) gives those from `begin` on, and leaves those
+// Parts merged in order, kAhead being read at a time: load(parts, begin) gives those from `begin` on, and leaves those
 // beyond the last, which are without keys, as they are.
-constexpr int kPartsAhead = 8;
-template <int kDim, typename Load>
+template <int kDim, int kAhead, typename Load>
 __device__ __forceinline__ RowPart<kDim> merge_parts(int count, float scale, Load load) {
   RowPart<kDim> sum;
-  for (int begin = 0; begin < count; begin += kPartsAhead) {
-    RowPart<kDim> parts[kPartsAhead];
+  for (int begin = 0; begin < count; begin += kAhead) {
+    RowPart<kDim> parts[kAhead];
     load(parts, begin);
 #pragma unroll
-    for (int i = 0; i < kPartsAhead; ++i) sum.merge(parts[i], scale);
+    for (int i = 0; i < kAhead; ++i) sum.merge(parts[i], scale);
   }
   return sum;
 }
@@ -229,9 +228,10 @@ __device__ __forceinline__ RowPart<kDim> merge_parts(int count, float scale, Loa
 template <int kDim, typename Read>
 __device__ __forceinline__ RowPart<kDim> merge_rows(const float* first, int64_t stride, int count, float scale,
                                                     int lane, Read read) {
-  return merge_parts<kDim>(count, scale, [&](RowPart<kDim>(&parts)[kPartsAhead], int begin) {
+  constexpr int kAhead = 8;
+  return merge_parts<kDim, kAhead>(count, scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
 #pragma unroll
-    for (int i = 0; i < kPartsAhead; ++i)
+    for (int i = 0; i < kAhead; ++i)
       if (begin + i < count) parts[i].load(first + (begin + i) * stride, lane, read);
   });
 }

@@ -135,12 +135,13 @@ struct StepAttend {
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
     const int64_t stride = int64_t{args.group()} * kRowWords;
-    return merge_parts<kDim>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kPartsAhead], int begin) {
+    constexpr int kAhead = 4;
+    return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
         const auto read = [&](const StepWord* from) { return load_words(from, b.epoch, there); };
 #pragma unroll
-        for (int i = 0; i < kPartsAhead; ++i)
+        for (int i = 0; i < kAhead; ++i)
           if (begin + i < count) parts[i].load(first + (begin + i) * stride, b.lane, read);
         return there;
       });

@@ -94,8 +94,7 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
                                                int32_t op) {
   constexpr bool kPair = kOutput == StreamOutput::silu_mul;
   constexpr int kAtoms = BlockTiles::atoms(kPair);
-  const OperandAddress a =
-      OperandAddress::first(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
+  const OperandAddress a = OperandAddress::first(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
   const auto col_blocks = static_cast<int32_t>(c.layout.col_blocks);
   RingPlace at = b.place;
   at.advance(b.warp, b.p.slots);
@@ -108,8 +107,10 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
     for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
       const int32_t col = chunk * kAtoms;
       wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, op, at.slot);
-      multiply_chunk<kPair, kAtoms>(acc, a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
-                                    min(col_blocks - col, kAtoms), b.lane);
+      multiply_chunk<kPair, kAtoms, 2>(acc,
+                                                   {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step,
+                                                    b.item(at.slot), kAtoms * static_cast<uint32_t>(kAtomBytes)},
+                                                   min(col_blocks - col, kAtoms), b.lane);
       __syncwarp();
       if (b.lane == 0) barrier_arrive(b.empty(at.slot));
       at.advance(warps, b.p.slots);
