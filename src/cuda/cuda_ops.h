@@ -15,7 +15,7 @@ struct CudaOptions {
   // The kernels for any card from sm_80 on (mma.sync), also where those for Hopper (wgmma) would run. The same bits.
   bool portable = false;
   // A recorded step of one row as one kernel on Hopper (kernels/decode_step.h). The same bits.
-  bool step_kernel = false;
+  bool step_kernel = true;
 };
 
 // Whether the backend was compiled in.

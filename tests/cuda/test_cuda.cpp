@@ -129,7 +129,7 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-step"),
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-apart"),
                          test::backend_test_name);
 
 TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
@@ -151,7 +151,7 @@ TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
 TEST(Cuda, AStepInOneKernelGivesTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
   std::vector<std::vector<int32_t>> wanted;
-  for (const char* backend : {"cuda", "cuda-step"}) {
+  for (const char* backend : {"cuda", "cuda-apart"}) {
     const Loaded on(backend, "nib");
     Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1});
     const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 1);

@@ -43,12 +43,12 @@ std::vector<std::string> backends() {
 int64_t max_head_dim(const std::string& name) { return name.starts_with("cuda") ? 128 : 256; }
 bool has_bf16_cache(const std::string& name) { return name.starts_with("cuda"); }
 
-bool has_fp8(const std::string& name) { return name == "reference" || name == "cuda" || name == "cuda-step"; }
+bool has_fp8(const std::string& name) { return name == "reference" || name == "cuda" || name == "cuda-apart"; }
 bool has_int4(const std::string& name) { return name == "reference" || name.starts_with("cuda"); }
 
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads) {
   if (name.starts_with("cuda"))
-    return make_cuda_ops({.portable = name == "cuda-portable", .step_kernel = name == "cuda-step"});
+    return make_cuda_ops({.portable = name == "cuda-portable", .step_kernel = name != "cuda-apart"});
   return name == "reference" ? make_reference_ops() : make_cpu_ops({.num_threads = num_threads, .path = name});
 }
 

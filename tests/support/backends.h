@@ -28,7 +28,7 @@ int64_t max_head_dim(const std::string& name);
 bool has_bf16_cache(const std::string& name);
 bool has_fp8(const std::string& name);
 bool has_int4(const std::string& name);
-// "cuda-step": "cuda" with recorded steps of one row as one kernel.
+// "cuda-apart": "cuda" with a kernel for each op in recorded steps of one row too.
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 
 class BackendTest : public testing::TestWithParam<std::string> {
