@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "cuda/kernels/rows.h"
 #include "cuda/kernels/sampling.h"
 
 namespace qwill::cuda {
@@ -78,7 +79,7 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
     std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
   char* on_device = settings_.get<char>(std::max(bytes, room));
   const cudaStream_t stream = device_.stream;
-  check(cudaMemcpyAsync(on_device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "sample");
+  check(copy_words(on_device, host, bytes, stream), "sample");
 
   // The kernels read rows by 16 bytes.
   const int64_t ld = (cols + 3) / 4 * 4;
@@ -95,8 +96,7 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   check(cuda::sample(ids, rows_of_logits, ld, R, num_drawable, reinterpret_cast<const SampleSettings*>(on_device),
                      reinterpret_cast<const TokenAdjustment*>(on_device + settings_bytes), workspace, stream),
         "sample");
-  check(cudaMemcpyAsync(slot.ids.get<int32_t>(R), ids, static_cast<size_t>(R) * 4, cudaMemcpyDeviceToHost, stream),
-        "read the draws");
+  check(copy_words(slot.ids.get<int32_t>(R), ids, R * 4, stream), "read the draws");
   // Log-probabilities are computed on the host, for the rows that want them.
   slot.cols = cols;
   const auto wanting = std::ranges::count_if(slot.num_logprobs, [](int32_t n) { return n >= 0; });

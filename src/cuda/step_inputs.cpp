@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cuda/kernels/rows.h"
+
 namespace qwill::cuda {
 namespace {
 
@@ -105,9 +107,7 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
   }
 
   StepInputs inputs = layout.at(device_.get<char>(layout.bytes()));
-  check(cudaMemcpyAsync(device_.get<char>(layout.bytes()), host, static_cast<size_t>(layout.bytes()),
-                        cudaMemcpyHostToDevice, device.stream),
-        "copy a step's inputs");
+  check(copy_words(device_.get<char>(layout.bytes()), host, layout.bytes(), device.stream), "copy a step's inputs");
   check(cudaEventRecord(slot.copied, device.stream), "copy a step's inputs");
   return inputs;
 }

@@ -1,5 +1,7 @@
 // Memory-bound work on rows: one block a row, the row read and written once.
 // reference: ops/reference.cpp rms_norm, do_embed, do_take_rows; ops/rope.cpp rope_row    test: tests/ops
+#include <algorithm>
+
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/row_norm.cuh"
@@ -92,6 +94,16 @@ __global__ void __launch_bounds__(kThreads)
 
 unsigned blocks(int64_t rows) { return static_cast<unsigned>(rows); }
 
+// copy_words: to[i] = from[i]. Bound by the latency of the bus, 1 to 2 us.
+__global__ void copy_words_kernel(uint4* to, const uint4* from, int64_t num_words) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, stride = gridDim.x * blockDim.x;
+  for (int64_t i = first; i < num_words / 4; i += stride) to[i] = from[i];
+  const int64_t rest = num_words / 4 * 4 + first;
+  if (rest < num_words) reinterpret_cast<uint32_t*>(to)[rest] = reinterpret_cast<const uint32_t*>(from)[rest];
+}
+
 }  // namespace
 
 cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
@@ -121,6 +133,13 @@ cudaError_t to_f32_rows(float* y, const void* x, int64_t cols, int64_t padded_co
                         cudaStream_t stream) {
   return launch(to_f32_kernel, blocks(num_rows), kThreads, 0, stream, y, static_cast<const bfloat*>(x),
                 static_cast<int32_t>(cols), static_cast<int32_t>(padded_cols));
+}
+
+cudaError_t copy_words(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
+  const int64_t num_words = bytes / 4;
+  const auto num_blocks = static_cast<unsigned>(std::clamp<int64_t>((num_words / 4 + kThreads - 1) / kThreads, 1, 64));
+  return launch(copy_words_kernel, dim3(num_blocks), kThreads, 0, stream, static_cast<uint4*>(to),
+                static_cast<const uint4*>(from), num_words);
 }
 
 cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t cols, int64_t num_rows,

@@ -44,6 +44,10 @@ cudaError_t to_f32_rows(float* y, const void* x, int64_t cols, int64_t padded_co
 cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t cols, int64_t num_rows,
                       cudaStream_t stream);
 
+// Words of 4 bytes between device and pinned host memory: a few kilobytes are there before a copy engine, which the
+// stream would wait for, has begun. Both aligned to 16 bytes.
+cudaError_t copy_words(void* to, const void* from, int64_t bytes, cudaStream_t stream);
+
 enum class SourceType : uint8_t { f32, bf16, f16 };
 
 // Where rows of a source go in a placed matrix: row r to row block first_block + r / 8 * block_stride.
