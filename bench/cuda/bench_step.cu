@@ -34,7 +34,7 @@ bool forever = false;
 
 void print_reports() {
   if (!reports) return;
-  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "parts"};
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "words"};
   int count = 0;
   for (const StepReport& r : reports->reports) {
     if (!r.written || count++ == 100) continue;
@@ -258,7 +258,7 @@ struct OneKernel {
   Run run;
   StepLaunch step;
   bool fits = false;
-  std::unique_ptr<Memory> ops, state, parts;
+  std::unique_ptr<Memory> ops, state, words;
 
   explicit OneKernel(const Scene& s) : run(s) {}
   void tune(const StepTuning& tuning) {
@@ -270,11 +270,11 @@ struct OneKernel {
     ops = std::make_unique<Memory>(bytes);
     ops->put(planned.data(), bytes);
     if (!state) state = std::make_unique<Memory>(sizeof(StepState));
-    if (!parts)
-      parts = std::make_unique<Memory>(step_part_words(run.attend(0).attend) * static_cast<int64_t>(sizeof(StepWord)));
+    if (!words)
+      words = std::make_unique<Memory>(step_words(run.attend(0).attend) * static_cast<int64_t>(sizeof(StepWord)));
     step.ops = ops->as<StepOp>();
     step.state = state->as<StepState>();
-    step.parts = parts->as<StepWord>();
+    step.words = words->as<StepWord>();
     step.reports = forever ? nullptr : reports;
     check(cudaDeviceSynchronize(), "synchronize");
   }
@@ -405,8 +405,8 @@ void time_model(const Model& m, const std::vector<int>& contexts, const std::vec
         if (!one.fits || (tunings.size() > 1 && one.step.in_flight != tuning.in_flight)) continue;
         const std::string what = std::string(attends ? "one kernel" : "without attention") + ", warps " +
                                  std::to_string(one.step.warps) + " slots " + std::to_string(one.step.slots) +
-                                 " in flight " + std::to_string(one.step.in_flight) +
-                                 ", quiet " + std::to_string(one.step.quiet_in_flight);
+                                 " in flight " + std::to_string(one.step.in_flight) + ", quiet " +
+                                 std::to_string(one.step.quiet_in_flight);
         print(what.c_str(), time_graph([&] { one.launch(); }), bytes);
       }
     }

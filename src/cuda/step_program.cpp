@@ -6,12 +6,12 @@ void StepProgram::enable() {
   check(prepare_decode_step(), "prepare kernels");
   programs_.get<StepOp>(kMaxPrograms * kMaxOps);
   state_.get<StepState>(1);
-  parts_.get<StepWord>(1);
+  words_.get<StepWord>(1);
   enabled_ = true;
 }
 
 void StepProgram::reserve(const AttendArgs& args) {
-  parts_.get<StepWord>(step_part_words(args));
+  words_.get<StepWord>(step_words(args));
 }
 
 void StepProgram::begin(const StepShape& shape) {
@@ -55,7 +55,7 @@ void StepProgram::launch(const Device& device) {
   }
   step.ops = programs_.get<StepOp>(1) + place_ * kMaxOps;
   step.state = state_.get<StepState>(1);
-  step.parts = parts_.get<StepWord>(1);
+  step.words = words_.get<StepWord>(1);
   check(decode_step(step, device.stream), "decode step");
   gathers_ = false;
   ops_.clear();

@@ -40,7 +40,7 @@ class StepProgram {
   std::vector<StepOp> planned_;          // to be uploaded
   std::map<StepShape, int64_t> places_;  // a shape's program is replaced when it is recorded again
   int64_t place_ = 0;
-  DeviceBuffer programs_, state_, parts_;
+  DeviceBuffer programs_, state_, words_;
 };
 
 }  // namespace qwill::cuda

@@ -90,7 +90,9 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const int32_t slot = args.slots[row];
   const bool is_newest = first_tile + count == num_tiles;
   const Rotation rotation = load_rotation(args.cos + row * half, args.sin + row * half, half, lane);
-  prepare_heads(shared, args, row, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
+  const float* qkv = args.qkv + row * args.ld_qkv;
+  const auto load_qkv = [&](int head) { return load_head(qkv + int64_t{head} * dim, half, lane); };
+  prepare_heads(shared, args, load_qkv, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
   __syncthreads();
   uint32_t q[kDim / 16][4];
   load_queries(q, shared, lane);

@@ -44,16 +44,17 @@ struct HeadConstants {
   Rotation rotation;
 };
 
-// The group's queries of row `row`, and with the newest keys the new key and value: into the tile and to their slot.
-template <int kDim>
-__device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const AttendArgs& args, int64_t row, int kv_head,
-                                              bool is_newest, int32_t slot, const HeadConstants& constants, int warp,
-                                              int lane) {
+// The group's queries of a row, and with the newest keys the new key and value: into the tile and to their slot.
+// load_qkv gives the row's head of that number among queries, keys and values.
+template <int kDim, typename Load>
+__device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const AttendArgs& args, Load load_qkv,
+                                              int kv_head, bool is_newest, int32_t slot,
+                                              const HeadConstants& constants, int warp, int lane) {
   const int group = args.group(), dim = args.head_dim, half = dim / 2;
   const KvLayout& kv = args.kv;
   for (int i = warp; i < group + (is_newest ? 2 : 0); i += kDecodeWarps) {
     const int head = i < group ? kv_head * group + i : args.num_heads + (i - group) * args.num_kv_heads + kv_head;
-    Head x = load_head(args.qkv + row * args.ld_qkv + int64_t{head} * dim, half, lane);
+    Head x = load_qkv(head);
     if (i <= group)
       norm_and_rotate(x, select(i < group, constants.q_norm, constants.k_norm), args.norm_eps, constants.rotation, dim);
     if (i < group) {

@@ -92,10 +92,10 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
     fetch_op(b, op + 1);
-    b.epoch = base + static_cast<uint32_t>(op) * gridDim.x;
+    b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op}.run();
+      StepAttend<kDim>{b, now.attend, op, now.by_words}.run();
     else
       run_product(b, now, op);
     if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)

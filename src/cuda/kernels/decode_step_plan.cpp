@@ -27,6 +27,12 @@ int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
 }
 
+// Of tiles, and of groups of tiles.
+int64_t part_words(const AttendArgs& args) {
+  const int64_t parts = tiles_of(args) + (tiles_of(args) + kGroupTiles - 1) / kGroupTiles;
+  return args.num_kv_heads * parts * args.group() * part_row_floats(args.kv.padded_dim);
+}
+
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
   if (a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
@@ -36,6 +42,7 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
     launch.page_table = a.page_table;
     launch.max_pages = a.max_pages;
     launch.max_tiles = tiles_of(a);
+    launch.qkv_words = part_words(a);
     launch.padded_dim = a.kv.padded_dim;
     launch.page_size = a.kv.page_size;
     launch.num_kv_heads = a.num_kv_heads;
@@ -59,6 +66,10 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int64_t room = 0;
   for (StepOp& op : ops)
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, tuning.warps, num_sms, room))) return false;
+  for (size_t i = 1; i < ops.size(); ++i)
+    if (ops[i].is_attend && !ops[i - 1].is_attend && ops[i - 1].product.y == ops[i].attend.qkv &&
+        ops[i - 1].product.output == StreamOutput::store)
+      ops[i - 1].by_words = ops[i].by_words = true;
   if (launch.seq_lens) room = std::max(room, step_attend_bytes(launch.padded_dim));
   room = (room + 1023) / 1024 * 1024;
   const int64_t fit = (kMaxStepShared - kStepFixedShared - room) / kItemBytes;
@@ -74,10 +85,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-// Of tiles, and of groups of tiles.
-int64_t step_part_words(const AttendArgs& args) {
-  const int64_t parts = tiles_of(args) + (tiles_of(args) + kGroupTiles - 1) / kGroupTiles;
-  return args.num_kv_heads * parts * args.group() * part_row_floats(args.kv.padded_dim);
+int64_t step_words(const AttendArgs& args) {
+  return part_words(args) + (int64_t{args.num_heads} + 2 * args.num_kv_heads) * args.head_dim + kAtomRows;
 }
 
 }  // namespace qwill::cuda

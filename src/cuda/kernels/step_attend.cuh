@@ -15,6 +15,7 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
+  const bool by_words;
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
   const int32_t num_tasks = num_tiles * args.num_kv_heads;
@@ -60,7 +61,7 @@ struct StepAttend {
       tile.clear_queries(b.thread);
       sync();
     }
-    b.wait_for_op_before(op);
+    if (!by_words) b.wait_for_op_before(op);
     if (busy) {
       int32_t i = 0;
       for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
@@ -70,13 +71,32 @@ struct StepAttend {
     merge_heads();
   }
 
+  __device__ __forceinline__ Head load_words_of_head(const StepWord* from) const {
+    const int half = args.head_dim / 2;
+    Head x;
+    wait_for_words(b.p, op, [&] {
+      bool there = true;
+      for_each_pair(half, b.lane, [&](int j, int i) {
+        x.low[j] = load_word(from + i, b.epoch_before(), there);
+        x.high[j] = load_word(from + i + half, b.epoch_before(), there);
+      });
+      return there;
+    });
+    return x;
+  }
+
   __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
                                            const HeadConstants& constants) const {
     const int warp = b.warp, lane = b.lane;
     const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && b.slot >= 0;
     const int fresh_key = (b.num_keys - 1) % kTile;
     const uint32_t parity = (b.tiles_copied + i) % 2;
-    prepare_heads(tile, args, 0, kv_head, is_newest, b.slot, constants, warp, lane);
+    const auto load_qkv = [&](int head) {
+      const int64_t first = int64_t{head} * args.head_dim;
+      return by_words ? load_words_of_head(b.p.words + b.p.qkv_words + first)
+                      : load_head(args.qkv + first, args.head_dim / 2, lane);
+    };
+    prepare_heads(tile, args, load_qkv, kv_head, is_newest, b.slot, constants, warp, lane);
     sync();
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
@@ -114,10 +134,10 @@ struct StepAttend {
       const int row = lane / 4 + 8 * r;
       if (row >= args.group()) continue;
       StepWord* out = to + row * kRowWords;
-      if (warp == 0 && lane % 4 == 0) store_words(out + kDim, part.m[r], part.l[r], b.epoch);
+      if (warp == 0 && lane % 4 == 0) store_words(out + kDim, part.m[r], part.l[r], b.epoch());
 #pragma unroll
       for (int j = 2 * r; j < kWarpDims<kDim> / 2; j += 4)
-        store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch);
+        store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch());
     }
     sync();  // all have read the values
     copy(i + 1, true);
@@ -125,7 +145,7 @@ struct StepAttend {
 
   // Parts of tiles; behind all of them, of groups.
   __device__ __forceinline__ StepWord* part_of(int32_t kv_head, int32_t idx) const {
-    return b.p.parts + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
+    return b.p.words + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
   }
   __device__ __forceinline__ StepWord* group_part_of(int32_t kv_head, int32_t group_idx) const {
     const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup;
@@ -139,7 +159,7 @@ struct StepAttend {
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
-        const auto read = [&](const StepWord* from) { return load_words(from, b.epoch, there); };
+        const auto read = [&](const StepWord* from) { return load_words(from, b.epoch(), there); };
 #pragma unroll
         for (int i = 0; i < kAhead; ++i)
           if (begin + i < count) parts[i].load(first + (begin + i) * stride, b.lane, read);
@@ -168,7 +188,7 @@ struct StepAttend {
         put_result(part, head);
       } else {
         StepWord* to = group_part_of(head / group, group_idx) + head % group * kRowWords;
-        part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) { store_words(to + d, x, y, b.epoch); });
+        part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) { store_words(to + d, x, y, b.epoch()); });
       }
     }
     if (num_groups == 1) return;

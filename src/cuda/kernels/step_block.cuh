@@ -8,8 +8,9 @@
 
 namespace qwill::cuda {
 
-constexpr int kMaxStepWarps = 12;  // with the one that loads: three on each quarter of a multiprocessor, with 168 registers
-constexpr int kKnownTiles = 8;     // of a block whose pages it keeps in mind
+constexpr int kMaxStepWarps =
+    12;  // with the one that loads: three on each quarter of a multiprocessor, with 168 registers
+constexpr int kKnownTiles = 8;  // of a block whose pages it keeps in mind
 
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
@@ -32,7 +33,7 @@ struct StepBlock {
   int32_t warp, lane, thread;
   int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
   RingPlace place{};                // of the op's first item
-  uint32_t epoch = 0;               // arrivals at the grid's barrier that end the op before this
+  uint32_t arrivals = 0;            // at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;        // of keys and values, so far
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return shared_address(&shared.full[slot]); }
@@ -47,10 +48,13 @@ struct StepBlock {
   __device__ __forceinline__ bool is_running(int32_t op) const {
     return *static_cast<volatile int32_t*>(&shared.running) >= op;
   }
+  // Of the words that the op writes, and of those that the one before has written. Never 0.
+  __device__ __forceinline__ uint32_t epoch() const { return arrivals + 1; }
+  __device__ __forceinline__ uint32_t epoch_before() const { return arrivals + 1 - gridDim.x; }
   // All of them go on when all blocks have finished the op before.
   __device__ __forceinline__ void wait_for_op_before(int32_t op) const {
     if (op == 0) return;
-    if (thread == 0) wait_for_grid(p, epoch, op);
+    if (thread == 0) wait_for_grid(p, arrivals, op);
     sync();
   }
 };

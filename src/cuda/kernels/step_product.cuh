@@ -90,8 +90,9 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Stre
 }
 
 template <StreamOutput kOutput>
-__device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamCall& c, const BlockTiles& tiles,
-                                               int32_t op) {
+__device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StepOp& op, const BlockTiles& tiles,
+                                               int32_t idx) {
+  const StreamCall& c = op.product;
   constexpr bool kPair = kOutput == StreamOutput::silu_mul;
   constexpr int kAtoms = BlockTiles::atoms(kPair);
   const OperandAddress a = OperandAddress::first(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
@@ -106,16 +107,20 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StreamC
 #pragma unroll 1
     for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
       const int32_t col = chunk * kAtoms;
-      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, op, at.slot);
+      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
       multiply_chunk<kPair, kAtoms, 2>(acc,
-                                                   {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step,
-                                                    b.item(at.slot), kAtoms * static_cast<uint32_t>(kAtomBytes)},
-                                                   min(col_blocks - col, kAtoms), b.lane);
+                                       {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
+                                        kAtoms * static_cast<uint32_t>(kAtomBytes)},
+                                       min(col_blocks - col, kAtoms), b.lane);
       __syncwarp();
       if (b.lane == 0) barrier_arrive(b.empty(at.slot));
       at.advance(warps, b.p.slots);
     }
-    write_tile<kOutput>(c, unit, acc, before, b.lane);
+    if (kOutput == StreamOutput::store && op.by_words) {
+      if (b.lane < 4) store_words(b.p.words + b.p.qkv_words + unit * 8 + 2 * b.lane, acc[0][0], acc[0][1], b.epoch());
+    } else {
+      write_tile<kOutput>(c, unit, acc, before, b.lane);
+    }
   }
 }
 
@@ -126,9 +131,9 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   const BlockTiles tiles(op.num_units, op.busy_warps, c.layout.col_blocks, c.output == StreamOutput::silu_mul,
                          blockIdx.x, gridDim.x);
   switch (c.output) {
-    case StreamOutput::store: multiply_tiles<StreamOutput::store>(b, c, tiles, idx); break;
-    case StreamOutput::add: multiply_tiles<StreamOutput::add>(b, c, tiles, idx); break;
-    case StreamOutput::silu_mul: multiply_tiles<StreamOutput::silu_mul>(b, c, tiles, idx); break;
+    case StreamOutput::store: multiply_tiles<StreamOutput::store>(b, op, tiles, idx); break;
+    case StreamOutput::add: multiply_tiles<StreamOutput::add>(b, op, tiles, idx); break;
+    case StreamOutput::silu_mul: multiply_tiles<StreamOutput::silu_mul>(b, op, tiles, idx); break;
   }
   b.place.skip(tiles.num_items(), b.p.slots);
 }

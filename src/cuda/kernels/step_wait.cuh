@@ -7,7 +7,7 @@
 
 namespace qwill::cuda {
 
-enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, parts };
+enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words };
 
 // The phase of this parity has completed, or the machine has waited a while.
 __device__ __forceinline__ bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
@@ -94,11 +94,17 @@ __device__ __forceinline__ float2 load_words(const StepWord* from, uint32_t epoc
   there = there && static_cast<uint32_t>(a >> 32) == epoch && static_cast<uint32_t>(b >> 32) == epoch;
   return make_float2(__uint_as_float(static_cast<uint32_t>(a)), __uint_as_float(static_cast<uint32_t>(b)));
 }
+__device__ __forceinline__ float load_word(const StepWord* from, uint32_t epoch, bool& there) {
+  uint64_t a;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(a) : "l"(from) : "memory");
+  there = there && static_cast<uint32_t>(a >> 32) == epoch;
+  return __uint_as_float(static_cast<uint32_t>(a));
+}
 // Reads until all words are there.
 template <typename Read>
 __device__ __forceinline__ void wait_for_words(const StepLaunch& p, int32_t op, Read read) {
   Patience patience{p};
-  while (!read()) patience.spent(StepWait::parts, op, 0, 0);
+  while (!read()) patience.spent(StepWait::words, op, 0, 0);
 }
 
 }  // namespace qwill::cuda
