@@ -88,6 +88,8 @@ class CudaOps final : public Ops {
     }
     // Whether it has nothing to launch.
     bool skip() const { return ops_.rehearsing_ || ops_.graphs_.mode() == StepGraphs::Mode::replay; }
+    // The same of an op that comes before what StepProgram gathers.
+    bool skip_early() const { return skip() && !ops_.graphs_.replays_by_launch(); }
 
    private:
     CudaOps& ops_;

@@ -114,7 +114,7 @@ void CudaOps::finish_step() {
     abandon_step();
     throw;
   }
-  graphs_.finish(num_ops_, device_, [&] { program_.upload(device_); });
+  graphs_.finish(num_ops_, device_, [&] { return program_.upload(device_); });
   num_ops_ = 0;
 }
 
@@ -179,7 +179,7 @@ void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
   float* cos = cos_.get<float>(rows * half_dim_);
   float* sin = sin_.get<float>(rows * half_dim_);
   const Op op(*this);
-  if (op.skip()) return;
+  if (op.skip_early()) return;
   const float* settings = rope_settings_.get<float>(1);
   check(rope_rows(cos, sin, settings, settings + 2 * half_dim_, inputs_.positions, inputs_.rope_kinds, half_dim_, rows,
                   device_.stream),
@@ -204,7 +204,7 @@ void CudaOps::set_rope(const RopeSettings& rope) {
 Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {
   const Tensor x = result_for({nullptr, batch.num_rows(), 0}, embed_, table.cols, DType::f32);
   const Op op(*this);
-  if (op.skip() || x.rows == 0) return x;
+  if (op.skip_early() || x.rows == 0) return x;
   check(embed_rows(x.row<float>(0), as_cuda(table).table(), inputs_.tokens, inputs_.draw_source, sampler_.device_ids(),
                    rows_of(x), device_.stream),
         "embed");

@@ -20,7 +20,7 @@ StepGraphs::Mode StepGraphs::begin(const StepShape& shape, const Device& device)
   return mode_ = Mode::record;
 }
 
-void StepGraphs::finish(int64_t num_ops, const Device& device, const std::function<void()>& prepare) {
+void StepGraphs::finish(int64_t num_ops, const Device& device, const std::function<Launch()>& prepare) {
   const Mode mode = std::exchange(mode_, Mode::launch);
   if (mode == Mode::launch) return;
   if (mode == Mode::record) {
@@ -30,13 +30,16 @@ void StepGraphs::finish(int64_t num_ops, const Device& device, const std::functi
     const cudaError_t error = cudaGraphInstantiate(&exec, graph, 0);
     cudaGraphDestroy(graph);
     check(error, "record a step");
-    graphs_[shape_] = {exec, num_ops};
+    graphs_[shape_] = {exec, num_ops, {}};
     check(cudaGraphUpload(exec, device.stream), "record a step");
-    prepare();
+    graphs_.at(shape_).launch = prepare();
   }
-  const Graph graph = graphs_.at(shape_);
+  const Graph& graph = graphs_.at(shape_);
   CHECK(graph.num_ops == num_ops, "a recorded step consists of the same ops");
-  check(cudaGraphLaunch(graph.exec, device.stream), "run a recorded step");
+  if (mode == Mode::replay && graph.launch)
+    graph.launch();
+  else
+    check(cudaGraphLaunch(graph.exec, device.stream), "run a recorded step");
 }
 
 void StepGraphs::abandon(const Device& device) {

@@ -4,15 +4,13 @@ namespace qwill::cuda {
 
 void StepProgram::enable() {
   check(prepare_decode_step(), "prepare kernels");
-  programs_.get<StepOp>(kMaxPrograms * kMaxOps);
+  programs_.get<StepOp>(kMaxPrograms * kMaxStepOps);
   state_.get<StepState>(1);
   words_.get<StepWord>(1);
   enabled_ = true;
 }
 
-void StepProgram::reserve(const AttendArgs& args) {
-  words_.get<StepWord>(step_words(args));
-}
+void StepProgram::reserve(const AttendArgs& args) { words_.get<StepWord>(step_words(args)); }
 
 void StepProgram::begin(const StepShape& shape) {
   drop();
@@ -46,14 +44,14 @@ void StepProgram::launch_apart(const Device& device) {
 }
 
 void StepProgram::launch(const Device& device) {
-  StepLaunch step;
+  StepLaunch& step = step_;
   planned_ = ops_;
-  if (ops_.size() > static_cast<size_t>(kMaxOps) || !plan_step(planned_, {}, device.num_sms, step)) {
+  if (!plan_step(planned_, {}, device.num_sms, step)) {
     planned_.clear();
     launch_apart(device);
     return;
   }
-  step.ops = programs_.get<StepOp>(1) + place_ * kMaxOps;
+  step.ops = programs_.get<StepOp>(1) + place_ * kMaxStepOps;
   step.state = state_.get<StepState>(1);
   step.words = words_.get<StepWord>(1);
   check(decode_step(step, device.stream), "decode step");
@@ -62,13 +60,14 @@ void StepProgram::launch(const Device& device) {
   plans_.clear();
 }
 
-void StepProgram::upload(const Device& device) {
-  if (planned_.empty()) return;
-  check(cudaMemcpyAsync(programs_.get<StepOp>(1) + place_ * kMaxOps, planned_.data(), planned_.size() * sizeof(StepOp),
-                        cudaMemcpyHostToDevice, device.stream),
+StepGraphs::Launch StepProgram::upload(const Device& device) {
+  if (planned_.empty()) return {};
+  check(cudaMemcpyAsync(programs_.get<StepOp>(1) + place_ * kMaxStepOps, planned_.data(),
+                        planned_.size() * sizeof(StepOp), cudaMemcpyHostToDevice, device.stream),
         "copy a step's ops");
   device.synchronize();
   planned_.clear();
+  return [step = step_, &device] { check(decode_step(step, device.stream), "decode step"); };
 }
 
 void StepProgram::drop() {

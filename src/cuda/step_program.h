@@ -6,6 +6,7 @@
 
 #include "cuda/device.h"
 #include "cuda/kernels/decode_step.h"
+#include "cuda/step_graphs.h"
 #include "cuda/step_inputs.h"
 
 namespace qwill::cuda {
@@ -27,17 +28,19 @@ class StepProgram {
   void launch_apart(const Device& device);
   // Launches it as one kernel, if it can be one.
   void launch(const Device& device);
-  // Brings the program to the card: when recording has ended, and before it runs.
-  void upload(const Device& device);
+  // Brings the program to the card: when recording has ended, and before it runs. Returns what launches it again, or
+  // nothing if the step is not one kernel.
+  StepGraphs::Launch upload(const Device& device);
   void drop();
 
  private:
-  static constexpr int64_t kMaxPrograms = 8, kMaxOps = 512;
+  static constexpr int64_t kMaxPrograms = 8;
 
   bool enabled_ = false, gathers_ = false;
   std::vector<StepOp> ops_;
   std::vector<DecodePlan> plans_;        // of the attentions among them
   std::vector<StepOp> planned_;          // to be uploaded
+  StepLaunch step_;                      // of these
   std::map<StepShape, int64_t> places_;  // a shape's program is replaced when it is recorded again
   int64_t place_ = 0;
   DeviceBuffer programs_, state_, words_;

@@ -42,6 +42,7 @@ struct StepReport {
   int32_t written, block, thread, op, what, place, parity, seen, wanted;
 };
 constexpr int32_t kMaxStepReports = 512;
+constexpr int64_t kMaxStepOps = 512;
 // In host memory that the card writes: it stays readable when the kernel has been stopped.
 struct StepReports {
   StepReport reports[kMaxStepReports];

@@ -62,7 +62,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.num_blocks = num_sms;
   launch.warps = tuning.warps;
   launch.in_flight = tuning.in_flight;
-  if (ops.size() < 2 || tuning.warps < 8 || tuning.warps > 11) return false;
+  if (ops.size() < 2 || ops.size() > static_cast<size_t>(kMaxStepOps) || tuning.warps < 8 || tuning.warps > 11)
+    return false;
   int64_t room = 0;
   for (StepOp& op : ops)
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, tuning.warps, num_sms, room))) return false;

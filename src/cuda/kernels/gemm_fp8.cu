@@ -105,7 +105,8 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
     return cudaErrorInvalidValue;
   const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
   const Ring ring = {.stages = variant->stages(),
-                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile)};
+                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile),
+                     .early_stages = early_stages(tile, variant->stages())};
   const auto cols = static_cast<cuuint64_t>(call.a.padded_cols), rows = static_cast<cuuint64_t>(call.num_rows);
   CUtensorMap token_map;
   Fp8Products::Operands operands;

@@ -73,7 +73,8 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
   if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
   const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
   const Ring ring = {.stages = variant->stages(),
-                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile)};
+                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile),
+                     .early_stages = early_stages(tile, variant->stages())};
   CUtensorMap token_map;
   const cudaError_t error = encode_map<2>(
       token_map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, call.a,

@@ -32,7 +32,7 @@ namespace {
 
 constexpr int kMaxWarps = 16;             // with the one that fills the rings
 constexpr int kMaxSlots = 28;             // of all rings
-constexpr int kEarlyBytes = 32 * 1024;    // of a block under way at once while the rings are filled
+constexpr int kEarlyBytes = 8 * 1024;     // of a block under way at once while the rings are filled
 constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilobyte each fit an SM
 constexpr int kWholeShared = 227 * 1024;  // or one: for operands that leave no room
 constexpr int kFixedShared = 512;         // barriers, scratch, a row of zeros

@@ -33,7 +33,7 @@ constexpr int kTogether = 2;   // column blocks multiplied before a wait
 constexpr int kHalfSlot = kSlotAtoms * static_cast<int>(kAtomBytes);
 constexpr int kSlotBytes = kUnitBlocks * kHalfSlot;
 constexpr int kMaxSlots = 16;             // of all rings
-constexpr int kEarlyBytes = 32 * 1024;    // of a block under way at once while the rings are filled
+constexpr int kEarlyBytes = 8 * 1024;     // of a block under way at once while the rings are filled
 constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilobyte each fit an SM
 constexpr int kFixedShared = 1024;        // barriers and scratch; the rings are aligned to atoms
 
