@@ -6,6 +6,7 @@ namespace {
 
 template <int kDim>
 struct DecodeShared : DecodeTile<kDim> {
+  alignas(1024) uint8_t values[kTileBytes<kDim>];
   uint64_t keys_full, values_full;
   uint32_t is_last;
 };

@@ -13,9 +13,8 @@ template <int kDim>
 constexpr int kWarpDims = kDim / kDecodeWarps;
 
 template <int kDim>
-struct DecodeTile {
+struct DecodeTile {  // values lie elsewhere
   uint8_t keys[kTileBytes<kDim>];
-  uint8_t values[kTileBytes<kDim>];
   uint8_t q[kDim / 64][kDecodeRows * 128];  // rows swizzled as in an atom
   uint8_t p[kTile / 64][kDecodeRows * 128];
   bfloat fresh[2][kDim];  // this step's key and value
@@ -48,8 +47,8 @@ struct HeadConstants {
 // load_qkv gives the row's head of that number among queries, keys and values.
 template <int kDim, typename Load>
 __device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const AttendArgs& args, Load load_qkv,
-                                              int kv_head, bool is_newest, int32_t slot,
-                                              const HeadConstants& constants, int warp, int lane) {
+                                              int kv_head, bool is_newest, int32_t slot, const HeadConstants& constants,
+                                              int warp, int lane) {
   const int group = args.group(), dim = args.head_dim, half = dim / 2;
   const KvLayout& kv = args.kv;
   for (int i = warp; i < group + (is_newest ? 2 : 0); i += kDecodeWarps) {

@@ -40,9 +40,8 @@ struct StepAttend {
         const bfloat* from =
             static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
         for (int block = 0; block < kDim / 64; ++block)
-          copy_bulk(
-              shared_address(values ? tile.values : tile.keys) + block * kTileBlockBytes + page * kv.page_size * 128,
-              from + block * kv.page_size * 64, kv.page_size * 128, barrier);
+          copy_bulk(shared_address(tile.keys) + block * kTileBlockBytes + page * kv.page_size * 128,
+                    from + block * kv.page_size * 64, kv.page_size * 128, barrier);
       }
     }
     __syncwarp();
@@ -53,7 +52,6 @@ struct StepAttend {
     HeadConstants constants;
     if (busy) {
       copy(0, false);
-      copy(0, true);
       const int half = args.head_dim / 2;
       constants.q_norm = load_head(args.q_norm, half, b.lane);
       constants.k_norm = load_head(args.k_norm, half, b.lane);
@@ -113,18 +111,18 @@ struct StepAttend {
     mask_scores(scores, idx * kTile + warp * kWarpKeys, {b.num_keys - 1, b.num_keys - 1}, lane);
     row_maxima(scores, part.m);
     put_maxima(tile, part.m, warp, lane);
-    sync();  // all have read the keys and written their maxima
-    copy(i + 1, false);
+    sync();  // all have read the keys, where the values go now, and written their maxima
+    copy(i, true);
     take_maxima(tile, part.m, lane);
     put_probabilities(tile, scores, part.m, b.p.score_scale, warp, lane);
     sync();  // all have written their probabilities
     wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, op, i);
     if (has_fresh) {
-      patch_row(tile.values, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
+      patch_row(tile.keys, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
       fence_async_proxy();
     }
     RowSums sums;
-    sum_values<kDim>(part.o, sums, tile, shared_address(tile.values), warp, lane);
+    sum_values<kDim>(part.o, sums, tile, shared_address(tile.keys), warp, lane);
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);
 
@@ -140,7 +138,7 @@ struct StepAttend {
         store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch());
     }
     sync();  // all have read the values
-    copy(i + 1, true);
+    copy(i + 1, false);
   }
 
   // Parts of tiles; behind all of them, of groups.
