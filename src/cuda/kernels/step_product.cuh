@@ -108,10 +108,10 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StepOp&
     for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
       const int32_t col = chunk * kAtoms;
       wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-      multiply_chunk<kPair, kAtoms, 2>(acc,
-                                       {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
-                                        kAtoms * static_cast<uint32_t>(kAtomBytes)},
-                                       min(col_blocks - col, kAtoms), b.lane);
+      multiply_chunk<kPair, kAtoms>(acc,
+                                    {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
+                                     kAtoms * static_cast<uint32_t>(kAtomBytes)},
+                                    min(col_blocks - col, kAtoms), b.lane);
       __syncwarp();
       if (b.lane == 0) barrier_arrive(b.empty(at.slot));
       at.advance(warps, b.p.slots);

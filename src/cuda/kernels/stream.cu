@@ -82,7 +82,7 @@ struct Bf16Format {
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
                                              int lane) {
       constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
-      multiply_chunk<kPair, kAtoms, 0>(acc, {a_address, a_step, data, kAtoms * kAtomBytes}, steps / kUnitSteps, lane);
+      multiply_chunk<kPair, kAtoms>(acc, {a_address, a_step, data, kAtoms * kAtomBytes}, steps / kUnitSteps, lane);
     }
 
     __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {

@@ -46,58 +46,32 @@ struct ChunkAddress {
   uint32_t data, second;
 };
 
-// What kCount atoms, or pairs of them, and the operand's columns are in registers.
-template <bool kPair, int kCount>
-struct AtomFragments {
-  static constexpr int kTiles = kPair ? 2 : 1;
-  uint32_t a[4 * kCount][4], b[2 * kCount][kTiles][4];
-
-  __device__ __forceinline__ void load(const ChunkAddress& chunk, int first, int lane) {
-    const int row = lane % 8;
-#pragma unroll
-    for (int i = 0; i < 4 * kCount; ++i) load_matrices(a[i], chunk.operand + (4 * first + i) * chunk.step);
-#pragma unroll
-    for (int i = 0; i < 2 * kCount; ++i)
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile)
-        load_matrices(b[i][tile], chunk.data + tile * chunk.second + (first + i / 2) * kAtomBytes + row * 128 +
-                                      (((i % 2 * 4 + lane / 8) ^ row) * 16));
-  }
-  // acc += operand times atoms, each tile's columns in order.
-  __device__ __forceinline__ void multiply(float (&acc)[2][4]) const {
-#pragma unroll
-    for (int i = 0; i < 4 * kCount; ++i)
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile)
-        mma_16x8x16(acc[tile], a[i], b[i / 2][tile][i % 2 * 2], b[i / 2][tile][i % 2 * 2 + 1]);
-  }
-};
-
-// acc += up to kAtoms atoms. kAhead atoms are loaded while as many are multiplied, where there are registers for that
-// (a product waits for the one before it, and should for nothing else); or 0.
-template <bool kPair, int kAtoms, int kAhead>
+// acc += up to kAtoms atoms, or pairs of them, each tile's columns in order.
+template <bool kPair, int kAtoms>
 __device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], const ChunkAddress& chunk, int32_t atoms, int lane) {
-  if (atoms < kAtoms || kAhead == 0) {
-    const auto multiply = [&](int i) {
-      AtomFragments<kPair, 1> now;
-      now.load(chunk, i, lane);
-      now.multiply(acc);
-    };
-    if (atoms == kAtoms) {
+  const int row = lane % 8;
+  const auto multiply = [&](int i) {
 #pragma unroll
-      for (int i = 0; i < kAtoms; ++i) multiply(i);
-    } else {
-      for (int i = 0; i < atoms; ++i) multiply(i);
+    for (int half = 0; half < 2; ++half) {
+      uint32_t a[2][4];
+#pragma unroll
+      for (int step = 0; step < 2; ++step)
+        load_matrices(a[step], chunk.operand + (4 * i + 2 * half + step) * chunk.step);
+      const uint32_t from = chunk.data + i * kAtomBytes + row * 128 + (((half * 4 + lane / 8) ^ row) * 16);
+#pragma unroll
+      for (int tile = 0; tile < (kPair ? 2 : 1); ++tile) {
+        uint32_t b[4];
+        load_matrices(b, from + tile * chunk.second);
+        mma_16x8x16(acc[tile], a[0], b[0], b[1]);
+        mma_16x8x16(acc[tile], a[1], b[2], b[3]);
+      }
     }
-    return;
-  }
-  constexpr int kCount = kAhead > 0 ? kAhead : 1;
-  AtomFragments<kPair, kCount> fragments[2];
-  fragments[0].load(chunk, 0, lane);
+  };
+  if (atoms == kAtoms) {
 #pragma unroll
-  for (int i = 0; i < kAtoms / kCount; ++i) {
-    if (i + 1 < kAtoms / kCount) fragments[(i + 1) % 2].load(chunk, (i + 1) * kCount, lane);
-    fragments[i % 2].multiply(acc);
+    for (int i = 0; i < kAtoms; ++i) multiply(i);
+  } else {
+    for (int i = 0; i < atoms; ++i) multiply(i);
   }
 }
 
