@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cuda/kernels/attention.h"
+#include "ops/paged_kv.h"
 #include "cuda/kernels/attention_common.cuh"
 #include "cuda/kernels/launch.cuh"
 
@@ -335,10 +336,18 @@ struct DecodeScratch {
         sequences(list) {}
 };
 
-void decode(const AttendArgs& args, int64_t max_context, int tiles_per_block, const std::vector<int32_t>& list = {}) {
+// What a block takes: so many tiles, or with kAllGroups all groups of them; 0: as planned.
+constexpr int kAllGroups = 16;
+void split_by(DecodePlan& plan, int split) {
+  if (split == 0) return;
+  plan.tiles_per_block = std::min<int>(split, qwill::kGroupTiles);
+  plan.all_groups = split == kAllGroups;
+}
+
+void decode(const AttendArgs& args, int64_t max_context, int split, const std::vector<int32_t>& list = {}) {
   const int32_t count = list.empty() ? args.num_sequences : static_cast<int32_t>(list.size());
   DecodePlan plan = plan_decode(args, count, max_context, 132);
-  if (tiles_per_block > 0) plan.tiles_per_block = tiles_per_block;
+  split_by(plan, split);
   DecodeScratch scratch(args, plan, list);
   plan.counters = scratch.counters.data;
   plan.partials = scratch.partials.data;
@@ -396,7 +405,7 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const Index rows = scene.row_by_row();
   const DeviceIndex row_index(rows);
   const AttendArgs row_args = make_args(scene, in, row_index, pages.data, q.data, out.data);
-  for (const int split : {1, 2, 4, 8}) {
+  for (const int split : {1, 2, 4, 8, kAllGroups}) {
     // The new key and value must come from the launch itself, except where an earlier row's is another row's history.
     filled_out();
     decode(row_args, scene.max_context(), split);
@@ -477,7 +486,7 @@ void check_chunks(const Shape& shape, int length) {
   run("chunks by prefill", chunks, by(attend_prefill));
   run("chunks by portable", chunks, by(attend_portable));
   run("one by one", std::vector<int>(static_cast<size_t>(length), 1),
-      [&](const AttendArgs& a, const Index& i) { decode(a, length, 1 << i.seq_lens[0] % 4); });
+      [&](const AttendArgs& a, const Index& i) { decode(a, length, 1 << i.seq_lens[0] % 5); });
   report(true, "whole = chunks = one by one", "checked");
 }
 
@@ -552,7 +561,7 @@ void time_decode_between(int num_sequences, int context) {
   std::printf(" stream %.2f us, an empty kernel %.2f us;", alone, empty - alone);
   for (const int split : {1, 2, 4, 8}) {
     DecodePlan plan = plan_decode(args, num_sequences, context, 132);
-    plan.tiles_per_block = split;
+    split_by(plan, split);
     const DecodeScratch scratch(args, plan, {});
     plan.counters = scratch.counters.data;
     plan.partials = scratch.partials.data;
@@ -579,10 +588,11 @@ void time_decode(int num_sequences, int context, int page_size) {
   const AttendArgs args = make_args(scene, in, index, pages.data, nullptr, out.data);
   const double bytes = 4.0 * num_sequences * context * shape.num_kv_heads * shape.head_dim;
   std::printf("decode %3d x %5d, pages of %3d:", num_sequences, context, page_size);
-  const int chosen = plan_decode(args, num_sequences, context, 132).tiles_per_block;
-  for (const int split : {1, 2, 4, 8}) {
+  const DecodePlan planned = plan_decode(args, num_sequences, context, 132);
+  const int chosen = planned.all_groups ? kAllGroups : planned.tiles_per_block;
+  for (const int split : {1, 2, 4, 8, kAllGroups}) {
     DecodePlan plan = plan_decode(args, num_sequences, context, 132);
-    plan.tiles_per_block = split;
+    split_by(plan, split);
     const DecodeScratch scratch(args, plan, {});
     plan.counters = scratch.counters.data;
     plan.partials = scratch.partials.data;
@@ -641,8 +651,17 @@ void time_all() {
   for (const int context : {128, 512, 1024, 4096}) time_decode_between(1, context);
   time_decode_between(8, 1024);
   for (const int page_size : {64, 128})
-    for (const auto& [sequences, context] : std::initializer_list<std::pair<int, int>>{
-             {1, 128}, {1, 512}, {1, 1024}, {1, 4096}, {1, 32768}, {8, 2048}, {64, 1024}, {128, 1024}, {256, 1024}})
+    for (const auto& [sequences, context] : std::initializer_list<std::pair<int, int>>{{1, 128},
+                                                                                       {1, 512},
+                                                                                       {1, 1024},
+                                                                                       {1, 4096},
+                                                                                       {1, 32768},
+                                                                                       {8, 2048},
+                                                                                       {64, 1024},
+                                                                                       {128, 1024},
+                                                                                       {256, 1024},
+                                                                                       {64, 1100},
+                                                                                       {256, 1100}})
       time_decode(sequences, context, page_size);
   for (const int rows : {512, 1024, 2048, 4096, 8192, 16384}) time_prefill(0, rows);
   time_prefill(8192, 2048);

@@ -7,8 +7,15 @@ namespace qwill {
 namespace cuda {
 namespace {
 
-// A recorded step reaches so many keys, or four times as many, and so on: another number would be another recording.
-constexpr int64_t kShortContext = 1024;
+// A recorded step reaches 1, 2, 3, 4, 6, 8, 12, … times as many keys as a group of tiles has: another number would be
+// another recording, but a group beyond the longest sequence costs a block for every sequence and kv head (256 streams
+// at 1k in recordings for 4k: 5 % of the step).
+int64_t recorded_context(int64_t needed) {
+  constexpr int64_t kGroupKeys = kTileKeys * kGroupTiles;
+  for (int64_t context = kGroupKeys;; context *= 2)
+    for (const int64_t candidate : {context, context * 3 / 2})
+      if (candidate >= needed && candidate % kGroupKeys == 0) return candidate;
+}
 
 }  // namespace
 
@@ -151,10 +158,8 @@ void CudaOps::upload(const Batch& batch) {
       batch.is_decode && !rehearsing_ && page_size_ > 0 && shape.rows > 0 && shape.rows <= kRecordedSizes.back();
   if (recorded_) {
     const int64_t rows = *std::ranges::lower_bound(kRecordedSizes, shape.rows);
-    int64_t context = kShortContext;
-    while (context < shape.max_context) context *= 4;
-    context =
-        std::max(shape.max_context, std::min(context, rehearsed_context_ > 0 ? rehearsed_context_ : cache_slots_));
+    const int64_t limit = rehearsed_context_ > 0 ? rehearsed_context_ : cache_slots_;
+    const int64_t context = std::max(shape.max_context, std::min(recorded_context(shape.max_context), limit));
     shape = {.rows = rows,
              .sequences = rows,
              .pages = (context + page_size_ - 1) / page_size_,

@@ -34,7 +34,7 @@ class StepProgram {
   void drop();
 
  private:
-  static constexpr int64_t kMaxPrograms = 8;
+  static constexpr int64_t kMaxPrograms = 32;
 
   bool enabled_ = false, gathers_ = false;
   std::vector<StepOp> ops_;

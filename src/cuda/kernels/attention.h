@@ -54,6 +54,7 @@ struct DecodePlan {
   int32_t num_sequences = 0;
   int32_t max_tiles = 0;         // of the longest sequence
   int32_t tiles_per_block = 8;   // 1, 2, 4 or 8
+  bool all_groups = false;       // with 8: a block takes one group of tiles after another, all of them
   uint32_t* counters = nullptr;  // [num_sequences * KV], zero before the first launch; every launch leaves them so
   float* partials = nullptr;     // decode_partial_bytes
 

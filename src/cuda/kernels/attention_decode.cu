@@ -17,7 +17,8 @@ struct DecodeShared : DecodeTile<kDim> {
 // moves S KV (context 2 D 2 + groups of tiles * group of heads (D + 8) 8) bytes; memory-bound, latency-bound for few
 // tiles A cluster takes a group of tiles of one (sequence, kv head), a block tiles_per_block of them; the first block
 // merges what all have stored into its shared memory. Of several groups the last to finish merges: the counters order
-// nothing but who that is. A tile's keys and values are copied while the last ones are multiplied, the first before the
+// nothing but who that is; where sequences alone fill the card, a block takes all groups of its pair in turn and merges
+// them itself, in the same order. A tile's keys and values are copied while the last ones are multiplied, the first before the
 // queries are ready: the block that holds the new key and value puts them in place itself.
 // reference: ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
 template <int kDim>
@@ -60,20 +61,23 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   // Page ids are asked for before it is known how many of them are in use: every entry names some page.
   const int sequence = plan.sequences == nullptr ? static_cast<int>(blockIdx.z) : plan.sequences[blockIdx.z];
   if (sequence < 0) return;
-  const int page = lane < plan.tiles_per_block * tile_pages
-                       ? args.page_table[int64_t{sequence} * args.max_pages +
-                                         min(first_tile * tile_pages + lane, args.max_pages - 1)]
-                       : 0;
+  const auto pages_of_tiles = [&](int first) {
+    return lane < plan.tiles_per_block * tile_pages
+               ? args.page_table[int64_t{sequence} * args.max_pages +
+                                 min(first * tile_pages + lane, args.max_pages - 1)]
+               : 0;
+  };
+  int page = pages_of_tiles(first_tile), next_page = plan.all_groups ? pages_of_tiles(kGroup) : 0;
   const int num_keys = args.seq_lens[sequence];
   const int64_t row = args.row_begin[sequence];
   const int num_tiles = (num_keys + kTile - 1) / kTile;
-  const int count = min(plan.tiles_per_block, num_tiles - first_tile);
+  const int count = plan.all_groups ? num_tiles : min(plan.tiles_per_block, num_tiles - first_tile);
   if (count <= 0) return;
 
   // A tile's keys or values, in pieces of a page's 64-column blocks, a warp each.
   const auto copy = [&](int tile, bool values) {
     const int page_idx = warp / kBlocks, block = warp % kBlocks;
-    const int id = __shfl_sync(kAllLanes, page, tile * tile_pages + page_idx);
+    const int id = __shfl_sync(kAllLanes, page, tile % kGroup * tile_pages + page_idx);
     if (lane != 0 || page_idx >= tile_pages || tile >= count) return;
     const uint32_t barrier = shared_address(values ? &shared.values_full : &shared.keys_full);
     if (warp == 0) barrier_expect_bytes(barrier, kTileBytes<kDim>);
@@ -121,7 +125,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     __syncwarp();  // rows beyond the group have left the loop
   };
 
-  Part<kWarpDims / 2> sum;
+  Part<kWarpDims / 2> sum, all;
   const uint32_t keys = shared_address(shared.keys), values = shared_address(shared.values);
   for (int i = 0; i < count; ++i) {
     const bool has_fresh = is_newest && slot >= 0 && i == count - 1;
@@ -135,6 +139,10 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     row_maxima(scores, tile.m);
     put_maxima(shared, tile.m, warp, lane);
     __syncthreads();  // all have read the keys and written their maxima
+    if ((i + 1) % kGroup == 0 && i + 1 < count) {
+      page = next_page;
+      next_page = pages_of_tiles(i + 1 + kGroup);
+    }
     copy(i + 1, false);
     take_maxima(shared, tile.m, lane);
     put_probabilities(shared, scores, tile.m, scale, warp, lane);
@@ -149,16 +157,21 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
       sum.merge(tile, scale);
     else
       hand_over(tile, rank * plan.tiles_per_block + i);
+    if (plan.all_groups && ((i + 1) % kGroup == 0 || i + 1 == count)) {
+      all.merge(sum, scale);
+      sum = {};
+    }
     if (i + 1 == count) break;
     __syncthreads();  // all have read the values
     copy(i + 1, true);
   }
+  if (plan.all_groups) sum = all;
   if (whole_group) hand_over(sum, 0);
   arrive_at_cluster();
   if (rank != 0) return;
   wait_for_cluster();
 
-  const int num_groups = (num_tiles + kGroup - 1) / kGroup;
+  const int num_groups = plan.all_groups ? 1 : (num_tiles + kGroup - 1) / kGroup;
   const int num_parts = whole_group ? 1 : min(kGroup, num_tiles - group_idx * kGroup);
   const int64_t pair = int64_t{blockIdx.z} * args.num_kv_heads + kv_head;
   const int64_t group_floats = int64_t{group} * kRowFloats;
@@ -166,8 +179,9 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   bfloat* out_row = static_cast<bfloat*>(args.out) + row * args.ld_out;
   bfloat* out = out_row + int64_t{kv_head} * group * dim;
   for (int r = warp; r < group; r += kWarps) {
-    const RowPart<kDim> part = merge_rows<kDim>(parts + r * kRowFloats, group_floats, num_parts, scale, lane,
-                                                [](const float* from) { return *reinterpret_cast<const float2*>(from); });
+    const RowPart<kDim> part =
+        merge_rows<kDim>(parts + r * kRowFloats, group_floats, num_parts, scale, lane,
+                         [](const float* from) { return *reinterpret_cast<const float2*>(from); });
     if (num_groups == 1)
       part.store_result(out + r * dim, dim, lane);
     else
@@ -201,8 +215,8 @@ cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaSt
   if (plan.tiles_per_block < kGroup)
     bytes += sizeof(float) * kGroup * static_cast<size_t>(args.group()) * part_row_floats(kDim);
   const unsigned cluster = static_cast<unsigned>(plan.blocks_per_group());
-  const dim3 grid(static_cast<unsigned>(plan.max_groups()) * cluster, static_cast<unsigned>(args.num_kv_heads),
-                  static_cast<unsigned>(plan.num_sequences));
+  const dim3 grid(plan.all_groups ? cluster : static_cast<unsigned>(plan.max_groups()) * cluster,
+                  static_cast<unsigned>(args.num_kv_heads), static_cast<unsigned>(plan.num_sequences));
   return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args,
                             plan, static_cast<int>(cluster), score_scale(args.head_dim));
 }

@@ -23,6 +23,9 @@ DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t ma
            ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block);
   };
   while (plan.tiles_per_block > 1 && num_blocks() < multiprocessors * 9 / 10) plan.tiles_per_block /= 2;
+  // Many sequences fill the card without a split; and a last group of few tiles would cost a block of its own.
+  plan.all_groups = plan.tiles_per_block == kGroupTiles && plan.max_groups() > 1 && plan.max_groups() <= 4 &&
+                    int64_t{num_sequences} * args.num_kv_heads >= 3 * multiprocessors;
   return plan;
 }
 
