@@ -25,7 +25,7 @@ CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_
   check(prepare_stream(), "prepare kernels");
   check(prepare_gemm_fp8(), "prepare kernels");
   check(prepare_stream_fp8(), "prepare kernels");
-  if (options.step_kernel) program_.enable();
+  if (options.step_kernel) program_.enable(device_);
 }
 
 CudaOps::~CudaOps() {

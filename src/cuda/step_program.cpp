@@ -1,13 +1,32 @@
 #include "cuda/step_program.h"
 
-namespace qwill::cuda {
+#include <mutex>
+#include <set>
 
-void StepProgram::enable() {
+namespace qwill::cuda {
+namespace {
+
+std::mutex mutex;
+std::set<int> devices;  // with a program that is enabled
+
+}  // namespace
+
+StepProgram::~StepProgram() {
+  const std::lock_guard lock(mutex);
+  if (enabled_) devices.erase(device_);
+}
+
+void StepProgram::enable(const Device& device) {
+  {
+    const std::lock_guard lock(mutex);
+    if (!devices.insert(device.index).second) return;
+    enabled_ = true;
+    device_ = device.index;
+  }
   check(prepare_decode_step(), "prepare kernels");
   programs_.get<StepOp>(kMaxPrograms * kMaxStepOps);
   state_.get<StepState>(1);
   words_.get<StepWord>(1);
-  enabled_ = true;
 }
 
 void StepProgram::reserve(const AttendArgs& args) { words_.get<StepWord>(step_words(args)); }

@@ -13,8 +13,12 @@ namespace qwill::cuda {
 
 class StepProgram {
  public:
-  // Memory for all programs, once.
-  void enable();
+  StepProgram() = default;
+  StepProgram(const StepProgram&) = delete;
+  ~StepProgram();
+  // Memory for all programs, once. Only the first of a process on a card is enabled: the blocks of such a kernel wait for
+  // each other, and two of these kernels, each with some of the multiprocessors, would wait for ever.
+  void enable(const Device& device);
   bool enabled() const { return enabled_; }
   // What an attention of a step of one row will need; before a step is recorded, since growing moves the buffers.
   void reserve(const AttendArgs& args);
@@ -37,6 +41,7 @@ class StepProgram {
   static constexpr int64_t kMaxPrograms = 32;
 
   bool enabled_ = false, gathers_ = false;
+  int device_ = 0;
   std::vector<StepOp> ops_;
   std::vector<DecodePlan> plans_;        // of the attentions among them
   std::vector<StepOp> planned_;          // to be uploaded
