@@ -16,8 +16,8 @@ class StepProgram {
   StepProgram() = default;
   StepProgram(const StepProgram&) = delete;
   ~StepProgram();
-  // Memory for all programs, once. Only the first of a process on a card is enabled: the blocks of such a kernel wait for
-  // each other, and two of these kernels, each with some of the multiprocessors, would wait for ever.
+  // Memory for all programs, once. Only the first of a process on a card is enabled: the blocks of such a kernel wait
+  // for each other, and two of these kernels, each with some of the multiprocessors, would wait for ever.
   void enable(const Device& device);
   bool enabled() const { return enabled_; }
   // What an attention of a step of one row will need; before a step is recorded, since growing moves the buffers.
