@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "cuda/kernels/attention.h"
-#include "ops/paged_kv.h"
 #include "cuda/kernels/attention_common.cuh"
 #include "cuda/kernels/launch.cuh"
+#include "ops/paged_kv.h"
 
 namespace {
 

@@ -67,12 +67,9 @@ struct Subject {
   const char* name;
   DTypeChoice dtype;
 };
-constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic},
-                                 {"nib-moe", DTypeChoice::automatic},
-                                 {"nib", DTypeChoice::int4},
-                                 {"nib-moe", DTypeChoice::int4},
-                                 {"nib", DTypeChoice::fp8},
-                                 {"nib-moe", DTypeChoice::fp8}};
+constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic}, {"nib-moe", DTypeChoice::automatic},
+                                 {"nib", DTypeChoice::int4},      {"nib-moe", DTypeChoice::int4},
+                                 {"nib", DTypeChoice::fp8},       {"nib-moe", DTypeChoice::fp8}};
 
 // Requests of many lengths that come and go; the answers by request.
 std::vector<std::vector<int32_t>> answers(Engine& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {

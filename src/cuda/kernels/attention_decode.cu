@@ -18,9 +18,9 @@ struct DecodeShared : DecodeTile<kDim> {
 // tiles A cluster takes a group of tiles of one (sequence, kv head), a block tiles_per_block of them; the first block
 // merges what all have stored into its shared memory. Of several groups the last to finish merges: the counters order
 // nothing but who that is; where sequences alone fill the card, a block takes all groups of its pair in turn and merges
-// them itself, in the same order. A tile's keys and values are copied while the last ones are multiplied, the first before the
-// queries are ready: the block that holds the new key and value puts them in place itself.
-// reference: ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
+// them itself, in the same order. A tile's keys and values are copied while the last ones are multiplied, the first
+// before the queries are ready: the block that holds the new key and value puts them in place itself. reference:
+// ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
 template <int kDim>
 __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     attend_decode_kernel(AttendArgs args, DecodePlan plan, int blocks_per_group, float scale) {

@@ -2,28 +2,27 @@
 // added, or gated (stream.cu's formula and bits), and attention of the row over its pages (attend_decode's). Residual
 // f32, operands bf16, sums f32.
 // One block a multiprocessor. A loading warp brings the block's share of all weights of the step through one ring, in
-// the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for each
-// other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's time).
-// Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 3 for ops to
-// come. Between most ops lies a barrier of the grid. What few read goes by words instead (decode_step.h): queries, keys
-// and values to attention, and its parts to whoever merges them. Moves the weights' and the cache's bytes, and operands
-// from L2 for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and
-// 2 us between ops.
+// the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
+// each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
+// time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 3 for
+// ops to come. Between most ops lies a barrier of the grid. What few read goes by words instead (decode_step.h):
+// queries, keys and values to attention, and its parts to whoever merges them. Moves the weights' and the cache's
+// bytes, and operands from L2 for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512
+// columns (0.7 us) and 2 us between ops.
 //
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
 // which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
 // Its warp waits for nothing else once its op runs. An op runs when all blocks have arrived behind the op before, or
 // when they have written the words it reads, which they do on the way there; a merge waits for parts, whose tasks wait
-// for no merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors, none
-// waits for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here run).
-// Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small
-// enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring
-// comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before has
-// left, and words carry the count. Block 0 moves the base on when all blocks have arrived once, and so have read it.
-// Words are written again when a barrier lies behind their readers.
-// reference: ops/reference.cpp, bit-equal to stream.cu and attention_decode.cu
-// test, bench: bench/cuda/bench_step.cu
+// for no merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors,
+// none waits for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here
+// run). Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is
+// small enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the
+// ring comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before
+// has left, and words carry the count. Block 0 moves the base on when all blocks have arrived once, and so have read
+// it. Words are written again when a barrier lies behind their readers. reference: ops/reference.cpp, bit-equal to
+// stream.cu and attention_decode.cu test, bench: bench/cuda/bench_step.cu
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/step_attend.cuh"
 #include "cuda/kernels/step_product.cuh"

@@ -15,7 +15,8 @@ constexpr int32_t kMaxSlots = 26;
 // A block's shared memory: barriers and the ops at hand, the ring, room for an operand or for a tile of attention.
 constexpr int32_t kMaxStepShared = 227 * 1024;
 constexpr int32_t kStepFixedShared = 2048;
-// Keys, and then values in their place; queries and probabilities, the new key and value, maxima (attention_tile.cuh, DecodeTile).
+// Keys, and then values in their place; queries and probabilities, the new key and value, maxima (attention_tile.cuh,
+// DecodeTile).
 constexpr int64_t step_attend_bytes(int64_t padded_dim) {
   return 128 * padded_dim * 2 + 16 * padded_dim * 2 + 16 * 128 * 2 + 2 * padded_dim * 2 + 16 * 8 * 4;
 }
