@@ -19,53 +19,13 @@
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/stream.h"
 #include "ops/tensor_core_sum.h"
+#include "products.cuh"
 
 using namespace qwill;
 using namespace qwill::cuda;
 
 namespace {
 
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::printf("%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-cudaStream_t cuda_stream;
-int num_sms;
-int num_failed = 0;
-
-void expect(bool good, const std::string& what) {
-  if (good) return;
-  if (++num_failed < 40) std::printf("FAILED %s\n", what.c_str());
-}
-
-template <typename T>
-struct Buffer {
-  T* data = nullptr;
-  size_t size;
-  explicit Buffer(size_t count) : size(count) { check(cudaMalloc(&data, count * sizeof(T)), "cudaMalloc"); }
-  explicit Buffer(const std::vector<T>& values) : Buffer(values.size()) { set(values); }
-  Buffer(const Buffer&) = delete;
-  ~Buffer() { cudaFree(data); }
-  std::vector<T> host() const {
-    std::vector<T> copy(size);
-    check(cudaStreamSynchronize(cuda_stream), "kernel");
-    check(cudaMemcpy(copy.data(), data, size * sizeof(T), cudaMemcpyDeviceToHost), "copy to host");
-    return copy;
-  }
-  void set(const std::vector<T>& values) {
-    check(cudaMemcpy(data, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "copy to device");
-  }
-  void fill(int byte) { check(cudaMemsetAsync(data, byte, size * sizeof(T), cuda_stream), "memset"); }
-};
-
-float random_value(uint64_t i, uint64_t seed) {
-  uint64_t x = i * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<float>((x ^ (x >> 31)) >> 40) * 0x1p-23f - 1.0f;
-}
 // Normal-like: the sum of a few.
 float random_normal(uint64_t i, uint64_t seed) {
   float sum = 0;
@@ -215,10 +175,10 @@ struct DeviceWeight {
         widened(static_cast<size_t>(m.layout.bytes() / 2)) {
     const Buffer<uint16_t> placed(m.placed);
     packed.fill(0xFF);
-    check(round_to_int4(packed.data, placed.data, layout, cuda_stream), "round");
+    check(round_to_int4(packed.data, placed.data, layout, queue), "round");
     widened.fill(0xFF);
-    check(widen_int4(widened.data, packed.data, layout, cuda_stream), "widen");
-    check(cudaStreamSynchronize(cuda_stream), "round and widen");
+    check(widen_int4(widened.data, packed.data, layout, queue), "widen");
+    check(cudaStreamSynchronize(queue), "round and widen");
     gemm.data = widened.data;
     gemm.layout = layout;
     gemm.rows = m.rows;
@@ -249,9 +209,8 @@ void test_experts() {
   const Buffer<int32_t> count(std::vector<int32_t>{3});
   Buffer<uint16_t> some(weight.widened.size);
   some.fill(0xAB);
-  check(
-      widen_int4_experts(some.data, weight.packed.data, m.layout, {tiles.data, count.data, 9, 16, blocks}, cuda_stream),
-      "widen experts");
+  check(widen_int4_experts(some.data, weight.packed.data, m.layout, {tiles.data, count.data, 9, 16, blocks}, queue),
+        "widen experts");
   const std::vector<uint16_t> all = weight.widened.host(), got = some.host();
   const size_t each = all.size() / experts;
   for (size_t i = 0; i < all.size(); ++i)
@@ -296,7 +255,7 @@ void test_stream(int64_t rows, int64_t cols, StreamOutput output) {
                 .y = y.data,
                 .ldy = ldy,
                 .fresh_weight = true};
-  check(gemm_wgmma(gemm, choose_gemm_tile(rows, kRows, num_sms), num_sms, cuda_stream), "gemm_wgmma");
+  check(gemm_wgmma(gemm, choose_gemm_tile(rows, kRows, num_sms), num_sms, queue), "gemm_wgmma");
   const std::vector<uint8_t> all = y.host();
   const std::string shape = "N " + std::to_string(rows) + " K " + std::to_string(cols) + " output " +
                             std::to_string(static_cast<int>(output));
@@ -332,7 +291,7 @@ void test_stream(int64_t rows, int64_t cols, StreamOutput output) {
     if (!stream_fits(call, num_sms)) continue;
     fresh(y);
     const std::vector<uint8_t> before = y.host();
-    check(stream(call, num_sms, cuda_stream), "stream");
+    check(stream(call, num_sms, queue), "stream");
     const std::vector<uint8_t> got = y.host();
     for (int64_t t = 0; t < kRows; ++t) {
       const size_t at = static_cast<size_t>(t * ldy) * element,
@@ -347,34 +306,6 @@ void test_stream(int64_t rows, int64_t cols, StreamOutput output) {
 }
 
 // --- times ---
-
-double time_ms(const std::function<void()>& enqueue) {
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  check(cudaStreamBeginCapture(cuda_stream, cudaStreamCaptureModeGlobal), "capture");
-  enqueue();
-  check(cudaStreamEndCapture(cuda_stream, &graph), "capture");
-  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "event");
-  check(cudaEventCreate(&end), "event");
-  std::vector<float> times;
-  for (int i = 0; i < 6; ++i) {
-    check(cudaEventRecord(begin, cuda_stream), "record");
-    for (int j = 0; j < 2; ++j) check(cudaGraphLaunch(exec, cuda_stream), "launch");
-    check(cudaEventRecord(end, cuda_stream), "record");
-    check(cudaStreamSynchronize(cuda_stream), "run");
-    float ms;
-    check(cudaEventElapsedTime(&ms, begin, end), "elapsed");
-    if (i > 0) times.push_back(ms / 2);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(exec);
-  cudaGraphDestroy(graph);
-  std::ranges::sort(times);
-  return times[times.size() / 2];
-}
 
 struct Shape {
   const char* name;
@@ -404,16 +335,16 @@ void bench() {
   Buffer<uint32_t> atoms(static_cast<size_t>(24576) * 4096 / 2);
   Buffer<uint16_t> widened(static_cast<size_t>(24576) * 4096);
   // bf16 pairs of either sign from 2^-7 to 2^-5.
-  fill_random<<<4096, 256, 0, cuda_stream>>>(atoms.data, static_cast<int64_t>(atoms.size), 0x80FF80FFu, 0x3C003C00u);
+  fill_random<<<4096, 256, 0, queue>>>(atoms.data, static_cast<int64_t>(atoms.size), 0x80FF80FFu, 0x3C003C00u);
   for (int layer = 0; layer < kLayers; ++layer)
     for (const Shape& s : kShapes) {
       Weight& w = weights.emplace_back();
       w.layout = {s.rows / 8, s.cols / 64};
       w.packed = std::make_unique<Buffer<uint8_t>>(static_cast<size_t>(Int4Layout::of(w.layout).bytes()));
-      check(round_to_int4(w.packed->data, atoms.data, w.layout, cuda_stream), "round");
+      check(round_to_int4(w.packed->data, atoms.data, w.layout, queue), "round");
     }
   Buffer<uint32_t> operand(8 * 12288 / 2);
-  fill_random<<<64, 256, 0, cuda_stream>>>(operand.data, static_cast<int64_t>(operand.size), 0x80FF80FFu, 0x3F003F00u);
+  fill_random<<<64, 256, 0, queue>>>(operand.data, static_cast<int64_t>(operand.size), 0x80FF80FFu, 0x3F003F00u);
   Buffer<float> y(8 * 24576), x(8 * 12288), norm(4096);
   y.fill(0);
   x.fill(0x3C);
@@ -436,10 +367,10 @@ void bench() {
                     .y = y.data,
                     .ldy = s.output == StreamOutput::silu_mul ? s.rows / 2 : s.rows};
     // Rows that do not fit go in two halves, as the backend has them.
-    if (stream_fits(call, num_sms)) return check(stream(call, num_sms, cuda_stream), "stream");
+    if (stream_fits(call, num_sms)) return check(stream(call, num_sms, queue), "stream");
     for (int half = 0; half < 2; ++half) {
       call.num_rows = (T + 1) / 2;
-      check(stream(call, num_sms, cuda_stream), "stream");
+      check(stream(call, num_sms, queue), "stream");
     }
   };
   std::printf("a bf16 head of 1.245 GB comes on top of a step; 480 tok/s are 2.083 ms, 560 are 1.786\n");
@@ -465,9 +396,8 @@ void bench() {
     const Weight& w = weights[static_cast<size_t>(m)];
     const double elements = static_cast<double>(w.layout.bytes()) / 2;
     const double round_ms =
-        time_ms([&] { check(round_to_int4(w.packed->data, atoms.data, w.layout, cuda_stream), "round"); });
-    const double widen_ms =
-        time_ms([&] { check(widen_int4(widened.data, w.packed->data, w.layout, cuda_stream), "widen"); });
+        time_ms([&] { check(round_to_int4(w.packed->data, atoms.data, w.layout, queue), "round"); });
+    const double widen_ms = time_ms([&] { check(widen_int4(widened.data, w.packed->data, w.layout, queue), "widen"); });
     std::printf("%-8s rounded in %.3f ms (%.1f G weights/s; 8B: %.2f s), widened in %.1f us: %.0f GB/s moved\n",
                 kShapes[m].name, round_ms, elements / round_ms / 1e6, 6.946e9 / elements * round_ms / 1e3,
                 widen_ms * 1e3, elements * (2 + kInt4Bytes) / widen_ms / 1e6);
@@ -485,7 +415,7 @@ int main(int argc, char** argv) {
     check(cudaGetDeviceProperties(&properties, 0), "device");
     num_sms = properties.multiProcessorCount;
     std::printf("%s, %d multiprocessors\n", properties.name, num_sms);
-    check(cudaStreamCreate(&cuda_stream), "stream");
+    check(cudaStreamCreate(&queue), "stream");
     check(prepare_gemm_wgmma(), "prepare_gemm_wgmma");
     check(prepare_stream(), "prepare_stream");
     for (const auto& [rows, cols] :

@@ -35,6 +35,7 @@ struct Buffer {
   T* data = nullptr;
   size_t size;
   explicit Buffer(size_t count) : size(count) { check(cudaMalloc(&data, count * sizeof(T)), "cudaMalloc"); }
+  explicit Buffer(const std::vector<T>& values) : Buffer(values.size()) { set(values); }
   Buffer(const Buffer&) = delete;
   ~Buffer() { cudaFree(data); }
   std::vector<T> host() const {
@@ -46,6 +47,7 @@ struct Buffer {
   void set(const std::vector<T>& values) {
     check(cudaMemcpy(data, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "copy to device");
   }
+  void fill(int byte) { check(cudaMemsetAsync(data, byte, size * sizeof(T), queue), "memset"); }
 };
 
 // --- random data ---
