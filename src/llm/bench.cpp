@@ -66,12 +66,11 @@ struct Weights {
   }
 };
 
-// Of a weight's element. fp8 and int4 are of the layers' matrices: the rest stays bf16.
-double element_bytes(const std::string& tensor, DTypeChoice dtype) {
+// Of a weight's element.
+double element_bytes(const ExpectedTensor& tensor, DTypeChoice dtype) {
   if (dtype == DTypeChoice::f32) return 4;
-  const bool matrix_of_layer = tensor.ends_with("_proj.weight");
-  if (dtype == DTypeChoice::fp8 && matrix_of_layer) return 1;
-  if (dtype == DTypeChoice::int4 && matrix_of_layer) return kInt4Bytes;
+  if (dtype == DTypeChoice::fp8 && tensor.is_layer_matrix()) return 1;
+  if (dtype == DTypeChoice::int4 && tensor.is_layer_matrix()) return kInt4Bytes;
   return 2;
 }
 
@@ -92,7 +91,7 @@ Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t r
       read *= 1 - std::pow(1 - share, static_cast<double>(rows));
       met *= share;
     }
-    elements.read_bytes += read * element_bytes(tensor.name, dtype);
+    elements.read_bytes += read * element_bytes(tensor, dtype);
     elements.met += met;
   }
   return elements;

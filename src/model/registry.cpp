@@ -15,25 +15,29 @@ std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const Rop
   return std::make_unique<Qwen3>(ops, config, rope, tensors, dtype);
 }
 
+namespace {
+
+// What matrices and pieces of memory are padded to.
+constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128, kPiece = 256;
+int64_t padded(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
+
+}  // namespace
+
 int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
-  constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128,
-                    kPiece = 256;  // what matrices and pieces of memory are padded to
-  const auto padded = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
-    if (dtype == DTypeChoice::int4 && tensor.name.ends_with("_proj.weight")) {
+    if (dtype == DTypeChoice::int4 && tensor.is_layer_matrix()) {
       const auto elements =
           static_cast<double>(padded(tensor.shape.front(), kRows) * padded(tensor.shape.back(), 2 * kCols));
       bytes += padded(static_cast<int64_t>(elements * kInt4Bytes), kPiece);
       continue;
     }
-    const bool vector = tensor.shape.size() == 1, router = tensor.name.ends_with("mlp.gate.weight");
-    const bool vocabulary = tensor.name == "model.embed_tokens.weight" || tensor.name == "lm_head.weight";
-    if (dtype == DTypeChoice::fp8 && !vector && !router && !vocabulary) {  // and a scale for each row
+    if (dtype == DTypeChoice::fp8 && tensor.is_layer_matrix()) {  // and a scale for each row
       const int64_t rows = padded(tensor.shape.front(), kRows);
       bytes += padded(rows * padded(tensor.shape.back(), kFp8Cols), kPiece) + padded(rows * 4, kPiece);
       continue;
     }
+    const bool vector = tensor.shape.size() == 1, router = tensor.name.ends_with("mlp.gate.weight");
     int64_t elements = padded(tensor.shape.back(), kCols);
     if (!vector) elements *= padded(tensor.shape.front(), kRows);
     bytes += padded(elements * (vector || router || dtype == DTypeChoice::f32 ? 4 : 2), kPiece);
@@ -43,7 +47,7 @@ int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
 
 int64_t widened_bytes(const ModelConfig& c, DTypeChoice dtype) {
   if (dtype != DTypeChoice::int4) return 0;
-  const auto bytes = [](int64_t rows, int64_t cols) { return 2 * ((rows + 7) / 8 * 8) * ((cols + 63) / 64 * 64); };
+  const auto bytes = [](int64_t rows, int64_t cols) { return 2 * padded(rows, kRows) * padded(cols, kCols); };
   const int64_t heads = c.num_heads * c.head_dim, kv_heads = c.num_kv_heads * c.head_dim;
   int64_t most =
       std::max(bytes(heads, c.hidden_size) + 2 * bytes(kv_heads, c.hidden_size), bytes(c.hidden_size, heads));

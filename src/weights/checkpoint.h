@@ -65,6 +65,8 @@ struct ExpectedTensor {
     for (const int64_t size : shape) count *= size;
     return count;
   }
+  // Of attention, of an MLP or of an expert: what --dtype fp8 and int4 round. Not embedding, head, router or norm.
+  bool is_layer_matrix() const { return name.ends_with("_proj.weight"); }
 };
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
 
