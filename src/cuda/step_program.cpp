@@ -63,17 +63,16 @@ void StepProgram::launch_apart(const Device& device) {
 }
 
 void StepProgram::launch(const Device& device) {
-  StepLaunch& step = step_;
   planned_ = ops_;
-  if (!plan_step(planned_, {}, device.num_sms, step)) {
+  if (!plan_step(planned_, {}, device.num_sms, step_)) {
     planned_.clear();
     launch_apart(device);
     return;
   }
-  step.ops = programs_.get<StepOp>(1) + place_ * kMaxStepOps;
-  step.state = state_.get<StepState>(1);
-  step.words = words_.get<StepWord>(1);
-  check(decode_step(step, device.stream), "decode step");
+  step_.ops = programs_.get<StepOp>(1) + place_ * kMaxStepOps;
+  step_.state = state_.get<StepState>(1);
+  step_.words = words_.get<StepWord>(1);
+  check(decode_step(step_, device.stream), "decode step");
   gathers_ = false;
   ops_.clear();
   plans_.clear();

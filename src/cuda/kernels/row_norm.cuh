@@ -50,13 +50,12 @@ struct RowSlice {
   }
 };
 
-// 1 / sqrt(mean + eps) of a row, in all 256 threads; they meet at hardware barrier `barrier`. scratch [8] of floats may
-// be used again after the next meeting.
-__device__ __forceinline__ float inverse_rms(float sum_of_squares, int cols, float eps, float* scratch, int thread,
-                                             int barrier) {
-  const float warp = warp_sum(sum_of_squares);
+// 1 / sqrt(mean + eps) of a row, in all 256 threads; they meet at hardware barrier 1. scratch [8] of floats may be used
+// again after the next meeting.
+__device__ __forceinline__ float inverse_rms(const RowSlice& x, int cols, float eps, float* scratch, int thread) {
+  const float warp = warp_sum(x.sum_of_squares(cols, thread));
   if (thread % 32 == 0) scratch[thread / 32] = warp;
-  sync_threads<kNormThreads>(barrier);
+  sync_threads<kNormThreads>(1);
   const float total = __fadd_rn(__fadd_rn(__fadd_rn(scratch[0], scratch[1]), __fadd_rn(scratch[2], scratch[3])),
                                 __fadd_rn(__fadd_rn(scratch[4], scratch[5]), __fadd_rn(scratch[6], scratch[7])));
   return __frcp_rn(__fsqrt_rn(__fadd_rn(__fdiv_rn(total, static_cast<float>(cols)), eps)));

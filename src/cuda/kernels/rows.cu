@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kNormThreads)
   wait_for_previous_kernel();
   const int64_t t = blockIdx.x;
   slice.load(x + t * cols, cols, thread);
-  const float inverse = inverse_rms(slice.sum_of_squares(cols, thread), cols, eps, scratch, thread, 1);
+  const float inverse = inverse_rms(slice, cols, eps, scratch, thread);
 #pragma unroll
   for (int j = 0; j < kNormVectors; ++j) {
     const int c = 4 * (thread + kNormThreads * j);

@@ -75,8 +75,7 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Stre
     if (b.thread < kNormThreads) {
       RowSlice x;
       x.load(c.x, c.cols, b.thread);
-      const float inverse =
-          inverse_rms(x.sum_of_squares(c.cols, b.thread), c.cols, c.eps, b.shared.scratch, b.thread, 1);
+      const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
       store_normed(reinterpret_cast<bfloat*>(b.room), x, inverse, weight, padded, b.thread);
     }
   } else {
@@ -108,9 +107,7 @@ __device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StepOp&
     for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
       const int32_t col = chunk * kAtoms;
       wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-      multiply_chunk<kPair, kAtoms>(acc,
-                                    {a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
-                                     kAtoms * static_cast<uint32_t>(kAtomBytes)},
+      multiply_chunk<kPair, kAtoms>(acc, a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
                                     min(col_blocks - col, kAtoms), b.lane);
       __syncwarp();
       if (b.lane == 0) barrier_arrive(b.empty(at.slot));

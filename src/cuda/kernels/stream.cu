@@ -82,7 +82,7 @@ struct Bf16Format {
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
                                              int lane) {
       constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
-      multiply_chunk<kPair, kAtoms>(acc, {a_address, a_step, data, kAtoms * kAtomBytes}, steps / kUnitSteps, lane);
+      multiply_chunk<kPair, kAtoms>(acc, a_address, a_step, data, steps / kUnitSteps, lane);
     }
 
     __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
@@ -267,7 +267,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
     for (int32_t t = 0; t < c.num_rows; ++t) {
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
-      const float inverse = inverse_rms(x.sum_of_squares(c.cols, thread), c.cols, c.eps, shared.scratch, thread, 1);
+      const float inverse = inverse_rms(x, c.cols, c.eps, shared.scratch, thread);
       store_normed(operand + t * row_stride, x, inverse, weight, padded, thread);
       sync_threads<kNormThreads>(1);  // scratch is free again
     }

@@ -135,7 +135,7 @@ __device__ __forceinline__ void load_operand(const Fp8StreamCall& c, char* opera
     for (int32_t t = 0; t < c.num_rows; ++t) {
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
-      const float inverse = inverse_rms(x.sum_of_squares(c.cols, thread), c.cols, c.eps, shared.scratch, thread, 1);
+      const float inverse = inverse_rms(x, c.cols, c.eps, shared.scratch, thread);
 #pragma unroll
       for (int j = 0; j < kNormVectors; ++j) {
         const int block = thread / 32 + kNormThreads / 32 * j;

@@ -40,28 +40,24 @@ struct OperandAddress {
   }
 };
 
-// Where a chunk's operand columns and its atoms are: of a pair the up tile's atoms follow the gate tile's at `second`.
-struct ChunkAddress {
-  uint32_t operand, step;  // bytes of 16 columns (OperandAddress::first)
-  uint32_t data, second;
-};
-
-// acc += up to kAtoms atoms, or pairs of them, each tile's columns in order.
+// acc += up to kAtoms atoms at `data`, or pairs of them, of which the up tile's are kAtoms behind the gate tile's; each
+// tile's columns in order. The operand's columns begin at a_address, a_step bytes for each 16 of them
+// (OperandAddress::first).
 template <bool kPair, int kAtoms>
-__device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], const ChunkAddress& chunk, int32_t atoms, int lane) {
+__device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], uint32_t a_address, uint32_t a_step, uint32_t data,
+                                               int32_t atoms, int lane) {
   const int row = lane % 8;
   const auto multiply = [&](int i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       uint32_t a[2][4];
 #pragma unroll
-      for (int step = 0; step < 2; ++step)
-        load_matrices(a[step], chunk.operand + (4 * i + 2 * half + step) * chunk.step);
-      const uint32_t from = chunk.data + i * kAtomBytes + row * 128 + (((half * 4 + lane / 8) ^ row) * 16);
+      for (int step = 0; step < 2; ++step) load_matrices(a[step], a_address + (4 * i + 2 * half + step) * a_step);
+      const uint32_t from = data + i * kAtomBytes + row * 128 + (((half * 4 + lane / 8) ^ row) * 16);
 #pragma unroll
       for (int tile = 0; tile < (kPair ? 2 : 1); ++tile) {
         uint32_t b[4];
-        load_matrices(b, from + tile * chunk.second);
+        load_matrices(b, from + tile * kAtoms * kAtomBytes);
         mma_16x8x16(acc[tile], a[0], b[0], b[1]);
         mma_16x8x16(acc[tile], a[1], b[2], b[3]);
       }
