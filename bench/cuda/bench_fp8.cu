@@ -406,16 +406,16 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
                           &longest[t * longest_ldy * element_bytes(epilogue)], width * element_bytes(epilogue)) == 0;
     expect(same, what + ": other bits than in 300 rows");
 
-    Fp8StreamCall few = {.weight = weight.data.data,
-                         .weight_scales = weight.scales.data,
-                         .layout = weight.layout,
-                         .num_outputs = static_cast<int32_t>(rows),
-                         .a = a.data,
-                         .a_stride = stride,
-                         .cols = static_cast<int32_t>(cols),
-                         .num_rows = static_cast<int32_t>(num_rows),
-                         .output = output_of(epilogue),
-                         .ldy = call.ldy};
+    StreamCall few = {.weight = weight.data.data,
+                      .scales = weight.scales.data,
+                      .layout = {weight.layout.row_blocks, stride / kAtomCols},
+                      .format = StreamFormat::fp8,
+                      .num_outputs = static_cast<int32_t>(rows),
+                      .a = a.data,
+                      .cols = static_cast<int32_t>(cols),
+                      .num_rows = static_cast<int32_t>(num_rows),
+                      .output = output_of(epilogue),
+                      .ldy = call.ldy};
     if (!stream_fp8_fits(few, num_sms)) continue;
     const auto run_few = [&](void* to) {
       few.y = to;
@@ -593,20 +593,20 @@ struct Bench {
   void multiply_few(int layer, int matrix, int64_t num_rows) {
     const Matrix& m = kMatrices[matrix];
     const Weight& weight = *weights[layer * kNumMatrices + matrix];
-    const Fp8StreamCall call = {.weight = weight.data.data,
-                                .weight_scales = weight.scales.data,
-                                .layout = weight.layout,
-                                .num_outputs = static_cast<int32_t>(m.rows),
-                                .x = m.norm ? x.data : nullptr,
-                                .norm = m.norm ? norm.data : nullptr,
-                                .eps = 1e-6f,
-                                .a = m.norm ? nullptr : a.data,
-                                .a_stride = m.cols,
-                                .cols = static_cast<int32_t>(m.cols),
-                                .num_rows = static_cast<int32_t>(num_rows),
-                                .output = output_of(m.epilogue),
-                                .y = y.data,
-                                .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows};
+    const StreamCall call = {.weight = weight.data.data,
+                             .scales = weight.scales.data,
+                             .layout = {weight.layout.row_blocks, m.cols / kAtomCols},
+                             .format = StreamFormat::fp8,
+                             .num_outputs = static_cast<int32_t>(m.rows),
+                             .x = m.norm ? x.data : nullptr,
+                             .norm = m.norm ? norm.data : nullptr,
+                             .eps = 1e-6f,
+                             .a = m.norm ? nullptr : a.data,
+                             .cols = static_cast<int32_t>(m.cols),
+                             .num_rows = static_cast<int32_t>(num_rows),
+                             .output = output_of(m.epilogue),
+                             .y = y.data,
+                             .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows};
     if (stream_fp8_fits(call, num_sms)) {
       check(stream_fp8(call, num_sms, queue), "stream_fp8");
     } else {

@@ -177,7 +177,7 @@ struct DeviceWeight {
     packed.fill(0xFF);
     check(round_to_int4(packed.data, placed.data, layout, queue), "round");
     widened.fill(0xFF);
-    check(widen_int4(widened.data, packed.data, layout, queue), "widen");
+    check(widen_int4(widened.data, layout, packed.data, layout, 0, queue), "widen");
     check(cudaStreamSynchronize(queue), "round and widen");
     gemm.data = widened.data;
     gemm.layout = layout;
@@ -245,17 +245,30 @@ void test_stream(int64_t rows, int64_t cols, StreamOutput output) {
   };
   Buffer<uint8_t> y(static_cast<size_t>(kRows * ldy) * element);
   fresh(y);
-  GemmCall gemm{.weight = &weight.gemm,
-                .a = operand.data,
-                .lda = lda,
-                .num_rows = kRows,
-                .epilogue = gated                         ? Epilogue::silu_mul
-                            : output == StreamOutput::add ? Epilogue::add
-                                                          : Epilogue::store,
-                .y = y.data,
-                .ldy = ldy,
-                .fresh_weight = true};
-  check(gemm_wgmma(gemm, choose_gemm_tile(rows, kRows, num_sms), num_sms, queue), "gemm_wgmma");
+  // By gemm, slice after slice of the columns, which are added in order.
+  const Int4Layout packed = Int4Layout::of(m.layout);
+  const int64_t slice_blocks = gated ? packed.col_blocks : packed.slice_blocks();
+  for (int64_t first = 0; first < packed.col_blocks; first += slice_blocks) {
+    const MatrixLayout part{m.layout.row_blocks, std::min(2 * slice_blocks, m.layout.col_blocks - 2 * first)};
+    Buffer<uint16_t> widened(static_cast<size_t>(part.bytes() / 2));
+    check(widen_int4(widened.data, part, weight.packed.data, m.layout, first, queue), "widen");
+    GemmWeight slice = weight.gemm;
+    slice.data = widened.data;
+    slice.layout = part;
+    check(make_weight_map(widened.data, part, slice.map), "make_weight_map");
+    const GemmCall gemm{.weight = &slice,
+                        .a = operand.data + first * Int4Layout::kBlockCols,
+                        .lda = lda,
+                        .num_rows = kRows,
+                        .epilogue = gated                                      ? Epilogue::silu_mul
+                                    : first > 0 || output == StreamOutput::add ? Epilogue::add
+                                                                               : Epilogue::store,
+                        .y = y.data,
+                        .ldy = ldy,
+                        .fresh_weight = true};
+    check(gemm_wgmma(gemm, choose_gemm_tile(rows, kRows, num_sms), num_sms, queue), "gemm_wgmma");
+    check(cudaStreamSynchronize(queue), "gemm_wgmma");
+  }
   const std::vector<uint8_t> all = y.host();
   const std::string shape = "N " + std::to_string(rows) + " K " + std::to_string(cols) + " output " +
                             std::to_string(static_cast<int>(output));
@@ -263,14 +276,19 @@ void test_stream(int64_t rows, int64_t cols, StreamOutput output) {
     double worst = 0;
     for (int64_t t = 0; t < 8; ++t)
       for (int64_t n = 0; n < rows; ++n) {
-        test::TensorCoreSum sum;
-        for (int64_t k = 0; k < cols; ++k)
-          sum.add(static_cast<double>(to_float(bf16{a[static_cast<size_t>(t * lda + k)]})) *
-                  w[static_cast<size_t>(n * cols + k)]);
-        sum.finish();
+        double wanted = 0, error = 0;
+        for (int64_t first = 0; first < cols; first += slice_blocks * Int4Layout::kBlockCols) {
+          test::TensorCoreSum sum;
+          for (int64_t k = first; k < std::min(cols, first + slice_blocks * Int4Layout::kBlockCols); ++k)
+            sum.add(static_cast<double>(to_float(bf16{a[static_cast<size_t>(t * lda + k)]})) *
+                    w[static_cast<size_t>(n * cols + k)]);
+          sum.finish();
+          wanted += sum.sum;
+          error += sum.error + std::abs(wanted) * 0x1p-24;
+        }
         float got;
         std::memcpy(&got, &all[static_cast<size_t>(t * ldy + n) * 4], 4);
-        worst = std::max(worst, std::abs(got - sum.sum) / (sum.error + 1e-30));
+        worst = std::max(worst, std::abs(got - wanted) / (error + 1e-30));
       }
     std::printf("%s: largest error %.3f of the allowed\n", shape.c_str(), worst);
     expect(worst <= 1, shape + ": error against the sums in double");
@@ -397,7 +415,8 @@ void bench() {
     const double elements = static_cast<double>(w.layout.bytes()) / 2;
     const double round_ms =
         time_ms([&] { check(round_to_int4(w.packed->data, atoms.data, w.layout, queue), "round"); });
-    const double widen_ms = time_ms([&] { check(widen_int4(widened.data, w.packed->data, w.layout, queue), "widen"); });
+    const double widen_ms =
+        time_ms([&] { check(widen_int4(widened.data, w.layout, w.packed->data, w.layout, 0, queue), "widen"); });
     std::printf("%-8s rounded in %.3f ms (%.1f G weights/s; 8B: %.2f s), widened in %.1f us: %.0f GB/s moved\n",
                 kShapes[m].name, round_ms, elements / round_ms / 1e6, 6.946e9 / elements * round_ms / 1e3,
                 widen_ms * 1e3, elements * (2 + kInt4Bytes) / widen_ms / 1e6);
@@ -429,6 +448,7 @@ int main(int argc, char** argv) {
                                        {1000, 576},
                                        {4104, 1024},
                                        {384, 4096},
+                                       {96, 9728},
                                        {96, 12288}})
         test_stream(rows, cols, output);
     for (const auto& [rows, cols] :

@@ -2,9 +2,9 @@
 //   bench_step                          all of it
 //   bench_step host                     the order of items and that no wait is for ever, without a card
 //   bench_step test                     the tests alone; exit 1 if one fails
-//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
-//   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
-//   … forever                           waits are without end; else one of half a second stops the kernel and is told
+//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned; MODEL: 8b, 8b-int4, 8b-fp8
+//   … bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight … forever waits are without end; else
+//   one of half a second stops the kernel and is told
 // Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode() gives
 // them, for several shapes, contexts and tunings, three launches one after the other. Times: that chain in a graph, and
 // the one kernel in a graph.
@@ -19,8 +19,9 @@
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/decode_step.h"
+#include "cuda/kernels/int4.h"
 #include "cuda/kernels/rows.h"
-#include "cuda/kernels/stream.h"
+#include "cuda/kernels/stream_fp8.h"
 #include "step_play.h"
 
 using namespace qwill::cuda;
@@ -36,13 +37,12 @@ void print_reports() {
   if (!reports) return;
   constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "words"};
   int count = 0;
-  for (const StepReport& r : reports->reports) {
-    if (!r.written || count++ == 100) continue;
+  for (int i = 0; i < kMaxStepBlocks * kMaxStepWarps; ++i) {
+    const StepReport& r = reports->reports[i];
+    if (r.what == 0 || count++ == 100) continue;
     if (count == 1) std::printf("waits that did not end:\n");
-    std::printf("  block %d warp %d lane %d op %d: %s, place %d parity %d", r.block, r.thread / 32, r.thread % 32, r.op,
-                kWaits[r.what], r.place, r.parity);
-    std::printf(r.what == 5 ? ", %u arrived of %u\n" : "\n", static_cast<uint32_t>(r.seen),
-                static_cast<uint32_t>(r.wanted));
+    std::printf("  block %d warp %d op %d: %s, place %d, seen %d\n", i / kMaxStepWarps, i % kMaxStepWarps, r.op,
+                kWaits[r.what - 1], r.place, r.seen);
   }
 }
 
@@ -82,6 +82,7 @@ struct Memory {
 struct Model {
   const char* name;
   int layers, cols, heads, kv_heads, head_dim, ffn, vocab, page_size;
+  StreamFormat format = StreamFormat::bf16;  // of the layers; the head is of bf16
 };
 int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }
 
@@ -91,8 +92,8 @@ struct Scene {
   int32_t max_pages, num_pages;
   std::vector<MatrixLayout> layouts;  // qkv, o, gate and up, down, head
   int64_t weight_bytes = 0;
-  std::vector<int64_t> offsets;  // of the weights
-  std::unique_ptr<Memory> weights, norms, cos, sin, indices, partials, counters;
+  std::vector<int64_t> offsets, scale_offsets;  // of the weights, and of e4m3 in floats
+  std::unique_ptr<Memory> weights, scales, norms, cos, sin, indices, partials, counters;
   int64_t pages_bytes;  // of a layer
 
   Scene(const Model& model, int capacity) : m(model) {
@@ -102,14 +103,16 @@ struct Scene {
     const auto layout = [](int64_t rows, int64_t cols) { return MatrixLayout{(rows + 7) / 8, (cols + 63) / 64}; };
     layouts = {layout((m.heads + 2 * m.kv_heads) * D, m.cols), layout(m.cols, m.heads * D), layout(2 * m.ffn, m.cols),
                layout(m.cols, m.ffn), layout(m.vocab, m.cols)};
+    int64_t num_scales = 0;
     for (int i = 0; i <= 4 * m.layers; ++i) {
       offsets.push_back(weight_bytes);
-      weight_bytes += layouts[static_cast<size_t>(i == 4 * m.layers ? 4 : i % 4)].bytes();
+      scale_offsets.push_back(num_scales);
+      weight_bytes += bytes_of(i);
+      if (format_of(i) == StreamFormat::fp8) num_scales += layout_of(i).row_blocks * 8;
     }
     weights = std::make_unique<Memory>(weight_bytes);
-    weights->random_atoms(11, 0.05f);
-    // Columns beyond the matrices' must be zero.
-    for (int i = 0; i <= 4 * m.layers; ++i) clear_padding(i);
+    scales = std::make_unique<Memory>(num_scales * 4);
+    for (int i = 0; i <= 4 * m.layers; ++i) fill(i);
     norms = std::make_unique<Memory>((m.cols + 2 * D) * 4);
     norms->random(12, 1, 0.2f);
     cos = std::make_unique<Memory>(D / 2 * 4);
@@ -120,21 +123,36 @@ struct Scene {
     pages_bytes = int64_t{num_pages} * m.kv_heads * 2 * m.page_size * padded(D) * 2;
   }
   int64_t cols_of(int i) const { return i == 1 ? m.heads * m.head_dim : i == 3 ? m.ffn : m.cols; }
-  void clear_padding(int weight) {
-    const int kind = weight == 4 * m.layers ? 4 : weight % 4;
-    const MatrixLayout& l = layouts[static_cast<size_t>(kind)];
-    const int64_t tail = cols_of(kind) % 64;
-    if (tail == 0) return;
-    std::vector<uint16_t> atom(kAtomElements);
-    for (int64_t block = 0; block < l.row_blocks; ++block) {
-      char* at =
-          weights->data + offsets[static_cast<size_t>(weight)] + (block * l.col_blocks + l.col_blocks - 1) * kAtomBytes;
-      check(cudaMemcpyAsync(atom.data(), at, kAtomBytes, cudaMemcpyDeviceToHost, stream_of_all), "copy");
-      check(cudaStreamSynchronize(stream_of_all), "copy");
-      for (int64_t row = 0; row < 8; ++row)
-        for (int64_t col = tail; col < 64; ++col) atom[static_cast<size_t>(offset_in_atom(row, col))] = 0;
-      check(cudaMemcpy(at, atom.data(), kAtomBytes, cudaMemcpyHostToDevice), "copy");
+  bool is_head(int weight) const { return weight == 4 * m.layers; }
+  StreamFormat format_of(int weight) const { return is_head(weight) ? StreamFormat::bf16 : m.format; }
+  const MatrixLayout& layout_of(int weight) const {
+    return layouts[static_cast<size_t>(is_head(weight) ? 4 : weight % 4)];
+  }
+  int64_t bytes_of(int weight) const {
+    const MatrixLayout& l = layout_of(weight);
+    const StreamFormat format = format_of(weight);
+    return format == StreamFormat::bf16   ? l.bytes()
+           : format == StreamFormat::int4 ? Int4Layout::of(l).bytes()
+                                          : Fp8Layout::of(l).bytes();
+  }
+  // Random values; columns beyond the matrix's are zeros.
+  void fill(int weight) const {
+    const MatrixLayout& l = layout_of(weight);
+    char* to = weights->data + offsets[static_cast<size_t>(weight)];
+    const int64_t rows = l.row_blocks * 8, cols = cols_of(is_head(weight) ? 4 : weight % 4);
+    const auto seed = static_cast<uint64_t>(11 + weight);
+    const StreamFormat format = format_of(weight);
+    if (format == StreamFormat::fp8) {
+      const Fp8Destination there{to, scales->as<float>() + scale_offsets[static_cast<size_t>(weight)], Fp8Layout::of(l),
+                                 0, 1};
+      return check(random_fp8(there, 0, rows, cols, seed, 0, 0.05f, stream_of_all), "random");
     }
+    if (format == StreamFormat::bf16)
+      return check(random_bf16({to, l, 0, 1}, 0, rows, cols, seed, 0, 0.05f, stream_of_all), "random");
+    const Memory whole(l.bytes());
+    check(random_bf16({whole.data, l, 0, 1}, 0, rows, cols, seed, 0, 0.05f, stream_of_all), "random");
+    check(round_to_int4(to, whole.data, l, stream_of_all), "round");
+    check(cudaStreamSynchronize(stream_of_all), "round");
   }
 
   void set_context(int num_keys) const {
@@ -171,6 +189,8 @@ struct Run {
       StreamCall& c = op.product;
       c.weight = s.weights->data + s.offsets[static_cast<size_t>(i)];
       c.layout = s.layouts[static_cast<size_t>(kind)];
+      c.format = s.format_of(i);
+      if (c.format == StreamFormat::fp8) c.scales = s.scales->as<float>() + s.scale_offsets[static_cast<size_t>(i)];
       c.cols = static_cast<int32_t>(s.cols_of(kind));
       c.num_rows = 1;
       if (kind == 1 || kind == 3) {
@@ -195,6 +215,7 @@ struct Run {
     const Model& m = s.m;
     StepOp op;
     op.is_attend = true;
+    op.max_tiles = (s.max_pages * m.page_size + 127) / 128;
     AttendArgs& a = op.attend;
     a.num_rows = a.num_sequences = 1;
     a.num_heads = m.heads;
@@ -245,12 +266,16 @@ struct Chain {
     for (const StepOp& op : run.ops)
       if (op.is_attend)
         check(attend_decode(op.attend, plan, stream_of_all), "attend_decode");
-      else if (stream_fits(op.product, num_sms))
+      else if (op.product.format == StreamFormat::fp8)
+        check(stream_fp8(op.product, num_sms, stream_of_all), "stream_fp8");
+      else
         check(stream(op.product, num_sms, stream_of_all), "stream");
   }
   bool fits() const {
-    return std::ranges::all_of(run.ops,
-                               [](const StepOp& op) { return op.is_attend || stream_fits(op.product, num_sms); });
+    return std::ranges::all_of(run.ops, [](const StepOp& op) {
+      return op.is_attend || (op.product.format == StreamFormat::fp8 ? stream_fp8_fits(op.product, num_sms)
+                                                                     : stream_fits(op.product, num_sms));
+    });
   }
 };
 
@@ -305,7 +330,7 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
     std::printf("%s: stream() does not take it\n", m.name);
     return;
   }
-  const StepTuning tunings[] = {{8, 0, 9, 3}, {8, 16, 1, 1}, {11, 17, 2, 1}, {9, 0, 16, 3}};
+  const StepTuning tunings[] = {{}, {8, 16, 1, 1}, {11, 17, 2, 1}, {9, 0, 16, 3}};
   for (const int context : contexts) {
     scene.set_context(context);
     chain.run.reset();
@@ -314,10 +339,11 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
     int before = num_failed;
     for (const StepTuning& tuning : tunings) {
       if (&tuning != tunings && context != 129) continue;
+      if (tuning.warps > 8 && m.format == StreamFormat::fp8) continue;
       one.tune(tuning);
       const std::string where = std::string(m.name) + " context " + std::to_string(context) + " warps " +
-                                std::to_string(tuning.warps) + " slots " + std::to_string(one.step.slots) +
-                                " in flight " + std::to_string(tuning.in_flight);
+                                std::to_string(one.step.warps) + " slots " + std::to_string(one.step.slots) +
+                                " in flight " + std::to_string(one.step.in_flight);
       if (!one.fits) {
         std::printf("does not fit: %s\n", where.c_str());
         continue;
@@ -331,7 +357,6 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
         ok &= same(one.run.pages, chain.run.pages, "pages", which, 2);
         ok &= same(one.run.logits, chain.run.logits, "logits", which, 4);
         if (!ok) {  // of the last layer: where it began to differ, if there is but one
-          same(one.run.qkv, chain.run.qkv, "qkv", which, 4);
           same(one.run.out, chain.run.out, "attention", which, 2);
           same(one.run.act, chain.run.act, "gated", which, 2);
           ++num_failed;
@@ -377,7 +402,9 @@ double time_graph(const std::function<void()>& launches) {
 const Model kModels[] = {{"0.6b", 28, 1024, 16, 8, 128, 3072, 151936, 64},
                          {"4b", 36, 2560, 32, 8, 128, 9728, 151936, 64},
                          {"8b", 36, 4096, 32, 8, 128, 12288, 151936, 64},
-                         {"14b", 40, 5120, 40, 8, 128, 17408, 151936, 64}};
+                         {"14b", 40, 5120, 40, 8, 128, 17408, 151936, 64},
+                         {"8b-int4", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::int4},
+                         {"8b-fp8", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::fp8}};
 
 void print(const char* what, double ms, double bytes) {
   std::printf("  %-42s %.3f ms  %.0f GB/s\n", what, ms, bytes / ms / 1e6);
@@ -431,6 +458,7 @@ int main(int argc, char** argv) {
   std::memset(reports, 0, sizeof *reports);
   check(cudaStreamCreateWithFlags(&stream_of_all, cudaStreamNonBlocking), "stream");
   check(prepare_stream(), "prepare");
+  check(prepare_stream_fp8(), "prepare");
   check(prepare_decode_step(), "prepare");
   if (mode == "all" || mode == "test") {
     const std::vector<int> contexts = {1, 5, 127, 128, 129, 700, 1100, 2200};
@@ -442,11 +470,19 @@ int main(int argc, char** argv) {
     test_model({"8b, 2 layers", 2, 4096, 32, 8, 128, 12288, 20000, 64}, contexts);
     test_model({"14b, 2 layers", 2, 5120, 40, 8, 128, 17408, 20000, 128}, contexts);
     test_model({"32b, 1 layer", 1, 5120, 64, 8, 128, 25600, 20000, 64}, contexts);
+    for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
+      const bool int4 = format == StreamFormat::int4;
+      test_model({int4 ? "int4, tiny" : "fp8, tiny", 2, 512, 4, 2, 64, 640, 1000, 64, format}, contexts);
+      test_model({int4 ? "int4, ragged" : "fp8, ragged", 2, 1008, 6, 2, 96, 1216, 5000, 64, format}, contexts);
+      test_model({int4 ? "int4, 4b" : "fp8, 4b", 2, 2560, 32, 8, 128, 9728, 20000, 64, format}, contexts);
+      test_model({int4 ? "int4, 8b" : "fp8, 8b", 2, 4096, 32, 8, 128, 12288, 20000, 64, format}, contexts);
+      test_model({int4 ? "int4, 32b" : "fp8, 32b", 1, 5120, 64, 8, 128, 25600, 20000, 64, format}, contexts);
+    }
     std::printf("%d failed\n", num_failed);
     if (mode == "test") return num_failed > 0;
   }
   const bool sweeps = mode == "sweep";
-  std::vector<StepTuning> tunings = {{to_int(args, 3, 8), to_int(args, 4, 0), to_int(args, 5, 9), to_int(args, 6, 3)}};
+  std::vector<StepTuning> tunings = {{to_int(args, 3, 0), to_int(args, 4, 0), to_int(args, 5, 0), to_int(args, 6, 0)}};
   if (sweeps) {
     tunings.clear();
     for (const int warps : {8, 11})

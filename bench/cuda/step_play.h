@@ -10,53 +10,62 @@
 
 namespace qwill::cuda {
 
+struct PlayProduct {
+  int32_t units, chunks, slices = 1;
+
+  // As decode_step_plan.cpp deals units to consumers.
+  StepCut cut(int32_t consumers, int32_t num_blocks) const {
+    const int32_t most = consumers / slices, per_block = (units + num_blocks - 1) / num_blocks,
+                  rounds = (per_block + most - 1) / most;
+    return {.num_units = units,
+            .at_once = (per_block + rounds - 1) / rounds,
+            .slices = slices,
+            .num_chunks = chunks};
+  }
+};
+
 // Loader and warps agree on what is where: every item of every block, in rings of several sizes.
 inline int test_items(int num_sms) {
-  struct Product {
-    int32_t units;
-    int64_t col_blocks;
-    bool pair;
-  };
-  const std::vector<Product> products = {{768, 64, false}, {512, 64, false}, {1536, 64, true}, {512, 192, false},
-                                         {3, 1, false},    {150, 9, true},   {133, 13, false}, {18992, 16, false},
-                                         {2176, 80, true}, {640, 272, false}};
+  const std::vector<PlayProduct> products = {{768, 8},   {512, 8},   {1536, 16}, {512, 24}, {3, 1},     {150, 3},
+                                             {133, 2},   {18992, 2}, {2176, 20}, {640, 34}, {256, 4, 3}, {320, 4, 7},
+                                             {160, 1, 2}};
   int64_t num_items = 0;
   for (const int32_t slots : {16, 17, 19, 26})
     for (const int32_t warps : {8, 12, 15})
       for (int32_t block = 0; block < num_sms; ++block) {
         RingPlace to, op_place;
-        for (const Product& p : products) {
-          const int32_t per_block = (p.units + num_sms - 1) / num_sms, rounds = (per_block + warps - 1) / warps;
-          const BlockTiles tiles(p.units, (per_block + rounds - 1) / rounds, p.col_blocks, p.pair, block, num_sms);
+        for (const PlayProduct& p : products) {
+          const BlockUnits units(p.cut(warps, num_sms), block, num_sms);
           struct Item {
             int32_t slot;
             uint32_t parity;
           };
-          // By tile and chunk.
-          std::vector<Item> loaded(static_cast<size_t>(tiles.num_items()), {-1, 0}), taken = loaded;
-          const auto at = [&](int32_t unit, int32_t chunk) {
-            return static_cast<size_t>((unit - tiles.first) * tiles.num_chunks + chunk);
+          // By unit and slice, and chunk.
+          std::vector<Item> loaded(static_cast<size_t>(units.num_items()), {-1, 0}), taken = loaded;
+          const auto at = [&](int32_t round_first, int32_t consumer, int32_t chunk) {
+            return static_cast<size_t>(((round_first - units.first) * units.slices + consumer) * units.num_chunks +
+                                       chunk);
           };
-          for (int32_t first = tiles.first; first < tiles.end; first += tiles.busy_warps)
-            for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk)
-              for (int32_t warp = 0; warp < tiles.warps_of_round(first); ++warp) {
-                loaded[at(first + warp, chunk)] = {to.slot, to.parity};
+          for (int32_t first = units.first; first < units.end; first += units.at_once)
+            for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk)
+              for (int32_t consumer = 0; consumer < units.consumers_of_round(first); ++consumer) {
+                loaded[at(first, consumer, chunk)] = {to.slot, to.parity};
                 to.advance(1, slots);
                 ++num_items;
               }
-          for (int32_t warp = 0; warp < warps; ++warp) {
+          for (int32_t consumer = 0; consumer < warps; ++consumer) {
             RingPlace place = op_place;
-            place.advance(warp, slots);
-            for (int32_t first = tiles.first; first < tiles.end; first += tiles.busy_warps) {
-              const int32_t of_round = tiles.warps_of_round(first);
-              if (warp >= of_round) break;
-              for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
-                taken[at(first + warp, chunk)] = {place.slot, place.parity};
+            place.advance(consumer, slots);
+            for (int32_t first = units.first; first < units.end; first += units.at_once) {
+              const int32_t of_round = units.consumers_of_round(first);
+              if (consumer >= of_round) break;
+              for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk) {
+                taken[at(first, consumer, chunk)] = {place.slot, place.parity};
                 place.advance(of_round, slots);
               }
             }
           }
-          op_place.skip(tiles.num_items(), slots);
+          op_place.skip(units.num_items(), slots);
           bool ok = op_place.slot == to.slot && op_place.parity == to.parity;
           for (size_t i = 0; i < loaded.size(); ++i)
             ok &= loaded[i].slot >= 0 && loaded[i].slot == taken[i].slot && loaded[i].parity == taken[i].parity;
@@ -73,13 +82,8 @@ inline int test_items(int num_sms) {
 // own item where it looks, and that nothing is overwritten early. A barrier is the number of its phases that have
 // completed.
 struct Play {
-  struct Product {
-    int32_t units;
-    int64_t col_blocks;
-    bool pair;
-  };
   static constexpr int kBlocks = 3;
-  std::vector<Product> products;
+  std::vector<PlayProduct> products;
   int32_t warps, slots, in_flight;
   int32_t slow_warp, slow_slot;  // moves, or lands, one time in 16
   std::mt19937 random;
@@ -109,19 +113,16 @@ struct Play {
   int num_failed = 0;
 
   uint32_t draw() { return static_cast<uint32_t>(random()); }
-  BlockTiles tiles(size_t op, int32_t block) const {
-    const Product& p = products[op];
-    const int32_t per_block = (p.units + kBlocks - 1) / kBlocks, rounds = (per_block + warps - 1) / warps;
-    return {p.units, (per_block + rounds - 1) / rounds, p.col_blocks, p.pair, block, kBlocks};
-  }
+  BlockUnits units(size_t op, int32_t block) const { return {products[op].cut(warps, kBlocks), block, kBlocks}; }
   static bool passed(int64_t phases, uint32_t parity) { return (static_cast<uint32_t>(phases) & 1) != parity; }
-  static int64_t name(size_t op, int32_t unit, int32_t chunk) {
-    return (static_cast<int64_t>(op) * 100000 + unit) * 1000 + chunk;
+  // Of an item, by its round and consumer.
+  static int64_t name(size_t op, int32_t first, int32_t consumer, int32_t chunk) {
+    return ((static_cast<int64_t>(op) * 100000 + first) * 100 + consumer) * 1000 + chunk;
   }
 
   bool load(Block& b, int32_t block) {  // true: it got on
     if (b.op == products.size()) return false;
-    const BlockTiles t = tiles(b.op, block);
+    const BlockUnits t = units(b.op, block);
     if (b.first < 0) b.first = t.first;
     if (b.first >= t.end || t.num_chunks == 0) return ++b.op, b.first = -1, true;
     Slot& slot = b.slots[static_cast<size_t>(b.to.slot)];
@@ -133,19 +134,19 @@ struct Play {
       ++b.ahead;
     }
     if (slot.item >= 0) std::printf("FAILED: overwritten early\n"), ++num_failed;
-    slot.item = name(b.op, b.first + b.warp, b.chunk);
+    slot.item = name(b.op, b.first, b.warp, b.chunk);
     slot.landing = true;
     b.to.advance(1, slots);
-    if (++b.warp < t.warps_of_round(b.first)) return true;
+    if (++b.warp < t.consumers_of_round(b.first)) return true;
     b.warp = 0;
     if (++b.chunk < t.num_chunks) return true;
     b.chunk = 0;
-    b.first += t.busy_warps;
+    b.first += t.at_once;
     return true;
   }
   bool multiply(Block& b, Warp& w, int32_t warp, int32_t block) {
     if (w.op == products.size()) return false;
-    const BlockTiles t = tiles(w.op, block);
+    const BlockUnits t = units(w.op, block);
     if (!w.running) {
       if (arrivals < static_cast<int64_t>(w.op) * kBlocks) return false;
       w.running = true, w.done = false, w.first = t.first, w.chunk = 0;
@@ -153,7 +154,7 @@ struct Play {
       w.place.advance(warp, slots);
       return true;
     }
-    if (!w.done && (w.first >= t.end || warp >= t.warps_of_round(w.first))) {
+    if (!w.done && (w.first >= t.end || warp >= t.consumers_of_round(w.first))) {
       w.done = true;
       w.op_place.skip(t.num_items(), slots);
       if (++b.finished_warps == warps) {
@@ -166,11 +167,11 @@ struct Play {
     if (w.done) return false;
     Slot& slot = b.slots[static_cast<size_t>(w.place.slot)];
     if (!passed(slot.full, w.place.parity)) return false;
-    if (slot.item != name(w.op, w.first + warp, w.chunk)) std::printf("FAILED: another item\n"), ++num_failed;
+    if (slot.item != name(w.op, w.first, warp, w.chunk)) std::printf("FAILED: another item\n"), ++num_failed;
     slot.item = -1;
     ++slot.empty;
-    w.place.advance(t.warps_of_round(w.first), slots);
-    if (++w.chunk == t.num_chunks) w.chunk = 0, w.first += t.busy_warps;
+    w.place.advance(t.consumers_of_round(w.first), slots);
+    if (++w.chunk == t.num_chunks) w.chunk = 0, w.first += t.at_once;
     return true;
   }
   void run() {
@@ -207,13 +208,7 @@ inline int test_play() {
     for (const int32_t warps : {8, 12, 15})
       for (const int32_t in_flight : {1, std::min(6, max_in_flight(slots, warps)), max_in_flight(slots, warps)}) {
         for (int seed = 0; seed < 20 && in_flight > 0; ++seed) {
-          Play play{.products = {{17, 64, false},
-                                 {2, 9, false},
-                                 {36, 13, true},
-                                 {12, 30, false},
-                                 {130, 1, true},
-                                 {1, 3, false},
-                                 {70, 17, false}},
+          Play play{.products = {{17, 8}, {2, 2}, {36, 4}, {12, 4, 3}, {130, 1}, {1, 1}, {7, 2, 5}, {70, 3}},
                     .warps = warps,
                     .slots = slots,
                     .in_flight = in_flight,

@@ -113,7 +113,8 @@ class CudaOps final : public Ops {
   Fp8Rows fp8_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
-  GemmWeight gemm_weight(const CudaWeight& weight, const GroupTiles* grouped = nullptr);
+  GemmWeight widened_weight(const CudaWeight& weight, const MatrixLayout& part, int64_t first_block,
+                            const GroupTiles* grouped = nullptr);
   bool product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_bf16(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);

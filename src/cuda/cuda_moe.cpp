@@ -85,7 +85,8 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
                              .max_count = static_cast<int32_t>(max_tiles),
                              .tile_rows = static_cast<int32_t>(tile_rows),
                              .row_blocks_per_expert = static_cast<int32_t>(weight.gemm.layout.row_blocks / E)};
-      const GemmWeight placed = gemm_weight(weight, &tiles);
+      const GemmWeight placed =
+          weight.compute == Compute::int4 ? widened_weight(weight, weight.gemm.layout, 0, &tiles) : weight.gemm;
       const GemmCall call{.weight = &placed,
                           .a = a,
                           .lda = lda,

@@ -102,17 +102,18 @@ void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epil
         "f32 product");
 }
 
-// The weight as gemm takes it. One of four bits is made bf16 first (of experts, those that have tiles), in memory that
-// all weights share: the product has to follow at once.
-GemmWeight CudaOps::gemm_weight(const CudaWeight& weight, const GroupTiles* grouped) {
-  if (weight.compute != Compute::int4) return weight.gemm;
+// A weight of four bits as gemm takes it (of experts, those that have tiles), or the columns of `part` from block
+// first_block of 128 on: made bf16 in memory that all weights share, so the product has to follow at once.
+GemmWeight CudaOps::widened_weight(const CudaWeight& weight, const MatrixLayout& part, int64_t first_block,
+                                   const GroupTiles* grouped) {
   GemmWeight widened = weight.gemm;
   void* data = widened_.get<char>(widened.layout.bytes());  // there since it was placed
   check(grouped ? widen_int4_experts(data, weight.int4, widened.layout, *grouped, device_.stream)
-                : widen_int4(data, weight.int4, widened.layout, device_.stream),
+                : widen_int4(data, part, weight.int4, widened.layout, first_block, device_.stream),
         "widen a weight");
   widened.data = data;
-  if (device_.hopper) check(make_weight_map(data, widened.layout, widened.map), "describe a weight to the copy engine");
+  widened.layout = part;
+  if (device_.hopper) check(make_weight_map(data, part, widened.map), "describe a weight to the copy engine");
   return widened;
 }
 
@@ -142,7 +143,7 @@ bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight,
          call.num_rows > 1 && !stream_fits(call, device_.num_sms);)
       --call.num_rows;
   if (!stream_fits(call, device_.num_sms)) return false;
-  if (program_.gathers() && !int4) {  // its operand is the norm of x or x itself: nothing to launch before it
+  if (program_.gathers()) {  // its operand is the norm of x or x itself: nothing to launch before it
     if (!norm) call.a = x.data;
     program_.add(call);
     return true;
@@ -166,43 +167,57 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const void* a = bf16_operand(operand);
-  const GemmWeight placed = gemm_weight(weight);
-  const GemmCall call{.weight = &placed,
-                      .a = a,
-                      .lda = padded(x.cols),
-                      .num_rows = rows,
-                      .epilogue = epilogue,
-                      .y = y.data,
-                      .ldy = stride_of(y),
-                      .fresh_weight = weight.compute == Compute::int4};
-  check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
+  GemmCall call{.weight = &weight.gemm,
+                .a = a,
+                .lda = padded(x.cols),
+                .num_rows = rows,
+                .epilogue = epilogue,
+                .y = y.data,
+                .ldy = stride_of(y),
+                .fresh_weight = weight.compute == Compute::int4};
+  if (weight.compute == Compute::bf16)
+    return check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
+  // Slice after slice, as the stream adds them.
+  const MatrixLayout& layout = weight.gemm.layout;
+  const Int4Layout packed = Int4Layout::of(layout);
+  const int64_t step = epilogue == Epilogue::silu_mul ? packed.col_blocks : packed.slice_blocks();
+  for (int64_t first = 0; first < packed.col_blocks; first += step) {
+    const MatrixLayout part{layout.row_blocks, std::min(2 * step, layout.col_blocks - 2 * first)};
+    const GemmWeight widened = widened_weight(weight, part, first);
+    call.weight = &widened;
+    call.a = static_cast<const bf16*>(a) + first * Int4Layout::kBlockCols;
+    if (first > 0) call.epilogue = Epilogue::add;
+    check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
+  }
 }
 
 void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
-  program_.launch_apart(device_);
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
   const Fp8Weight& fp8 = weight.fp8;
-  if (rows <= kFewFp8Rows && (x.dtype == DType::bf16 || operand.norm)) {
-    const Fp8StreamCall call{.weight = fp8.data,
-                             .weight_scales = fp8.scales,
-                             .layout = fp8.layout,
-                             .num_outputs = static_cast<int32_t>(y.cols),
-                             .x = operand.norm ? x.row<float>(0) : nullptr,
-                             .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
-                             .eps = operand.norm ? operand.norm->eps : 0,
-                             .a = operand.norm ? nullptr : x.data,
-                             .a_stride = padded(x.cols),
-                             .cols = static_cast<int32_t>(x.cols),
-                             .num_rows = static_cast<int32_t>(rows),
-                             .output = kStreamOutputs[static_cast<size_t>(epilogue)],
-                             .y = y.data,
-                             .ldy = stride_of(y)};
+  if (rows <= kMaxFp8StreamRows && (x.dtype == DType::bf16 || operand.norm)) {
+    const StreamCall call{.weight = fp8.data,
+                          .scales = fp8.scales,
+                          .layout = {fp8.layout.row_blocks, padded(x.cols) / kAtomCols},
+                          .format = StreamFormat::fp8,
+                          .num_outputs = static_cast<int32_t>(y.cols),
+                          .x = operand.norm ? x.row<float>(0) : nullptr,
+                          .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
+                          .eps = operand.norm ? operand.norm->eps : 0,
+                          .a = operand.norm ? nullptr : x.data,
+                          .cols = static_cast<int32_t>(x.cols),
+                          .num_rows = static_cast<int32_t>(rows),
+                          .output = kStreamOutputs[static_cast<size_t>(epilogue)],
+                          .y = y.data,
+                          .ldy = stride_of(y)};
     if (stream_fp8_fits(call, device_.num_sms)) {
+      if (program_.gathers()) return program_.add(call);
+      program_.launch_apart(device_);
       check(stream_fp8(call, device_.num_sms, device_.stream), "product");
       return;
     }
   }
+  program_.launch_apart(device_);
   const Fp8Call call{.weight = &fp8,
                      .a = fp8_operand(operand),
                      .num_rows = rows,

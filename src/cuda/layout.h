@@ -41,6 +41,9 @@ struct Fp8Layout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;
 
+  QWILL_HOST_DEVICE static constexpr Fp8Layout of(const MatrixLayout& layout) {
+    return {layout.row_blocks, (layout.col_blocks + 1) / 2};
+  }
   // In bytes, which are elements.
   QWILL_HOST_DEVICE constexpr int64_t offset(int64_t row, int64_t col) const {
     return (row / 8 * col_blocks + col / 128) * kAtomBytes + row % 8 * 128 + ((col % 128 / 16) ^ (row % 8)) * 16 +
@@ -66,13 +69,21 @@ struct Int4Layout {
   static constexpr int64_t kRowScales = kBlockCols / kInt4Group;
   static constexpr int64_t kBlockBytes = kLevelBytes + 8 * kRowScales * 2;
 
-  static constexpr Int4Layout of(const MatrixLayout& layout) {
+  QWILL_HOST_DEVICE static constexpr Int4Layout of(const MatrixLayout& layout) {
     return {layout.row_blocks, (layout.col_blocks + 1) / 2};
   }
   QWILL_HOST_DEVICE constexpr int64_t block(int64_t row_block, int64_t col_block) const {
     return (row_block * col_blocks + col_block) * kBlockBytes;
   }
   QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kBlockBytes; }
+
+  // Products that are stored or added (not those that are gated) take the columns in slices, each summed from a fresh
+  // start, and add these in order: whatever multiplies them, so that it may take slices at once. In one run the K / 16
+  // products of a tile, each of which waits for the one before, would take longer than the weight's way from memory.
+  // As few slices as have at most 4096 columns, of as many blocks each; the last may have less.
+  static constexpr int64_t kMostSliceBlocks = 4096 / kBlockCols;
+  QWILL_HOST_DEVICE constexpr int64_t slices() const { return (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks; }
+  QWILL_HOST_DEVICE constexpr int64_t slice_blocks() const { return (col_blocks + slices() - 1) / slices(); }
 
   // Within a block: the byte offset of a column's word, the level's place in it; the byte offset of its group's scale.
   QWILL_HOST_DEVICE static constexpr int64_t word(int64_t row, int64_t col) {

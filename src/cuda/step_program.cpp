@@ -3,11 +3,18 @@
 #include <mutex>
 #include <set>
 
+#include "cuda/kernels/stream_fp8.h"
+
 namespace qwill::cuda {
 namespace {
 
 std::mutex mutex;
 std::set<int> devices;  // with a program that is enabled
+
+cudaError_t launch_product(const StreamCall& call, const Device& device) {
+  return call.format == StreamFormat::fp8 ? stream_fp8(call, device.num_sms, device.stream)
+                                          : stream(call, device.num_sms, device.stream);
+}
 
 }  // namespace
 
@@ -47,6 +54,7 @@ void StepProgram::add(const AttendArgs& args, const DecodePlan& plan) {
   StepOp& op = ops_.emplace_back();
   op.is_attend = true;
   op.attend = args;
+  op.max_tiles = plan.max_tiles;
   plans_.push_back(plan);
 }
 
@@ -57,12 +65,13 @@ void StepProgram::launch_apart(const Device& device) {
     if (op.is_attend)
       check(attend_decode(op.attend, *plan++, device.stream), "attend");
     else
-      check(stream(op.product, device.num_sms, device.stream), "product");
+      check(launch_product(op.product, device), "product");
   ops_.clear();
   plans_.clear();
 }
 
 void StepProgram::launch(const Device& device) {
+  if (!gathers_) return;
   planned_ = ops_;
   if (!plan_step(planned_, {}, device.num_sms, step_)) {
     planned_.clear();

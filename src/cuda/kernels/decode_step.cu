@@ -1,28 +1,29 @@
-// decode_step: the ops of a step of one row, in order (decode_step.h): y = product of norm(x) or a with a weight,
-// added, or gated (stream.cu's formula and bits), and attention of the row over its pages (attend_decode's). Residual
-// f32, operands bf16, sums f32.
-// One block a multiprocessor. A loading warp brings the block's share of all weights of the step through one ring, in
-// the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
-// each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
-// time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 3 for
-// ops to come. Between most ops lies a barrier of the grid. What few read goes by words instead (decode_step.h):
-// queries, keys and values to attention, and its parts to whoever merges them. Moves the weights' and the cache's
-// bytes, and operands from L2 for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512
-// columns (0.7 us) and 2 us between ops.
+// decode_step: the ops of a step of one row, in order (decode_step.h): y = product of norm(x) or a with a weight of
+// bf16, four bits or e4m3, added, or gated (stream.cu's and stream_fp8.cu's formulas and bits), and attention of the
+// row over its pages (attend_decode's). Residual f32, operands bf16 or e4m3, sums f32. One block a multiprocessor. A
+// loading warp brings the block's share of all weights of the step through one ring, in the order of their
+// multiplication, and never waits for other blocks; so the memory works on while blocks wait for each other, load
+// operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's time). Whatever is
+// under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3 for ops to come.
+// Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and so do its parts
+// whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2 for every block;
+// bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us between ops; with
+// four bits also by the instructions that widen them.
 //
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
 // which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
-// Its warp waits for nothing else once its op runs. An op runs when all blocks have arrived behind the op before, or
-// when they have written the words it reads, which they do on the way there; a merge waits for parts, whose tasks wait
-// for no merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors,
-// none waits for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here
-// run). Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is
-// small enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the
-// ring comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before
-// has left, and words carry the count. Block 0 moves the base on when all blocks have arrived once, and so have read
-// it. Words are written again when a barrier lies behind their readers. reference: ops/reference.cpp, bit-equal to
-// stream.cu and attention_decode.cu test, bench: bench/cuda/bench_step.cu
+// Its warp waits for nothing else once its op runs, but for the slices of the same round. An op runs when all blocks
+// have arrived behind the op before, or when they have written the words it reads, which they do on the way there; a
+// merge waits for parts, whose tasks wait for no merge. By induction over ops all of that comes, since all blocks are
+// resident (as many as multiprocessors, none waits for one that is not: earlier kernels end by themselves, later ones
+// are let start only when all blocks here run). Parities do not alias: the loading warp waits for phases of which it
+// has seen the one before, and in_flight is small enough for the others to know it (step_items.h: without that a warp
+// takes an older item for its own, and the ring comes to a halt). Arrivals at the grid's barrier only grow; each step
+// counts from the base that the one before has left, and words carry the count. Block 0 moves the base on when all
+// blocks have arrived once, and so have read it. Words are written again when a barrier lies behind their readers.
+// reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and attention_decode.cu
+// test, bench: bench/cuda/bench_step.cu
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/step_attend.cuh"
 #include "cuda/kernels/step_product.cuh"
@@ -47,16 +48,18 @@ __device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
   commit_copies();
 }
 
-template <int kDim>
-__global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(const __grid_constant__ StepLaunch p) {
+template <int kDim, StreamFormat kFormat>
+__global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
+    decode_step_kernel(const __grid_constant__ StepLaunch p) {
   extern __shared__ __align__(1024) char shared_memory[];
   StepShared& shared = *reinterpret_cast<StepShared*>(shared_memory);
   // The compiler sees that this is the same in all lanes.
   const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
   StepBlock b{.p = p,
               .shared = shared,
-              .room = shared_memory + kStepFixedShared + p.slots * kItemBytes,
-              .ring = shared_address(shared_memory + kStepFixedShared),
+              .room = shared_memory + kStepFixedShared + p.slots * p.item_bytes,
+              .ring = kept(shared_address(shared_memory + kStepFixedShared)),
+              .barriers = kept(shared_address(shared.full)),
               .warp = warp,
               .lane = static_cast<int32_t>(threadIdx.x % 32),
               .thread = static_cast<int32_t>(threadIdx.x)};
@@ -66,7 +69,7 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
 #pragma unroll 1
       for (int32_t slot = 0; slot < p.slots; ++slot) {
         barrier_init(b.full(slot), 1);
-        barrier_init(b.empty(slot), 1);
+        barrier_init(b.empty(slot), slot_arrivals(kFormat));
       }
       barrier_init(shared_address(&shared.keys_full), 1);
       barrier_init(shared_address(&shared.values_full), 1);
@@ -79,7 +82,7 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
   fetch_op(b, 0);
   __syncthreads();
   if (warp == p.warps) {
-    load_weights_of_step(b);
+    load_weights_of_step<kFormat == StreamFormat::int4>(b);
     wait_for_previous_kernel();
     return;
   }
@@ -98,9 +101,9 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op, now.by_words}.run();
+      StepAttend<kDim>{b, now.attend, op}.run();
     else
-      run_product(b, now, op);
+      run_product<kFormat>(b, now, op);
     if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(p.num_ops - 1) * gridDim.x;
     wait_for_copies<0>();
@@ -110,18 +113,25 @@ __global__ void __launch_bounds__(kMaxStepWarps * 32, 1) decode_step_kernel(cons
   }
 }
 
+using Kernel = void (*)(StepLaunch);
+template <int kDim>
+constexpr Kernel kKernels[] = {decode_step_kernel<kDim, StreamFormat::bf16>,
+                               decode_step_kernel<kDim, StreamFormat::int4>,
+                               decode_step_kernel<kDim, StreamFormat::fp8>};
+
 }  // namespace
 
 cudaError_t prepare_decode_step() {
-  for (const auto kernel : {decode_step_kernel<64>, decode_step_kernel<128>})
-    if (const cudaError_t error = allow_shared(kernel, kMaxStepShared); error != cudaSuccess) return error;
+  for (const auto& kernels : {kKernels<64>, kKernels<128>})
+    for (int i = 0; i < 3; ++i)
+      if (const cudaError_t error = allow_shared(kernels[i], kMaxStepShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }
 
 cudaError_t decode_step(const StepLaunch& p, cudaStream_t stream) {
-  return launch(p.padded_dim == 64 ? decode_step_kernel<64> : decode_step_kernel<128>,
-                dim3(static_cast<unsigned>(p.num_blocks)), dim3(static_cast<unsigned>(p.warps + 1) * 32),
-                static_cast<size_t>(p.shared_bytes), stream, p);
+  const auto& kernels = p.padded_dim == 64 ? kKernels<64> : kKernels<128>;
+  return launch(kernels[static_cast<size_t>(p.format)], dim3(static_cast<unsigned>(p.num_blocks)),
+                dim3(static_cast<unsigned>(p.warps + 1) * 32), static_cast<size_t>(p.shared_bytes), stream, p);
 }
 
 }  // namespace qwill::cuda

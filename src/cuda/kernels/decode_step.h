@@ -7,13 +7,14 @@
 #include <span>
 
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/step_items.h"
 #include "cuda/kernels/stream.h"
 
 namespace qwill::cuda {
 
-// A float of what an attention reads, or of a part it makes, and which one it is for: whoever reads it reads until it
-// is. So these need no barrier and no fence. (Vectors that all blocks read are better off with a barrier: their polling
-// crowds the writes.)
+// A float of what leads to an attention (queries, keys and values) or of a part it makes, and which op has written it.
+// So these need no barrier and no fence: whoever reads one reads until it is there. (Vectors that all blocks read are
+// better off with a barrier: their polling crowds the writes.)
 struct alignas(8) StepWord {
   uint32_t value, epoch;
 };
@@ -23,10 +24,10 @@ struct alignas(16) StepOp {
   bool is_attend = false;
   StreamCall product;
   AttendArgs attend;
+  int32_t max_tiles = 0;  // of keys, that an attention may meet
   // Set by plan_step.
-  bool by_words = false;   // queries, keys and values go from the product to the attention behind it as words
-  int32_t num_units = 0;   // of a product: tiles of 8 rows, or pairs of them for silu_mul
-  int32_t busy_warps = 0;  // of a block's, that multiply at once
+  StepCut cut;            // of a product's weight
+  bool by_words = false;  // a product's queries, keys and values go to the attention behind it as words
 };
 
 // What a step leaves behind for the next: in device memory, zero before the first.
@@ -34,38 +35,42 @@ struct StepState {
   uint32_t arrivals;  // at the grid's barriers, of all steps
   uint32_t pad[31];
   uint32_t base;  // arrivals when this step began
-  uint32_t num_reports;
 };
 
-// Of a wait that took too long.
-struct StepReport {
-  int32_t written, block, thread, op, what, place, parity, seen, wanted;
+// Of a wait that took too long, one for each warp.
+struct alignas(16) StepReport {
+  int32_t what;  // StepWait and 1; 0: none
+  int32_t op, place;
+  int32_t seen;  // a parity; of the grid's barrier, what is missing
 };
-constexpr int32_t kMaxStepReports = 512;
+constexpr int32_t kMaxStepWarps = 12;
+constexpr int32_t kMaxStepBlocks = 256;
 constexpr int64_t kMaxStepOps = 512;
 // In host memory that the card writes: it stays readable when the kernel has been stopped.
 struct StepReports {
-  StepReport reports[kMaxStepReports];
+  StepReport reports[kMaxStepBlocks * kMaxStepWarps];
 };
 
 // 0: chosen by plan_step.
 struct StepTuning {
-  int32_t warps = 8;            // that multiply, 8 to 11
-  int32_t slots = 0;            // of the ring, at least 16
-  int32_t in_flight = 9;        // of them under way at once, or as many as max_in_flight allows (step_items.h)
-  int32_t quiet_in_flight = 3;  // of items for an op that does not run yet: what blocks hand each other comes first
+  int32_t warps = 0;      // that multiply, 8 to 11; 8 for e4m3
+  int32_t slots = 0;      // of the ring, at least 16
+  int32_t in_flight = 0;  // of them under way at once, or as many as max_in_flight allows (step_items.h)
+  int32_t quiet = 0;      // the same of items for an op that does not run yet: what blocks hand each other comes first
 };
 
 struct StepLaunch {
   // By plan_step.
+  StreamFormat format = StreamFormat::bf16;  // of all products, but in a quantised step some may be of bf16
   int32_t num_ops = 0;
   int32_t num_blocks = 0;
-  int32_t warps = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
+  int32_t warps = 0, item_bytes = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
   int32_t padded_dim = 128;
   float score_scale = 0;
   int32_t num_kv_heads = 0, group = 0, page_size = 128;
-  int32_t max_tiles = 0;  // of the page table
-  int64_t qkv_words = 0;  // where among the words queries, keys and values are
+  int32_t max_tiles = 0;      // of the page table
+  int64_t qkv_words = 0;      // where among the words queries, keys and values are
+  bool values_apart = false;  // from the keys in shared memory, and not in their place when these have been read
   const int32_t* seq_lens = nullptr;
   const int32_t* slots_of_rows = nullptr;
   const int32_t* page_table = nullptr;
@@ -79,8 +84,8 @@ struct StepLaunch {
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
-// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, attentions
-// differ in shape or indices, or there is but one op.
+// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, weights are of
+// several formats, attentions differ in shape or indices or are not of the product before, or there is but one op.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
 // Of parts, and behind them of queries, keys and values.
 int64_t step_words(const AttendArgs& args);

@@ -1,24 +1,78 @@
 // Whether and how the ops of a step run as one kernel.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cuda/kernels/decode_step.h"
 #include "cuda/kernels/rows.h"
-#include "cuda/kernels/step_items.h"
+#include "cuda/kernels/stream_fp8.h"
 #include "ops/paged_kv.h"
 
 namespace qwill::cuda {
 namespace {
 
-bool plan_product(StepOp& op, int32_t warps, int32_t num_blocks, int64_t& room) {
+// How a weight lies in items (stream_format.cuh, fp8_tile.cuh).
+struct ItemFormat {
+  int32_t unit_cols;   // columns of a piece that is copied as a whole
+  int32_t unit_bytes;  // and its bytes, of 8 rows
+  int32_t units;       // of an item
+  bool pairs;          // whether an item is always of two tiles
+  int32_t threads;     // that consume it
+};
+constexpr ItemFormat kBf16Items{64, kAtomBytes, 8, false, 32};
+constexpr ItemFormat kInt4Items{Int4Layout::kBlockCols, Int4Layout::kBlockBytes, 16, true, 32};
+constexpr ItemFormat kFp8Items{kFp8AtomCols, kAtomBytes, 8, true, 128};
+
+const ItemFormat& items_of(StreamFormat format) {
+  switch (format) {
+    case StreamFormat::bf16: return kBf16Items;
+    case StreamFormat::int4: return kInt4Items;
+    case StreamFormat::fp8: return kFp8Items;
+  }
+  return kBf16Items;
+}
+
+int32_t item_bytes(StreamFormat format) { return items_of(format).units * items_of(format).unit_bytes; }
+
+int64_t operand_bytes(const StreamCall& c) {
+  const int64_t cols = c.layout.padded_cols();
+  switch (c.format) {
+    case StreamFormat::bf16: return cols * 2 + 16;
+    case StreamFormat::int4: return cols * 2 + 16 + kStepSliceBytes;
+    case StreamFormat::fp8: return fp8_operand_bytes(c.layout, 1);
+  }
+  return 0;
+}
+
+bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const StreamCall& c = op.product;
-  if (c.format != StreamFormat::bf16 || c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
-  room = std::max(room, c.layout.padded_cols() * 2 + 16);
-  op.num_units = static_cast<int32_t>(c.layout.row_blocks) / (c.output == StreamOutput::silu_mul ? 2 : 1);
-  // As many warps as divide a block's tiles into equal rounds.
-  const int32_t per_block = (op.num_units + num_blocks - 1) / num_blocks;
-  const int32_t rounds = std::max(1, (per_block + warps - 1) / warps);
-  op.busy_warps = std::max(1, (per_block + rounds - 1) / rounds);
+  const bool gated = c.output == StreamOutput::silu_mul;
+  if (c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
+  // Beside a quantised weight one of bf16 may be stored: the head.
+  if (c.format != launch.format && (c.format != StreamFormat::bf16 || c.output != StreamOutput::store)) return false;
+  room = std::max(room, operand_bytes(c));
+  const ItemFormat& items = items_of(c.format);
+  const bool pair = items.pairs || gated;
+  const auto row_blocks = static_cast<int32_t>(c.layout.row_blocks);
+  if (pair && row_blocks % 2 != 0) return false;
+  const int64_t run = (c.layout.padded_cols() + items.unit_cols - 1) / items.unit_cols;
+  const Int4Layout int4 = Int4Layout::of(c.layout);
+  StepCut& cut = op.cut;
+  cut.num_units = row_blocks / (pair ? 2 : 1);
+  const bool sliced = c.format == StreamFormat::int4 && !gated;
+  cut.slices = sliced ? static_cast<int32_t>(int4.slices()) : 1;
+  cut.run_bytes = static_cast<int32_t>(run) * items.unit_bytes;
+  cut.slice_bytes = sliced ? static_cast<int32_t>(int4.slice_blocks()) * items.unit_bytes : cut.run_bytes;
+  cut.chunk_bytes = items.units * items.unit_bytes / (pair ? 2 : 1);
+  cut.second_at = pair ? cut.chunk_bytes : 0;
+  cut.num_chunks = (cut.slice_bytes + cut.chunk_bytes - 1) / cut.chunk_bytes;
+  if (int64_t{cut.num_units} * launch.num_blocks > std::numeric_limits<int32_t>::max()) return false;
+  // As many consumers as divide a block's units into equal rounds.
+  const int32_t most = launch.warps * 32 / items.threads / cut.slices;
+  if (most < 1) return false;
+  const int32_t per_block = (cut.num_units + launch.num_blocks - 1) / launch.num_blocks;
+  const int32_t rounds = std::max(1, (per_block + most - 1) / most);
+  cut.at_once = std::max(1, (per_block + rounds - 1) / rounds);
   return true;
 }
 
@@ -60,29 +114,44 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch = {};
   launch.num_ops = static_cast<int32_t>(ops.size());
   launch.num_blocks = num_sms;
-  launch.warps = tuning.warps;
-  launch.in_flight = tuning.in_flight;
-  if (ops.size() < 2 || ops.size() > static_cast<size_t>(kMaxStepOps) || tuning.warps < 8 || tuning.warps > 11)
-    return false;
+  if (ops.size() < 2 || ops.size() > static_cast<size_t>(kMaxStepOps) || num_sms > kMaxStepBlocks) return false;
+  for (const StepOp& op : ops)
+    if (!op.is_attend && op.product.format != StreamFormat::bf16) launch.format = op.product.format;
+  // The best of what was measured: four bits are widened by the warps that multiply them.
+  launch.warps = tuning.warps > 0 ? tuning.warps : launch.format == StreamFormat::int4 ? 11 : kLeastStepWarps;
+  if (launch.warps < kLeastStepWarps || launch.warps > max_step_warps(launch.format)) return false;
   int64_t room = 0;
-  for (StepOp& op : ops)
-    if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, tuning.warps, num_sms, room))) return false;
-  for (size_t i = 1; i < ops.size(); ++i)
-    if (ops[i].is_attend && !ops[i - 1].is_attend && ops[i - 1].product.y == ops[i].attend.qkv &&
-        ops[i - 1].product.output == StreamOutput::store)
-      ops[i - 1].by_words = ops[i].by_words = true;
-  if (launch.seq_lens) room = std::max(room, step_attend_bytes(launch.padded_dim));
+  int32_t max_tiles = 0, consumers = 1, longest = 0;
+  for (StepOp& op : ops) {
+    if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
+    max_tiles = std::max(max_tiles, op.max_tiles);
+    consumers = std::max(consumers, op.cut.consumers());
+    longest = std::max(longest, op.product.cols);
+  }
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!ops[i].is_attend) continue;
+    if (i == 0 || ops[i - 1].is_attend || ops[i - 1].product.y != ops[i].attend.qkv ||
+        ops[i - 1].product.output != StreamOutput::store)
+      return false;
+    ops[i - 1].by_words = true;
+  }
+  // Where a block has several tiles, the values of one are copied while its keys are scored.
+  launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks;
+  if (launch.seq_lens)
+    room = std::max(
+        room, step_attend_bytes(launch.padded_dim) + (launch.values_apart ? step_values_bytes(launch.padded_dim) : 0));
   room = (room + 1023) / 1024 * 1024;
-  const int64_t fit = (kMaxStepShared - kStepFixedShared - room) / kItemBytes;
+  launch.item_bytes = item_bytes(launch.format);
+  const int64_t fit = (kMaxStepShared - kStepFixedShared - room) / launch.item_bytes;
   launch.slots = static_cast<int32_t>(std::min<int64_t>(fit, tuning.slots > 0 ? tuning.slots : kMaxSlots));
   launch.slots = std::min(launch.slots, kMaxSlots);
   if (launch.slots < kMinSlots) return false;
-  int32_t busy_warps = 1;
-  for (const StepOp& op : ops) busy_warps = std::max(busy_warps, op.busy_warps);
-  launch.in_flight = std::min(launch.in_flight, max_in_flight(launch.slots, busy_warps));
-  launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet_in_flight);
+  launch.in_flight = std::min(tuning.in_flight > 0 ? tuning.in_flight : 9, max_in_flight(launch.slots, consumers));
+  // Measured too: where an op is soon over, less should be in front of what the next waits for.
+  const int32_t quiet = launch.format == StreamFormat::fp8 || longest <= 4096 ? 2 : 3;
+  launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
-  launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * kItemBytes + room;
+  launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * launch.item_bytes + room;
   return true;
 }
 

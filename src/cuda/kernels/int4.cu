@@ -27,7 +27,7 @@ __device__ __forceinline__ float column(const uint4 (&chunks)[kGroupChunks], int
 // One thread a row of a block: its groups one after another.
 __global__ void __launch_bounds__(kThreads) round_kernel(char* to, const bfloat* from, const MatrixLayout layout) {
   wait_for_previous_kernel();
-  const Int4Layout packed{layout.row_blocks, (layout.col_blocks + 1) / 2};
+  const Int4Layout packed = Int4Layout::of(layout);
   const int64_t rows = packed.row_blocks * packed.col_blocks * 8;
   for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < rows;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {
@@ -65,36 +65,41 @@ __global__ void __launch_bounds__(kThreads) round_kernel(char* to, const bfloat*
 }
 
 // 32 columns of one row, by one thread: the words of the four lanes that share them, as four chunks of an atom's row.
-__device__ __forceinline__ void widen_part(bfloat* to, const char* from, const MatrixLayout& layout, int64_t block,
-                                           int32_t row, int32_t part) {
-  const Int4Layout packed{layout.row_blocks, (layout.col_blocks + 1) / 2};
-  const int64_t row_block = block / packed.col_blocks,
-                col = block % packed.col_blocks * Int4Layout::kBlockCols + part * 32;
-  if (col >= layout.padded_cols()) return;
-  const char* in = from + block * Int4Layout::kBlockBytes;
-  const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, part * 32)) * 0x10001u;
+// `to` is of layout `part`; `block` is the one of it, `in` what it is made of.
+__device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part, const char* in, int64_t row_block,
+                                           int64_t col_block, int32_t row, int32_t piece) {
+  const int64_t col = col_block * Int4Layout::kBlockCols + piece * 32;
+  if (col >= part.padded_cols()) return;
+  const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, piece * 32)) * 0x10001u;
   uint32_t b[4][4];  // [lane][chunk]
 #pragma unroll
   for (int lane = 0; lane < 4; ++lane)
-    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, part * 32 + 2 * lane)), scale);
+    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 2 * lane)), scale);
 #pragma unroll
   for (int c = 0; c < 4; ++c)  // the intrinsic, or the compiler stores them one by one
-    __stcg(reinterpret_cast<uint4*>(to + layout.offset(row_block * 8 + row, col + c * 8)),
+    __stcg(reinterpret_cast<uint4*>(to + part.offset(row_block * 8 + row, col + c * 8)),
            make_uint4(b[0][c], b[1][c], b[2][c], b[3][c]));
 }
 
-// Thread t of the first `count` blocks' parts, gridDim.x * kThreads at a time; 32 parts a block, a row's four together.
-__device__ __forceinline__ void widen_blocks(bfloat* to, const char* from, const MatrixLayout& layout, int64_t first,
-                                             int64_t count) {
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < count * 32;
-       i += static_cast<int64_t>(gridDim.x) * kThreads)
-    widen_part(to, from, layout, first + i / 32, static_cast<int32_t>(i % 32 / 4), static_cast<int32_t>(i % 4));
+// Row blocks first_row … of `from`, columns from block first_col on, by threads gridDim.x * kThreads at a time; 32
+// pieces a block, a row's four together.
+__device__ __forceinline__ void widen_blocks(bfloat* to, const MatrixLayout& part, const char* from,
+                                             const Int4Layout& packed, int64_t first_row, int64_t num_rows,
+                                             int64_t first_col) {
+  const int64_t cols = Int4Layout::of(part).col_blocks;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < num_rows * cols * 32;
+       i += static_cast<int64_t>(gridDim.x) * kThreads) {
+    const int64_t block = i / 32, row_block = first_row + block / cols, col_block = block % cols;
+    widen_part(to, part, from + packed.block(row_block, first_col + col_block), row_block, col_block,
+               static_cast<int32_t>(i % 32 / 4), static_cast<int32_t>(i % 4));
+  }
 }
 
-__global__ void __launch_bounds__(kThreads) widen_kernel(bfloat* to, const char* from, const MatrixLayout layout) {
+__global__ void __launch_bounds__(kThreads) widen_kernel(bfloat* to, const MatrixLayout part, const char* from,
+                                                         const MatrixLayout layout, int64_t first_block) {
   let_next_kernel_start();
   wait_for_previous_kernel();
-  widen_blocks(to, from, layout, 0, layout.row_blocks * ((layout.col_blocks + 1) / 2));
+  widen_blocks(to, part, from, Int4Layout::of(layout), 0, layout.row_blocks, first_block);
 }
 
 // blockIdx.y is a tile of the list; the first one of an expert has its matrix made.
@@ -106,8 +111,8 @@ __global__ void __launch_bounds__(kThreads)
   if (tile >= *groups.count) return;
   const int32_t expert = groups.tiles[tile].expert;
   if (tile > 0 && groups.tiles[tile - 1].expert == expert) return;
-  const int64_t blocks = groups.row_blocks_per_expert * ((layout.col_blocks + 1) / 2);
-  widen_blocks(to, from, layout, expert * blocks, blocks);
+  const int64_t rows = groups.row_blocks_per_expert;
+  widen_blocks(to, layout, from, Int4Layout::of(layout), expert * rows, rows, 0);
 }
 
 unsigned grid_for(int64_t threads) {
@@ -122,10 +127,10 @@ cudaError_t round_to_int4(void* to, const void* from, const MatrixLayout& layout
                 static_cast<char*>(to), static_cast<const bfloat*>(from), layout);
 }
 
-cudaError_t widen_int4(void* to, const void* from, const MatrixLayout& layout, cudaStream_t stream) {
-  const Int4Layout packed = Int4Layout::of(layout);
-  return launch(widen_kernel, grid_for(packed.row_blocks * packed.col_blocks * 32), kThreads, 0, stream,
-                static_cast<bfloat*>(to), static_cast<const char*>(from), layout);
+cudaError_t widen_int4(void* to, const MatrixLayout& part, const void* from, const MatrixLayout& layout,
+                       int64_t first_block, cudaStream_t stream) {
+  return launch(widen_kernel, grid_for(part.row_blocks * Int4Layout::of(part).col_blocks * 32), kThreads, 0, stream,
+                static_cast<bfloat*>(to), part, static_cast<const char*>(from), layout, first_block);
 }
 
 cudaError_t widen_int4_experts(void* to, const void* from, const MatrixLayout& layout, const GroupTiles& groups,

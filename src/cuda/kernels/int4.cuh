@@ -13,11 +13,14 @@ namespace qwill::cuda {
 // 0x4300 with q in the last bits is 128 + q; q - 8 is exact, and the product rounds to nearest even: tensor/int4.h's
 // int4_value. 3 shifts, 4 ands with or, 4 differences, 4 products: 15 instructions for 8 weights.
 __device__ __forceinline__ void widen_word(uint32_t (&b)[4], uint32_t word, uint32_t scale) {
-  constexpr uint32_t kBase = 0x43004300, kEight = 0x43084308;  // 128, 136
+  constexpr uint32_t kMask = 0x000F000F, kEight = 0x43084308;  // 136
+  uint32_t base;                                               // 128; in a register: an instruction takes one constant
+  asm("mov.b32 %0, 0x43004300;" : "=r"(base));
   const auto pair = [](uint32_t bits) { return *reinterpret_cast<const __nv_bfloat162*>(&bits); };
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const uint32_t levels = ((word >> (4 * i)) & 0x000F000F) | kBase;
+    uint32_t levels;  // word >> 4 i, and kMask, or base
+    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(levels) : "r"(word >> (4 * i)), "n"(kMask), "r"(base));
     const __nv_bfloat162 weights = __hmul2_rn(__hsub2_rn(pair(levels), pair(kEight)), pair(scale));
     b[i] = *reinterpret_cast<const uint32_t*>(&weights);
   }

@@ -15,8 +15,9 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  const bool by_words;
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
+  // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
+  uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
   const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
   const int32_t num_tasks = num_tiles * args.num_kv_heads;
   static constexpr int kRowWords = part_row_floats(kDim);
@@ -32,6 +33,7 @@ struct StepAttend {
     const int tile_pages = kTile / kv.page_size, kv_head = task % kv.num_kv_heads, idx = task / kv.num_kv_heads;
     if (elect_lane()) {
       const uint32_t barrier = shared_address(values ? &b.shared.values_full : &b.shared.keys_full);
+      const uint32_t place = shared_address(values ? values_place : tile.keys);
       barrier_expect_bytes(barrier, kTileBytes<kDim>);
 #pragma unroll 1
       for (int page = 0; page < tile_pages; ++page) {
@@ -40,8 +42,8 @@ struct StepAttend {
         const bfloat* from =
             static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
         for (int block = 0; block < kDim / 64; ++block)
-          copy_bulk(shared_address(tile.keys) + block * kTileBlockBytes + page * kv.page_size * 128,
-                    from + block * kv.page_size * 64, kv.page_size * 128, barrier);
+          copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 64,
+                    kv.page_size * 128, barrier);
       }
     }
     __syncwarp();
@@ -52,15 +54,13 @@ struct StepAttend {
     HeadConstants constants;
     if (busy) {
       copy(0, false);
+      if (b.p.values_apart) copy(0, true);
       const int half = args.head_dim / 2;
       constants.q_norm = load_head(args.q_norm, half, b.lane);
       constants.k_norm = load_head(args.k_norm, half, b.lane);
       constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
       tile.clear_queries(b.thread);
       sync();
-    }
-    if (!by_words) b.wait_for_op_before(op);
-    if (busy) {
       int32_t i = 0;
       for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
         run_task(i, task % args.num_kv_heads, task / args.num_kv_heads, constants);
@@ -90,9 +90,7 @@ struct StepAttend {
     const int fresh_key = (b.num_keys - 1) % kTile;
     const uint32_t parity = (b.tiles_copied + i) % 2;
     const auto load_qkv = [&](int head) {
-      const int64_t first = int64_t{head} * args.head_dim;
-      return by_words ? load_words_of_head(b.p.words + b.p.qkv_words + first)
-                      : load_head(args.qkv + first, args.head_dim / 2, lane);
+      return load_words_of_head(b.p.words + b.p.qkv_words + int64_t{head} * args.head_dim);
     };
     prepare_heads(tile, args, load_qkv, kv_head, is_newest, b.slot, constants, warp, lane);
     sync();
@@ -111,18 +109,18 @@ struct StepAttend {
     mask_scores(scores, idx * kTile + warp * kWarpKeys, {b.num_keys - 1, b.num_keys - 1}, lane);
     row_maxima(scores, part.m);
     put_maxima(tile, part.m, warp, lane);
-    sync();  // all have read the keys, where the values go now, and written their maxima
-    copy(i, true);
+    sync();  // all have read the keys, where the next keys or the values go now, and written their maxima
+    copy(b.p.values_apart ? i + 1 : i, !b.p.values_apart);
     take_maxima(tile, part.m, lane);
     put_probabilities(tile, scores, part.m, b.p.score_scale, warp, lane);
     sync();  // all have written their probabilities
     wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, op, i);
     if (has_fresh) {
-      patch_row(tile.keys, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
+      patch_row(values_place, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
       fence_async_proxy();
     }
     RowSums sums;
-    sum_values<kDim>(part.o, sums, tile, shared_address(tile.keys), warp, lane);
+    sum_values<kDim>(part.o, sums, tile, shared_address(values_place), warp, lane);
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);
 
@@ -138,7 +136,7 @@ struct StepAttend {
         store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch());
     }
     sync();  // all have read the values
-    copy(i + 1, false);
+    copy(i + 1, b.p.values_apart);
   }
 
   // Parts of tiles; behind all of them, of groups.

@@ -1,15 +1,14 @@
 // A block of decode_step.cu: what lies in its shared memory, and what its warps know.
 #pragma once
 
+#include <cstddef>
+
 #include "cuda/kernels/attention_tile.cuh"
-#include "cuda/kernels/step_items.h"
 #include "cuda/kernels/step_wait.cuh"
 #include "cuda/kernels/stream_tile.cuh"
 
 namespace qwill::cuda {
 
-constexpr int kMaxStepWarps =
-    12;  // with the one that loads: three on each quarter of a multiprocessor, with 168 registers
 constexpr int kKnownTiles = 8;  // of a block whose pages it keeps in mind
 
 struct StepShared {
@@ -24,21 +23,31 @@ struct StepShared {
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
 static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64) && sizeof(DecodeTile<128>) == step_attend_bytes(128));
 
+constexpr uint32_t kEmptyBehindFull = offsetof(StepShared, empty) - offsetof(StepShared, full);
+
+// A number, the same in all lanes, that the compiler keeps in a register: addresses in shared memory and constants that
+// it makes or reads anew wherever they are used cost 30 cycles each time, and the loading warp has some 600 for an
+// item.
+template <typename T>
+__device__ __forceinline__ T kept(T number) {
+  return __shfl_sync(~0u, number, 0);
+}
+
 // Shared memory: StepShared, the ring, and the room that a product's operand and an attention's tile take turns in.
 struct StepBlock {
   const StepLaunch& p;
   StepShared& shared;
   char* room;
-  uint32_t ring;
+  uint32_t ring, barriers;  // addresses of the first item, of its `full`; kept in registers
   int32_t warp, lane, thread;
   int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
   RingPlace place{};                // of the op's first item
   uint32_t arrivals = 0;            // at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;        // of keys and values, so far
 
-  __device__ __forceinline__ uint32_t full(int32_t slot) const { return shared_address(&shared.full[slot]); }
-  __device__ __forceinline__ uint32_t empty(int32_t slot) const { return shared_address(&shared.empty[slot]); }
-  __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * kItemBytes; }
+  __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
+  __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
+  __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * p.item_bytes; }
   // All warps that multiply.
   __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
   // The block multiplies for this op. What is loaded for a later one is not urgent.
@@ -46,7 +55,12 @@ struct StepBlock {
     if (thread == 0) *static_cast<volatile int32_t*>(&shared.running) = op;
   }
   __device__ __forceinline__ bool is_running(int32_t op) const {
-    return *static_cast<volatile int32_t*>(&shared.running) >= op;
+    int32_t running;
+    asm volatile("ld.volatile.shared.s32 %0, [%1];"
+                 : "=r"(running)
+                 : "r"(barriers + static_cast<uint32_t>(offsetof(StepShared, running) - offsetof(StepShared, full)))
+                 : "memory");
+    return running >= op;
   }
   // Of the words that the op writes, and of those that the one before has written. Never 0.
   __device__ __forceinline__ uint32_t epoch() const { return arrivals + 1; }

@@ -4,29 +4,34 @@
 
 #include <cstdint>
 
-#include "cuda/layout.h"
+#include "cuda/kernels/stream.h"
 
 namespace qwill::cuda {
 
-constexpr int32_t kItemAtoms = 8;  // a tile's next 512 columns, or 256 of a gate tile and 256 of its up tile
-constexpr int32_t kItemBytes = kItemAtoms * static_cast<int32_t>(kAtomBytes);
-constexpr int32_t kMinSlots = 16;  // more than warps that multiply
+constexpr int32_t kMinSlots = 16;  // more than consumers
 constexpr int32_t kMaxSlots = 26;
 // A block's shared memory: barriers and the ops at hand, the ring, room for an operand or for a tile of attention.
 constexpr int32_t kMaxStepShared = 227 * 1024;
 constexpr int32_t kStepFixedShared = 2048;
-// Keys, and then values in their place; queries and probabilities, the new key and value, maxima (attention_tile.cuh,
-// DecodeTile).
+// Keys, and values in their place or behind; queries and probabilities, the new key and value, maxima
+// (attention_tile.cuh, DecodeTile).
+constexpr int64_t step_values_bytes(int64_t padded_dim) { return 128 * padded_dim * 2; }
 constexpr int64_t step_attend_bytes(int64_t padded_dim) {
-  return 128 * padded_dim * 2 + 16 * padded_dim * 2 + 16 * 128 * 2 + 2 * padded_dim * 2 + 16 * 8 * 4;
+  return step_values_bytes(padded_dim) + 16 * padded_dim * 2 + 16 * 128 * 2 + 2 * padded_dim * 2 + 16 * 8 * 4;
 }
+// Behind the operand of a product in slices: a row of 16 outputs from each warp.
+constexpr int64_t kStepSliceBytes = 12 * 16 * 4;
+// What warps multiply, 168 registers each with the one that loads, three on each quarter of a multiprocessor; of e4m3
+// they are two warpgroups and need more.
+constexpr int32_t kLeastStepWarps = 8;
+constexpr int32_t max_step_warps(StreamFormat format) { return format == StreamFormat::fp8 ? kLeastStepWarps : 11; }
 
 // The most items that may be under way at once. A warp that waits for item j by the parity of its slot must know that
 // the item before it there, j - slots, has landed: else the slot is a phase behind, and its parity says "landed" for j.
-// What the warp knows is that its own last item, at most busy_warps before j, has landed, so was issued, so everything
+// What the warp knows is that its own last item, at most `consumers` before j, has landed, so was issued, so everything
 // up to in_flight before that has landed. (A warp's first item of an op has nothing of the same op before it in its
 // slot.)
-constexpr int32_t max_in_flight(int32_t slots, int32_t busy_warps) { return slots - busy_warps; }
+constexpr int32_t max_in_flight(int32_t slots, int32_t consumers) { return slots - consumers; }
 
 // A place in the ring, and the parity of its barriers in this round of the ring.
 struct RingPlace {
@@ -44,27 +49,57 @@ struct RingPlace {
   }
 };
 
-// A block's tiles of a product. They are dealt to its warps in rounds; the items of a round come chunk by chunk, in
-// each chunk one for each warp of the round.
-struct BlockTiles {
-  int32_t first, end, busy_warps, num_chunks;
+// How a product's weight is cut into items. A unit is what a consumer (a warp, or of e4m3 a warpgroup) works on at
+// once: a tile of 8 rows, or two that follow each other. An item is the next chunk of a unit's columns; where columns
+// are summed in slices (Int4Layout), slices of one unit are consumers' of their own.
+struct StepCut {
+  int32_t num_units = 0;
+  int32_t at_once = 0;      // units of a block
+  int32_t slices = 1;       // of each
+  int32_t num_chunks = 0;   // of each slice
+  int32_t run_bytes = 0;    // of a tile, all columns
+  int32_t slice_bytes = 0;  // of a tile, a slice's columns; the last slice has the rest
+  int32_t chunk_bytes =
+      0;                  // of a tile, an item's columns; the last chunk of a slice has the rest, which may be nothing
+  int32_t second_at = 0;  // where in an item the second tile is, 0: there is none
 
-  QWILL_HOST_DEVICE constexpr BlockTiles(int32_t num_units, int32_t warps, int64_t col_blocks, bool pair, int32_t block,
-                                         int32_t num_blocks)
-      : first(border(num_units, block, num_blocks)),
-        end(border(num_units, block + 1, num_blocks)),
-        busy_warps(warps),
-        num_chunks(static_cast<int32_t>((col_blocks + atoms(pair) - 1) / atoms(pair))) {}
-
-  // Columns of a chunk.
-  QWILL_HOST_DEVICE static constexpr int32_t atoms(bool pair) { return pair ? kItemAtoms / 2 : kItemAtoms; }
-  QWILL_HOST_DEVICE static constexpr int32_t border(int32_t num_units, int64_t block, int32_t num_blocks) {
-    return static_cast<int32_t>(block * num_units / num_blocks);
+  QWILL_HOST_DEVICE constexpr int64_t unit_bytes() const { return int64_t{run_bytes} * (second_at > 0 ? 2 : 1); }
+  QWILL_HOST_DEVICE constexpr int32_t consumers() const { return at_once * slices; }
+  // Of a tile, what an item of it brings.
+  QWILL_HOST_DEVICE constexpr int32_t item_begin(int32_t slice, int32_t chunk) const {
+    return slice * slice_bytes + chunk * chunk_bytes;
   }
-  QWILL_HOST_DEVICE constexpr int32_t num_items() const { return (end - first) * num_chunks; }
-  // Warps of the round that begins with this tile.
-  QWILL_HOST_DEVICE constexpr int32_t warps_of_round(int32_t round_first) const {
-    return end - round_first < busy_warps ? end - round_first : busy_warps;
+  QWILL_HOST_DEVICE constexpr int32_t item_bytes(int32_t slice, int32_t chunk) const {
+    const int32_t of_slice = slice_bytes - chunk * chunk_bytes, of_run = run_bytes - item_begin(slice, chunk);
+    const int32_t rest = of_slice < of_run ? of_slice : of_run;
+    return rest < 0 ? 0 : rest < chunk_bytes ? rest : chunk_bytes;
+  }
+};
+
+// A block's units of a product. They are dealt to its consumers in rounds; the items of a round come chunk by chunk, in
+// each chunk one for each consumer of the round.
+struct BlockUnits {
+  int32_t first, end, at_once, slices, num_chunks;
+
+  QWILL_HOST_DEVICE constexpr BlockUnits(const StepCut& cut, int32_t block, int32_t num_blocks)
+      : first(border(cut.num_units, block, num_blocks)),
+        end(border(cut.num_units, block + 1, num_blocks)),
+        at_once(cut.at_once),
+        slices(cut.slices),
+        num_chunks(cut.num_chunks) {}
+
+  // In 32 bits (plan_step sees that they suffice): all warps wait for it at the beginning of each op.
+  QWILL_HOST_DEVICE static constexpr int32_t border(int32_t num_units, int32_t block, int32_t num_blocks) {
+    return static_cast<int32_t>(static_cast<uint32_t>(block) * static_cast<uint32_t>(num_units) /
+                                static_cast<uint32_t>(num_blocks));
+  }
+  QWILL_HOST_DEVICE constexpr int32_t num_items() const { return (end - first) * slices * num_chunks; }
+  // Units, consumers of the round that begins with this unit.
+  QWILL_HOST_DEVICE constexpr int32_t units_of_round(int32_t round_first) const {
+    return end - round_first < at_once ? end - round_first : at_once;
+  }
+  QWILL_HOST_DEVICE constexpr int32_t consumers_of_round(int32_t round_first) const {
+    return units_of_round(round_first) * slices;
   }
 };
 

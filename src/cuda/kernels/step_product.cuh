@@ -1,31 +1,49 @@
-// Products within decode_step.cu: the loading warp, and a warp that multiplies.
+// Products within decode_step.cu: the loading warp, and warps that multiply.
 #pragma once
 
+#include "cuda/kernels/fp8_tile.cuh"
 #include "cuda/kernels/step_block.cuh"
+#include "cuda/kernels/stream_format.cuh"
 
 namespace qwill::cuda {
+
+using StepBf16 = Bf16Format<8>;
+using StepInt4 = Int4Format<16>;
 
 // Of an op, what the loading warp needs. Asked for an op ahead: it comes from the memory itself.
 struct LoadOp {
   const char* weight;
-  int32_t col_blocks, num_units, busy_warps;
-  bool is_product, pair;
+  StepCut cut;
+  bool is_product;
 
   __device__ __forceinline__ void read(const StepOp& op) {
     weight = static_cast<const char*>(op.product.weight);
-    col_blocks = static_cast<int32_t>(op.product.layout.col_blocks);
-    num_units = op.num_units;
-    busy_warps = op.busy_warps;
+    cut = op.cut;
     is_product = !op.is_attend;
-    pair = op.product.output == StreamOutput::silu_mul;
+  }
+};
+
+// Where the loading warp is in the ring.
+struct LoadPlace {
+  uint32_t full, item, parity;  // addresses
+
+  __device__ __forceinline__ explicit LoadPlace(const StepBlock& b) : full(b.barriers), item(b.ring), parity(0) {}
+  __device__ __forceinline__ void advance(const StepBlock& b, uint32_t end, uint32_t item_bytes) {
+    full += 8;
+    item += item_bytes;
+    if (full == end) full = b.barriers, item = b.ring, parity ^= 1;
   }
 };
 
 // All weights of the step, in the order in which they are multiplied. It waits for nothing but its own block: a slot's
-// last item has been multiplied, and the item in_flight before has landed.
+// last item has been multiplied, and the item in_flight before has landed. What it does for an item must take less time
+// than the item's way from memory (0.35 us), else the ring is not filled again when blocks have waited for each other.
+template <bool kSlices>
 __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   const StepLaunch& p = b.p;
-  RingPlace to, landing;
+  const uint32_t end = kept(b.full(p.slots)), item_bytes = kept(p.item_bytes);
+  const int32_t in_flight = kept(p.in_flight), quiet_in_flight = kept(p.quiet_in_flight);
+  LoadPlace to(b), landing(b);
   int32_t ahead = 0;
   LoadOp next;
   next.read(p.ops[0]);
@@ -33,37 +51,58 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
     const LoadOp now = next;
     if (op + 1 < p.num_ops) next.read(p.ops[op + 1]);
     if (!now.is_product) continue;
-    const BlockTiles tiles(now.num_units, now.busy_warps, now.col_blocks, now.pair, blockIdx.x, gridDim.x);
-    const int32_t atoms = BlockTiles::atoms(now.pair);
-    const int64_t tile_bytes = static_cast<int64_t>(now.col_blocks) * kAtomBytes;
-    const int64_t unit_bytes = now.pair ? 2 * tile_bytes : tile_bytes;
-    for (int32_t first = tiles.first; first < tiles.end; first += tiles.busy_warps) {
-      const int32_t warps = tiles.warps_of_round(first);
-      for (int32_t col = 0; col < now.col_blocks; col += atoms) {
-        const uint32_t bytes = static_cast<uint32_t>(min(now.col_blocks - col, atoms)) * kAtomBytes;
-        const char* from = now.weight + first * unit_bytes + col * kAtomBytes;
+    const StepCut& cut = now.cut;
+    const BlockUnits units(cut, blockIdx.x, gridDim.x);
+    const int64_t unit_bytes = cut.unit_bytes();
+    for (int32_t first = units.first; first < units.end; first += units.at_once) {
+      const int32_t consumers = units.consumers_of_round(first);
+      for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk) {
+        const char* from = now.weight + first * unit_bytes + cut.item_begin(0, chunk);
+        auto bytes = static_cast<uint32_t>(cut.item_bytes(0, chunk));
+        int32_t slice = 0;
 #pragma unroll 1
-        for (int32_t warp = 0; warp < warps; ++warp, from += unit_bytes) {
-          wait_for(b.empty(to.slot), to.parity ^ 1, p, StepWait::slot_empty, op, to.slot);
-          const int32_t limit = b.is_running(op) ? p.in_flight : p.quiet_in_flight;
+        for (int32_t consumer = 0; consumer < consumers; ++consumer) {
+          const bool running = b.is_running(op);
+          wait_for(to.full + kEmptyBehindFull, to.parity ^ 1, p, StepWait::slot_empty, op, consumer);
+          const int32_t limit = running ? in_flight : quiet_in_flight;
           for (; ahead >= limit; --ahead) {
-            wait_for(b.full(landing.slot), landing.parity, p, StepWait::slot_landed, op, landing.slot);
-            landing.advance(1, p.slots);
+            wait_for(landing.full, landing.parity, p, StepWait::slot_landed, op, consumer);
+            landing.advance(b, end, item_bytes);
           }
           ++ahead;
           if (elect_lane()) {
-            const uint32_t barrier = b.full(to.slot), item = b.item(to.slot);
-            barrier_expect_bytes(barrier, now.pair ? 2 * bytes : bytes);
-            copy_bulk(item, from, bytes, barrier);
-            if (now.pair) copy_bulk(item + kItemBytes / 2, from + tile_bytes, bytes, barrier);
+            const bool any = !kSlices || bytes > 0;
+            barrier_expect_bytes(to.full, cut.second_at > 0 ? 2 * bytes : bytes);
+            if (any) copy_bulk(to.item, from, bytes, to.full);
+            if (any && cut.second_at > 0) copy_bulk(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
           }
           __syncwarp();
-          to.advance(1, p.slots);
+          to.advance(b, end, item_bytes);
+          if (!kSlices || cut.slices == 1) {
+            from += unit_bytes;
+          } else {
+            from += slice + 1 < cut.slices ? cut.slice_bytes : unit_bytes - (cut.slices - 1) * cut.slice_bytes;
+            slice = slice + 1 < cut.slices ? slice + 1 : 0;
+            bytes = static_cast<uint32_t>(cut.item_bytes(slice, chunk));
+          }
         }
       }
     }
   }
 }
+
+// Where outputs of a product go that are stored or added.
+struct StepOutputs {
+  const StepBlock& b;
+  const StepOp& op;
+
+  __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
+    if (op.by_words)
+      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
+    else
+      static_cast<float*>(op.product.y)[n] = value;
+  }
+};
 
 // The operand as one bf16 row at the beginning of the room.
 __device__ __forceinline__ void load_step_operand(const StepBlock& b, const StreamCall& c, int32_t op) {
@@ -85,54 +124,113 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Stre
     commit_copies();
     wait_for_copies<0>();
   }
-  b.sync();
 }
 
-template <StreamOutput kOutput>
-__device__ __forceinline__ void multiply_tiles(const StepBlock& b, const StepOp& op, const BlockTiles& tiles,
+// Units of weights of bf16 or four bits, a warp each, or one for each slice of them. kArrivals: of a slot's consumers.
+template <typename Format, bool kPair, int kArrivals>
+__device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
                                                int32_t idx) {
   const StreamCall& c = op.product;
-  constexpr bool kPair = kOutput == StreamOutput::silu_mul;
-  constexpr int kAtoms = BlockTiles::atoms(kPair);
-  const OperandAddress a = OperandAddress::first(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
-  const auto col_blocks = static_cast<int32_t>(c.layout.col_blocks);
+  const StepOutputs outputs{b, op};
+  constexpr int kChunkSteps = (kPair ? Format::kSlotUnits / 2 : Format::kSlotUnits) * Format::kUnitSteps;
+  const OperandAddress a =
+      Format::operand_address(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
+  const int32_t steps = static_cast<int32_t>(c.layout.col_blocks) * 2;
+  const int32_t slices = Format::kSlices ? units.slices : 1, slice = Format::kSlices ? b.warp % slices : 0;
+  const int32_t slice_steps = Format::kSlices ? op.cut.slice_bytes / Format::kUnitBytes * Format::kUnitSteps : steps;
+  const int32_t first_step = slice * slice_steps, end_step = min(first_step + slice_steps, steps);
+  auto* rows = reinterpret_cast<float*>(b.room + c.layout.padded_cols() * 2 + 16);  // of 16 outputs from each warp
   RingPlace at = b.place;
   at.advance(b.warp, b.p.slots);
-  for (int32_t first = tiles.first; first < tiles.end; first += tiles.busy_warps) {
-    const int32_t warps = tiles.warps_of_round(first), unit = first + b.warp;
-    if (b.warp >= warps) break;  // of the last round
-    const float2 before = read_tile<kOutput>(c, unit, b.lane);
-    float acc[2][4] = {};
+  for (int32_t first = units.first; first < units.end; first += units.at_once) {
+    const int32_t consumers = units.consumers_of_round(first);
+    const int32_t unit = first + (Format::kSlices ? b.warp / slices : b.warp);
+    const bool busy = b.warp < consumers;
+    if (!busy && slices == 1) break;  // of the last round
+    if (busy) {
+      typename Format::template Tile<kPair> tile(c, unit, b.lane);
 #pragma unroll 1
-    for (int32_t chunk = 0; chunk < tiles.num_chunks; ++chunk) {
-      const int32_t col = chunk * kAtoms;
-      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-      multiply_chunk<kPair, kAtoms>(acc, a.address + static_cast<uint32_t>(col) * 4 * a.step, a.step, b.item(at.slot),
-                                    min(col_blocks - col, kAtoms), b.lane);
-      __syncwarp();
-      if (b.lane == 0) barrier_arrive(b.empty(at.slot));
-      at.advance(warps, b.p.slots);
-    }
-    if (kOutput == StreamOutput::store && op.by_words) {
-      if (b.lane < 4) store_words(b.p.words + b.p.qkv_words + unit * 8 + 2 * b.lane, acc[0][0], acc[0][1], b.epoch());
+      for (int32_t chunk = 0, step = first_step; chunk < units.num_chunks; ++chunk, step += kChunkSteps) {
+        wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+        if (!Format::kSlices || step < end_step)
+          tile.multiply(b.item(at.slot), a.address + static_cast<uint32_t>(step) * 2 * a.step, a.step,
+                        min(end_step - step, kChunkSteps), b.lane);
+        __syncwarp();
+        if (b.lane == 0) barrier_arrive(b.empty(at.slot), kArrivals);
+        at.advance(consumers, b.p.slots);
+      }
+      if constexpr (Format::kSlices) {
+        if (slice > 0) tile.give_row(rows + b.warp * 16, b.lane);
+        if (slices > 1) b.sync();
+        if (slice == 0) {
+          tile.fold(c, true);
+          for (int32_t i = 1; i < slices; ++i) {
+            tile.take_row(rows + (b.warp + i) * 16, b.lane);
+            tile.fold(c, false);
+          }
+        }
+      }
+      if (slice == 0) tile.write(c, outputs, unit, b.lane);
     } else {
-      write_tile<kOutput>(c, unit, acc, before, b.lane);
+      b.sync();  // as the busy ones
     }
+    if (slices > 1 && first + units.at_once < units.end) b.sync();  // the rows have been read
   }
 }
 
+// Units of weights of e4m3, a warpgroup each.
+__device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
+                                                   int32_t idx) {
+  const StreamCall& c = op.product;
+  const StepOutputs outputs{b, op};
+  const Fp8Operand operand(b.room, c, 1);
+  const int32_t group = b.warp / 4;
+  int32_t turn = 0;
+  RingPlace at = b.place;
+  at.advance(group, b.p.slots);
+  for (int32_t first = units.first; first < units.end; first += units.at_once) {
+    const int32_t consumers = units.consumers_of_round(first);
+    if (group >= consumers) break;  // of the last round
+    Fp8Tile tile(c, operand, first + group, b.warp, b.lane);
+    tile.multiply(
+        turn,
+        [&] {
+          wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+          return b.item(at.slot);
+        },
+        [&] {
+          if (b.lane == 0) barrier_arrive(b.empty(at.slot));
+          at.advance(consumers, b.p.slots);
+        });
+    tile.write(outputs);
+  }
+}
+
+// What a slot's consumers arrive with when they have multiplied it.
+constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::fp8 ? 4 : 1; }
+
+template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
-  load_step_operand(b, c, idx);
+  const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
+  if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
+    Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
+  else
+    load_step_operand(b, c, idx);
+  b.sync();
   b.set_running(idx);
-  const BlockTiles tiles(op.num_units, op.busy_warps, c.layout.col_blocks, c.output == StreamOutput::silu_mul,
-                         blockIdx.x, gridDim.x);
-  switch (c.output) {
-    case StreamOutput::store: multiply_tiles<StreamOutput::store>(b, op, tiles, idx); break;
-    case StreamOutput::add: multiply_tiles<StreamOutput::add>(b, op, tiles, idx); break;
-    case StreamOutput::silu_mul: multiply_tiles<StreamOutput::silu_mul>(b, op, tiles, idx); break;
+  constexpr int kArrivals = slot_arrivals(kFormat);
+  if (c.format == StreamFormat::bf16) {
+    if (kFormat == StreamFormat::bf16 && c.output == StreamOutput::silu_mul)
+      multiply_units<StepBf16, true, kArrivals>(b, op, units, idx);
+    else
+      multiply_units<StepBf16, false, kArrivals>(b, op, units, idx);
+  } else if (kFormat == StreamFormat::int4) {
+    multiply_units<StepInt4, true, kArrivals>(b, op, units, idx);
+  } else if (kFormat == StreamFormat::fp8) {
+    multiply_fp8_units(b, op, units, idx);
   }
-  b.place.skip(tiles.num_items(), b.p.slots);
+  b.place.skip(units.num_items(), b.p.slots);
 }
 
 }  // namespace qwill::cuda

@@ -9,20 +9,6 @@ namespace qwill::cuda {
 
 enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words };
 
-// The phase of this parity has completed, or the machine has waited a while.
-__device__ __forceinline__ bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
-  uint32_t done;
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-      "selp.u32 %0, 1, 0, p;\n"
-      "}\n"
-      : "=r"(done)
-      : "r"(barrier), "r"(parity)
-      : "memory");
-  return done != 0;
-}
 __device__ __forceinline__ uint64_t nanoseconds() {
   uint64_t time;
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time));
@@ -33,23 +19,14 @@ struct Patience {
   const StepLaunch& p;
   uint64_t start = 0;
 
-  __device__ __forceinline__ void spent(StepWait what, int32_t op, int32_t place, uint32_t parity, uint32_t seen = 0,
-                                        uint32_t wanted = 0) {
+  __device__ __forceinline__ void spent(StepWait what, int32_t op, int32_t place, uint32_t seen = 0) {
     if (!p.reports) return;
     const uint64_t now = nanoseconds();
     if (start == 0) start = now;
     if (now - start < 500'000'000) return;
-    const uint32_t i = atomicAdd(&p.state->num_reports, 1);
-    if (i < kMaxStepReports)
-      p.reports->reports[i] = {1,
-                               static_cast<int32_t>(blockIdx.x),
-                               static_cast<int32_t>(threadIdx.x),
-                               op,
-                               static_cast<int32_t>(what),
-                               place,
-                               static_cast<int32_t>(parity),
-                               static_cast<int32_t>(seen),
-                               static_cast<int32_t>(wanted)};
+    // A report for each warp.
+    p.reports->reports[blockIdx.x * kMaxStepWarps + threadIdx.x / 32] = {static_cast<int32_t>(what) + 1, op, place,
+                                                                         static_cast<int32_t>(seen)};
     __threadfence_system();
     // The others shall have time to say what they wait for.
     while (nanoseconds() - now < 50'000'000) {
@@ -75,12 +52,16 @@ __device__ __forceinline__ void wait_for_grid(const StepLaunch& p, uint32_t targ
     uint32_t seen;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(&p.state->arrivals) : "memory");
     if (static_cast<int32_t>(seen - target) >= 0) return;
-    patience.spent(StepWait::grid, op, 0, 0, seen, target);
+    patience.spent(StepWait::grid, op, 0, seen - target);
   }
 }
 
 // ---- Words
 
+__device__ __forceinline__ void store_word(StepWord* to, float a, uint32_t epoch) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(uint64_t{epoch} << 32 | __float_as_uint(a))
+               : "memory");
+}
 // Two of them, aligned to 16 bytes.
 __device__ __forceinline__ void store_words(StepWord* to, float a, float b, uint32_t epoch) {
   asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(to),
@@ -104,7 +85,7 @@ __device__ __forceinline__ float load_word(const StepWord* from, uint32_t epoch,
 template <typename Read>
 __device__ __forceinline__ void wait_for_words(const StepLaunch& p, int32_t op, Read read) {
   Patience patience{p};
-  while (!read()) patience.spent(StepWait::words, op, 0, 0);
+  while (!read()) patience.spent(StepWait::words, op, 0);
 }
 
 }  // namespace qwill::cuda

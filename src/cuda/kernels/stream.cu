@@ -10,22 +10,19 @@
 // rests between kernels. But little of that is under way at once: the operand, which every block loads (and norms) for
 // itself when the kernel before has ended, would else queue behind it for microseconds.
 //
-// Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns.
+// Weights of four bits (tensor/int4.h) become bf16 in registers: 16 bytes are a lane's fragments of 128 columns. Their
+// sums are those of slices of the columns (Int4Layout), added in order.
 //
 // Moves the weight's bytes, and T K 4 bytes a block from the L2 cache; bound by memory. With four bits the K / 16
-// products of a tile, each of which waits for the one before (some 33 cycles), may take longer: 14 us for K = 12288.
+// products of a tile, each of which waits for the one before, may take longer.
 //
 // reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
 // test and bench: bench/cuda/bench_stream.cu, of four bits bench/cuda/bench_int4.cu
 #include <algorithm>
 
-#include "cuda/kernels/activation.cuh"
-#include "cuda/kernels/int4.cuh"
 #include "cuda/kernels/launch.cuh"
-#include "cuda/kernels/ptx.cuh"
-#include "cuda/kernels/row_norm.cuh"
 #include "cuda/kernels/stream.h"
-#include "cuda/kernels/stream_tile.cuh"
+#include "cuda/kernels/stream_format.cuh"
 
 namespace qwill::cuda {
 namespace {
@@ -54,174 +51,25 @@ struct Params {
   int32_t busy_warps;      // that multiply
   int32_t slots_per_warp;  // of its ring
   int32_t early_slots;     // of them under way at once while the ring is filled
+  int32_t slice_blocks;    // of a format with slices
 };
 
-// A format says how the weight lies in the ring and how a warp multiplies it. A unit of the ring is 8 rows by 32
-// kUnitSteps columns; a slot holds kSlotUnits of one tile of 8 rows, or of a pair of tiles half as many of either, the
-// second tile's kSlotBytes / 2 on. Its Tile are the sums of what a warp works on at once. multiply: `data` is a slot,
-// a_address where the lane's operand begins, a_step what 16 columns are of it; `steps` times 32 columns are there.
-struct Bf16Format {
-  static constexpr int kUnitSteps = 2;
-  static constexpr int kUnitBytes = kAtomBytes;
-  static constexpr int kSlotUnits = 4;
-  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
-  static constexpr bool pairs(StreamOutput output) { return output == StreamOutput::silu_mul; }
-  static constexpr auto operand_address = OperandAddress::first;
+using Bf16 = Bf16Format<4>;
+using Int4 = Int4Format<8>;
 
-  // Weights are the N operand of the products (stream_tile.cuh). A lane has outputs 2 (lane % 4) and the next of row
-  // lane / 4.
-  template <StreamOutput kOutput>
-  struct Tile {
-    static constexpr bool kPair = pairs(kOutput);
-    float acc[2][4] = {};
-    float2 before;  // what the outputs are added to
-
-    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane)
-        : before(read_tile<kOutput>(c, unit, lane)) {}
-
-    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
-                                             int lane) {
-      constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
-      multiply_chunk<kPair, kAtoms>(acc, a_address, a_step, data, steps / kUnitSteps, lane);
-    }
-
-    __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
-      write_tile<kOutput>(c, unit, acc, before, lane);
-    }
-  };
-};
-
-struct Int4Format {
-  static constexpr int kUnitSteps = Int4Layout::kBlockCols / 32;
-  static constexpr int kUnitBytes = Int4Layout::kBlockBytes;
-  static constexpr int kSlotUnits = 8;
-  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
-  static constexpr bool pairs(StreamOutput) { return true; }
-  static constexpr auto operand_address = OperandAddress::second;
-
-  // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
-  // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
-  // for at the rate of the memory). A lane has outputs lane / 4 of both tiles, of rows 2 (lane % 4) and the next.
-  template <StreamOutput kOutput>
-  struct Tile {
-    float acc[4] = {};
-    float before[4];
-
-    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        before[i] = 0;
-        if (kOutput == StreamOutput::add && has(c, unit, i, lane)) before[i] = *output(c, unit, i, lane);
-      }
-    }
-
-    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
-                                             int lane) {
-      constexpr int kUnits = kSlotUnits / 2;
-      const uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
-      Lane now[2];
-      const auto open = [&](Lane(&tiles)[2], int i) {
-#pragma unroll
-        for (int tile = 0; tile < 2; ++tile)
-          tiles[tile].load(words + tile * (kSlotBytes / 2) + i * kUnitBytes,
-                           scales + tile * (kSlotBytes / 2) + i * kUnitBytes);
-      };
-      const auto multiply_step = [&](const Lane(&tiles)[2], int i, int step) {
-        uint32_t rows[4], first[4], second[4];
-        load_matrices(rows, a_address + (i * kUnitSteps + step) * 2 * a_step);
-        widen_word(first, tiles[0].words[step], tiles[0].scale(step));
-        widen_word(second, tiles[1].words[step], tiles[1].scale(step));
-        mma_16x8x16(acc, {first[0], second[0], first[1], second[1]}, rows[0], rows[1]);
-        mma_16x8x16(acc, {first[2], second[2], first[3], second[3]}, rows[2], rows[3]);
-      };
-      open(now, 0);
-      if (steps == kUnits * kUnitSteps) {
-#pragma unroll
-        for (int i = 0; i < kUnits; ++i) {
-          Lane next[2];
-          if (i + 1 < kUnits) open(next, i + 1);  // ahead of its use
-#pragma unroll
-          for (int step = 0; step < kUnitSteps; ++step) multiply_step(now, i, step);
-          if (i + 1 < kUnits) now[0] = next[0], now[1] = next[1];
-        }
-      } else {
-#pragma unroll 1
-        for (int i = 0; i * kUnitSteps < steps; ++i) {
-          open(now, i);
-#pragma unroll
-          for (int step = 0; step < kUnitSteps; ++step)
-            if (i * kUnitSteps + step < steps) multiply_step(now, i, step);
-        }
-      }
-    }
-
-    __device__ __forceinline__ void write(const StreamCall& c, int32_t unit, int lane) const {
-      if constexpr (kOutput == StreamOutput::silu_mul) {
-        const int32_t n = unit * 8 + lane / 4;
-        if (n >= c.ldy) return;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int32_t t = 2 * (lane % 4) + i;
-          if (t >= c.num_rows) continue;
-          bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-          *y = __float2bfloat16_rn(silu_times(acc[i], acc[i + 2]));
-          if (unit + 1 == c.layout.row_blocks / 2)
-            for (int64_t pad = 8; n + pad < c.ldy; pad += 8) y[pad] = __float2bfloat16_rn(0.0f);
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          if (has(c, unit, i, lane))
-            *output(c, unit, i, lane) = kOutput == StreamOutput::add ? __fadd_rn(before[i], acc[i]) : acc[i];
-      }
-    }
-
-   private:
-    // What a lane needs of a unit: its row's columns, and the scales of their groups.
-    struct Lane {
-      uint32_t words[kUnitSteps];
-      uint32_t scales;
-      static_assert(Int4Layout::kRowScales == 2);
-
-      __device__ __forceinline__ void load(uint32_t from, uint32_t scales_from) {
-        asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                     : "r"(from)
-                     : "memory");
-        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(scales) : "r"(scales_from) : "memory");
-      }
-      __device__ __forceinline__ uint32_t scale(int step) const {
-        return both_halves(scales, step * 32 / kInt4Group == 1);
-      }
-    };
-
-    static __device__ __forceinline__ int32_t row_of(int i, int lane) { return 2 * (lane % 4) + i % 2; }
-    static __device__ __forceinline__ int32_t column_of(int32_t unit, int i, int lane) {
-      return unit * 16 + lane / 4 + i / 2 * 8;
-    }
-    static __device__ __forceinline__ bool has(const StreamCall& c, int32_t unit, int i, int lane) {
-      return row_of(i, lane) < c.num_rows && column_of(unit, i, lane) < c.num_outputs;
-    }
-    static __device__ __forceinline__ float* output(const StreamCall& c, int32_t unit, int i, int lane) {
-      return static_cast<float*>(c.y) + row_of(i, lane) * c.ldy + column_of(unit, i, lane);
-    }
-  };
-};
-
-// One warp's stream: its tiles, chunk after chunk, and its ring.
-template <typename Format, StreamOutput kOutput>
+// One warp's stream: its tiles, slice after slice of their columns, chunk after chunk, and its ring.
+template <typename Format, bool kPair>
 struct Stream {
-  static constexpr bool kPair = Format::pairs(kOutput);
   static constexpr int kUnits = kPair ? Format::kSlotUnits / 2 : Format::kSlotUnits;  // columns of a chunk
   static constexpr int kSlotBytes = Format::kSlotBytes;
   const Params& p;
-  int32_t col_blocks, num_chunks;           // blocks of a unit's columns
+  int32_t col_blocks, slice_blocks;         // units of a tile's columns
   uint32_t slots, full;                     // addresses of the ring and its barriers
-  int32_t unit, end, chunk = 0, place = 0;  // next to be loaded, behind the block's last, and where to
+  int32_t unit, end, first = 0, place = 0;  // next to be loaded, behind the block's last, and where to
 
   __device__ __forceinline__ Stream(const Params& params, Shared& shared, char* ring, int warp) : p(params) {
     col_blocks = (steps() + Format::kUnitSteps - 1) / Format::kUnitSteps;
-    num_chunks = (col_blocks + kUnits - 1) / kUnits;
+    slice_blocks = Format::kSlices ? p.slice_blocks : col_blocks;
     // A block's tiles lie one behind the other: its multiprocessor then needs few translations of addresses.
     const auto border = [&](int64_t block) { return static_cast<int32_t>(block * p.num_units / gridDim.x); };
     end = border(blockIdx.x + 1);
@@ -235,8 +83,7 @@ struct Stream {
 
   // Starts the next chunk.
   __device__ __forceinline__ void load() {
-    const int32_t first = chunk * kUnits;
-    const uint32_t bytes = static_cast<uint32_t>(min(col_blocks - first, kUnits)) * Format::kUnitBytes;
+    const uint32_t bytes = static_cast<uint32_t>(chunk_end(first) - first) * Format::kUnitBytes;
     const auto address = [&](int64_t tile) {
       return static_cast<const char*>(p.call.weight) + (tile * col_blocks + first) * Format::kUnitBytes;
     };
@@ -249,9 +96,16 @@ struct Stream {
   }
   __device__ __forceinline__ void advance() {
     if (++place == p.slots_per_warp) place = 0;
-    if (++chunk < num_chunks) return;
-    chunk = 0;
+    first = chunk_end(first);
+    if (first < col_blocks) return;
+    first = 0;
     unit += p.busy_warps;
+  }
+  // Behind the chunk that begins there: kUnits on, but none goes beyond its slice.
+  __device__ __forceinline__ int32_t chunk_end(int32_t begin) const {
+    int32_t end_of_it = min(begin + kUnits, col_blocks);
+    if (Format::kSlices) end_of_it = min(end_of_it, (begin / slice_blocks + 1) * slice_blocks);
+    return end_of_it;
   }
 };
 
@@ -280,7 +134,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
   }
 }
 
-template <typename Format, StreamOutput kOutput>
+template <typename Format, bool kPair>
 __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_constant__ Params p) {
   constexpr int kSlotBytes = Format::kSlotBytes;
   extern __shared__ __align__(1024) char shared_memory[];
@@ -299,7 +153,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
   __syncthreads();
   if (warp == filler) {  // each lane fills one warp's ring
-    Stream<Format, kOutput> stream(p, shared, ring, lane);
+    Stream<Format, kPair> stream(p, shared, ring, lane);
     for (int s = 0; s < p.slots_per_warp; ++s) {
       if (stream.done()) break;
       if (s >= p.early_slots) barrier_wait(stream.full + 8 * (s - p.early_slots), 0);
@@ -314,25 +168,29 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
   wait_for_previous_kernel();
   asm volatile("bar.sync 2, %0;" ::"r"(filler * 32) : "memory");
 
-  Stream<Format, kOutput> stream(p, shared, ring, warp);
+  Stream<Format, kPair> stream(p, shared, ring, warp);
   const OperandAddress a = Format::operand_address(shared_address(operand), stream.steps() * 64 + 16, p.call.num_rows,
                                                    shared_address(&shared.zeros), lane);
 
+  const PlainOutputs outputs{p.call};
   const int32_t first_unit = stream.unit;
   for (int s = 0; s < p.slots_per_warp && !stream.done(); ++s) stream.advance();  // as the filler did
   int place = 0;
   uint32_t parity = 0;
   bool filled = false;
   for (int32_t unit = first_unit; unit < stream.end; unit += p.busy_warps) {
-    typename Format::template Tile<kOutput> tile(p.call, unit, lane);
-    for (int32_t chunk = 0; chunk < stream.num_chunks; ++chunk) {
+    typename Format::template Tile<kPair> tile(p.call, unit, lane);
+    for (int32_t begin = 0, next; begin < stream.col_blocks; begin = next) {
+      next = stream.chunk_end(begin);
       const uint32_t data = stream.slots + place * kSlotBytes;
-      constexpr int kSlotSteps = Stream<Format, kOutput>::kUnits * Format::kUnitSteps;
-      const int32_t first = chunk * kSlotSteps;
-      const int32_t steps = min(stream.steps() - first, kSlotSteps);
-      const uint32_t a_address = a.address + static_cast<uint32_t>(first) * 2 * a.step;
+      const int32_t first_step = begin * Format::kUnitSteps;
+      const int32_t steps = min(stream.steps(), next * Format::kUnitSteps) - first_step;
+      const uint32_t a_address = a.address + static_cast<uint32_t>(first_step) * 2 * a.step;
       barrier_wait(stream.full + 8 * place, parity);
       tile.multiply(data, a_address, a.step, steps, lane);
+      if constexpr (Format::kSlices)
+        if (next % stream.slice_blocks == 0 || next == stream.col_blocks)
+          tile.fold(p.call, next <= stream.slice_blocks);
       __syncwarp();
       if (!stream.done()) {
         if (lane == 0) {
@@ -350,7 +208,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
         parity ^= 1;
       }
     }
-    tile.write(p.call, unit, lane);
+    tile.write(p.call, outputs, unit, lane);
   }
 }
 
@@ -367,11 +225,13 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   p.call = call;
   const bool int4 = call.format == StreamFormat::int4;
   p.num_tiles = static_cast<int32_t>(call.layout.row_blocks);
-  p.num_units =
-      (int4 ? Int4Format::pairs(call.output) : Bf16Format::pairs(call.output)) ? (p.num_tiles + 1) / 2 : p.num_tiles;
+  const bool gated = call.output == StreamOutput::silu_mul;
+  p.num_units = int4 || gated ? (p.num_tiles + 1) / 2 : p.num_tiles;
+  const Int4Layout packed = Int4Layout::of(call.layout);
+  p.slice_blocks = static_cast<int32_t>(gated ? packed.col_blocks : packed.slice_blocks());
   plan.blocks = std::min(num_sms, p.num_units);
   const int64_t operand = operand_bytes(call.layout.padded_cols(), call.num_rows);
-  const int32_t slot_bytes = int4 ? Int4Format::kSlotBytes : Bf16Format::kSlotBytes;
+  const int32_t slot_bytes = int4 ? Int4::kSlotBytes : Bf16::kSlotBytes;
   // As many warps as divide a block's tiles into equal rounds, the fewest that leave every warp two slots, or three
   // where that takes few more; the norm may need more warps. Where two would take more than twice the rounds of all
   // warps, too little would be under way.
@@ -400,9 +260,7 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
 }
 
 using Kernel = void (*)(Params);
-template <typename Format>
-constexpr Kernel kKernels[] = {stream_kernel<Format, StreamOutput::store>, stream_kernel<Format, StreamOutput::add>,
-                               stream_kernel<Format, StreamOutput::silu_mul>};
+constexpr Kernel kKernels[] = {stream_kernel<Bf16, false>, stream_kernel<Bf16, true>, stream_kernel<Int4, true>};
 
 }  // namespace
 
@@ -412,17 +270,16 @@ bool stream_fits(const StreamCall& call, int32_t num_sms) {
 }
 
 cudaError_t prepare_stream() {
-  for (const auto& kernels : {kKernels<Bf16Format>, kKernels<Int4Format>})
-    for (int i = 0; i < 3; ++i)
-      if (const cudaError_t error = allow_shared(kernels[i], kWholeShared); error != cudaSuccess) return error;
+  for (const Kernel kernel : kKernels)
+    if (const cudaError_t error = allow_shared(kernel, kWholeShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }
 
 cudaError_t stream(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream) {
   const Plan plan = plan_stream(call, num_sms);
-  const auto& kernels = call.format == StreamFormat::bf16 ? kKernels<Bf16Format> : kKernels<Int4Format>;
-  return launch(kernels[static_cast<size_t>(call.output)], dim3(static_cast<unsigned>(plan.blocks)),
-                dim3(static_cast<unsigned>(plan.threads)), plan.shared_bytes, cuda_stream, plan.params);
+  const int kernel = call.format == StreamFormat::int4 ? 2 : call.output == StreamOutput::silu_mul ? 1 : 0;
+  return launch(kKernels[kernel], dim3(static_cast<unsigned>(plan.blocks)), dim3(static_cast<unsigned>(plan.threads)),
+                plan.shared_bytes, cuda_stream, plan.params);
 }
 
 }  // namespace qwill::cuda

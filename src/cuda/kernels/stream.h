@@ -18,11 +18,14 @@ enum class StreamOutput : uint8_t {
 enum class StreamFormat : uint8_t {
   bf16,  // atoms of the layout
   int4,  // Int4Layout::of(layout)
+  fp8,   // Fp8Layout::of(layout): stream_fp8.h
 };
 
-// One product. Either x and norm are given (the operand is the norm of x, rounded to bf16) or a (as it is).
+// One product. Either x and norm are given (the operand is the norm of x, rounded to bf16) or a (as it is); for fp8 the
+// operand is brought to e4m3 instead.
 struct StreamCall {
   const void* weight = nullptr;
+  const float* scales = nullptr;  // of fp8: [rows of the layout]
   MatrixLayout layout;
   StreamFormat format = StreamFormat::bf16;
   int32_t num_outputs = 0;      // columns of y

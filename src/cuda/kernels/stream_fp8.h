@@ -6,32 +6,21 @@
 
 namespace qwill::cuda {
 
-// One product. Either x and norm are given (the operand is the norm of x) or a; it is brought to e4m3 here.
-// Otherwise than stream.h, silu_mul leaves columns of y beyond the weight's as they are.
-struct Fp8StreamCall {
-  const void* weight = nullptr;
-  const float* weight_scales = nullptr;
-  Fp8Layout layout;
-  int32_t num_outputs = 0;      // columns of y
-  const float* x = nullptr;     // [T, cols]
-  const float* norm = nullptr;  // [cols]
-  float eps = 0;
-  const void* a = nullptr;  // [T, a_stride] bf16, a_stride a multiple of 64, zeros behind cols
-  int64_t a_stride = 0;
-  int32_t cols = 0;
-  int32_t num_rows = 0;  // T, at most kMaxFp8StreamRows
-  StreamOutput output = StreamOutput::store;
-  void* y = nullptr;
-  int64_t ldy = 0;
-};
+constexpr int32_t kFp8Groups = 2;  // warpgroups that multiply
+// The operand in shared memory (fp8_tile.cuh): of each row its e4m3, in whole slots of 512 columns, and their scales;
+// what warps of a warpgroup give each other; and what products read behind the last row.
+constexpr int64_t fp8_operand_bytes(const MatrixLayout& layout, int32_t num_rows) {
+  const int64_t slots = (Fp8Layout::of(layout).col_blocks + 3) / 4;
+  return num_rows * (slots * (512 + 16) + kFp8Groups * 512) + 256;
+}
 
-constexpr int32_t kMaxFp8StreamRows = 8;
-// Up to so many rows it is taken for the faster; every block norms and rounds them all.
-constexpr int32_t kFewFp8Rows = 2;
+constexpr int32_t kMaxFp8StreamRows = 2;
+// Otherwise than stream.h, silu_mul leaves columns of y beyond the weight's as they are. Of a the columns behind cols
+// are zeros.
 
 // Whether the operand leaves room for the weight's rings.
-bool stream_fp8_fits(const Fp8StreamCall& call, int32_t num_sms);
+bool stream_fp8_fits(const StreamCall& call, int32_t num_sms);
 cudaError_t prepare_stream_fp8();
-cudaError_t stream_fp8(const Fp8StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream);
+cudaError_t stream_fp8(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream);
 
 }  // namespace qwill::cuda

@@ -71,21 +71,33 @@ __device__ __forceinline__ void multiply_chunk(float (&acc)[2][4], uint32_t a_ad
   }
 }
 
-// What the lane adds its two outputs to.
-template <StreamOutput kOutput>
-__device__ __forceinline__ float2 read_tile(const StreamCall& c, int32_t unit, int lane) {
-  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
-  if (kOutput != StreamOutput::add || t >= c.num_rows) return {};
-  const float* y = static_cast<const float*>(c.y) + t * c.ldy + n;
-  return {n < c.num_outputs ? y[0] : 0, n + 1 < c.num_outputs ? y[1] : 0};
+// Where a tile's outputs go, one by one: those that are stored or added, of row t, column n.
+struct PlainOutputs {
+  const StreamCall& c;
+  __device__ __forceinline__ void put(int32_t t, int32_t n, float value) const {
+    static_cast<float*>(c.y)[t * c.ldy + n] = value;
+  }
+};
+
+// What an output is added to; asked for when its tile begins, since it takes a while.
+__device__ __forceinline__ float read_output(const StreamCall& c, int32_t t, int32_t n) {
+  return c.output == StreamOutput::add && t < c.num_rows && n < c.num_outputs
+             ? static_cast<const float*>(c.y)[t * c.ldy + n]
+             : 0;
 }
 
-template <StreamOutput kOutput>
-__device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, const float (&acc)[2][4], float2 before,
-                                           int lane) {
+// What the lane adds its two outputs to.
+__device__ __forceinline__ float2 read_tile(const StreamCall& c, int32_t unit, int lane) {
+  const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
+  return {read_output(c, t, n), read_output(c, t, n + 1)};
+}
+
+template <bool kGated, typename Outputs>
+__device__ __forceinline__ void write_tile(const StreamCall& c, const Outputs& outputs, int32_t unit,
+                                           const float (&acc)[2][4], float2 before, int lane) {
   const int32_t t = lane / 4, n = unit * 8 + 2 * (lane % 4);
   if (t >= c.num_rows) return;
-  if (kOutput == StreamOutput::silu_mul) {
+  if (kGated) {
     if (n >= c.ldy) return;
     bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
     *reinterpret_cast<uint32_t*>(y) = pack_bf16(silu_times(acc[0][0], acc[1][0]), silu_times(acc[0][1], acc[1][1]));
@@ -93,10 +105,9 @@ __device__ __forceinline__ void write_tile(const StreamCall& c, int32_t unit, co
       for (int64_t pad = 8; n + pad < c.ldy; pad += 8) *reinterpret_cast<uint32_t*>(y + pad) = 0;
     return;
   }
-  float* y = static_cast<float*>(c.y) + t * c.ldy + n;
-  const bool add = kOutput == StreamOutput::add;
-  if (n < c.num_outputs) y[0] = add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0];
-  if (n + 1 < c.num_outputs) y[1] = add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1];
+  const bool add = c.output == StreamOutput::add;
+  if (n < c.num_outputs) outputs.put(t, n, add ? __fadd_rn(before.x, acc[0][0]) : acc[0][0]);
+  if (n + 1 < c.num_outputs) outputs.put(t, n + 1, add ? __fadd_rn(before.y, acc[0][1]) : acc[0][1]);
 }
 
 }  // namespace qwill::cuda

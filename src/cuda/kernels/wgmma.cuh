@@ -25,6 +25,12 @@ __device__ __forceinline__ uint64_t atom_descriptor_apart(uint32_t address, uint
   return kSwizzle128 | (descriptor_step(row_block) << 32) | kUnused | ((address & 0x3FFFF) >> 4);
 }
 
+// Of at most 8 rows of e4m3, which lie as [16 columns][num_rows][16 bytes]: the 8 rows of `b` are these and whatever
+// follows. Thirty-two columns further is descriptor_step(32 * num_rows) more.
+__device__ __forceinline__ uint64_t rows_descriptor(uint32_t address, uint32_t num_rows) {
+  return (uint64_t{num_rows} << 16) | ((address & 0x3FFFF) >> 4);
+}
+
 // Before the first product, and whenever ordinary code has touched the registers of d.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -53,7 +59,8 @@ __device__ __forceinline__ void give_registers() {
 // wgmma(d, a, b): d += a b; N = 2 * registers of d. Lane l of warp w holds, for the n-th eight columns of d, in d[4 n]:
 // row 16 w + l / 4, column 8 n + 2 (l % 4); in d[4 n + 1] the next column; in d[4 n + 2] and d[4 n + 3] the same of the
 // row 8 further: what mma_16x8x16 calls d, n after n.
-#define QWILL_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define QWILL_NAMES_4 "%0, %1, %2, %3"
+#define QWILL_NAMES_8 QWILL_NAMES_4 ", %4, %5, %6, %7"
 #define QWILL_NAMES_16 \
   QWILL_NAMES_8        \
   ", %8, %9, %10, %11, %12, %13, %14, %15"
@@ -70,9 +77,8 @@ __device__ __forceinline__ void give_registers() {
   "%83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, " \
   "%102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, "  \
   "%118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define QWILL_SUMS_8(i)                                                                                       \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
-      "+f"(d[i + 7])
+#define QWILL_SUMS_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define QWILL_SUMS_8(i) QWILL_SUMS_4(i), QWILL_SUMS_4(i + 4)
 #define QWILL_SUMS_16(i) QWILL_SUMS_8(i), QWILL_SUMS_8(i + 8)
 #define QWILL_SUMS_32(i) QWILL_SUMS_16(i), QWILL_SUMS_16(i + 16)
 #define QWILL_SUMS_64(i) QWILL_SUMS_32(i), QWILL_SUMS_32(i + 32)
@@ -125,34 +131,23 @@ QWILL_WGMMA(128, 64, "%64, %65, %66, %67", "%68", "%69")
                  : QWILL_SUMS_##registers(0)                                                                \
                  : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                             \
   }
+QWILL_WGMMA(8, 4, "%4", "%5", "%6")
 QWILL_WGMMA(16, 8, "%8", "%9", "%10")
 QWILL_WGMMA(32, 16, "%16", "%17", "%18")
 QWILL_WGMMA(64, 32, "%32", "%33", "%34")
 QWILL_WGMMA(128, 64, "%64", "%65", "%66")
-#undef QWILL_WGMMA
-// With a in registers, as mma.sync m16n8k32 takes it: lane l has rows l / 4, l / 4 + 8 of columns 4 (l % 4) … + 3, then
-// the same rows sixteen columns further.
-#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                               \
-  __device__ __forceinline__ void wgmma_fp8(float(&d)[registers], const uint32_t(&a)[4], uint64_t b, bool add) { \
-    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                                \
-                 ", 0;\n"                                                                                        \
-                 "wgmma.mma_async.sync.aligned.m64n" #columns "k32.f32.e4m3.e4m3 {" QWILL_NAMES_##registers      \
-                 "}, {" a_names "}, " b_name ", add, 1, 1;\n}\n"                                                 \
-                 : QWILL_SUMS_##registers(0)                                                                     \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));              \
-  }
-QWILL_WGMMA(16, 8, "%8, %9, %10, %11", "%12", "%13")
-QWILL_WGMMA(32, 16, "%16, %17, %18, %19", "%20", "%21")
 #undef QWILL_WGMMA
 #undef QWILL_SUMS_128
 #undef QWILL_SUMS_64
 #undef QWILL_SUMS_32
 #undef QWILL_SUMS_16
 #undef QWILL_SUMS_8
+#undef QWILL_SUMS_4
 #undef QWILL_NAMES_128
 #undef QWILL_NAMES_64
 #undef QWILL_NAMES_32
 #undef QWILL_NAMES_16
 #undef QWILL_NAMES_8
+#undef QWILL_NAMES_4
 
 }  // namespace qwill::cuda

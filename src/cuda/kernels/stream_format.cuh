@@ -1,0 +1,198 @@
+// How the warps of a streaming product multiply a weight's items: one sequence of instructions for each format, so the
+// same bits wherever they lie.
+#pragma once
+
+#include "cuda/kernels/activation.cuh"
+#include "cuda/kernels/int4.cuh"
+#include "cuda/kernels/stream_tile.cuh"
+
+namespace qwill::cuda {
+
+// A format says how the weight lies in a slot and how a warp multiplies it. A unit of a slot is 8 rows by 32 kUnitSteps
+// columns; a slot holds kSlotUnits of one tile of 8 rows, or of a pair of tiles (kPair) half as many of either, the
+// second tile's kSlotBytes / 2 on. Its Tile are the sums of what a warp works on at once. multiply: `data` is a slot,
+// a_address where the lane's operand begins, a_step what 16 columns are of it; `steps` times 32 columns are there.
+// Whether a product stores or adds is asked when it runs: each further kernel costs a multiprocessor's instruction
+// cache.
+template <int kUnitsOfSlot>
+struct Bf16Format {
+  static constexpr int kUnitSteps = 2;
+  static constexpr int kUnitBytes = kAtomBytes;
+  static constexpr int kSlotUnits = kUnitsOfSlot;
+  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
+  static constexpr bool kAlwaysPairs = false;  // but where the product is gated
+  static constexpr bool kSlices = false;
+  static constexpr auto operand_address = OperandAddress::first;
+
+  // Weights are the N operand of the products (stream_tile.cuh). A lane has outputs 2 (lane % 4) and the next of row
+  // lane / 4.
+  template <bool kPair>
+  struct Tile {
+    float acc[2][4] = {};
+    float2 before;  // what the outputs are added to
+
+    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) : before(read_tile(c, unit, lane)) {}
+
+    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
+                                             int lane) {
+      constexpr int kAtoms = kPair ? kSlotUnits / 2 : kSlotUnits;
+      multiply_chunk<kPair, kAtoms>(acc, a_address, a_step, data, steps / kUnitSteps, lane);
+    }
+
+    template <typename Outputs>
+    __device__ __forceinline__ void write(const StreamCall& c, const Outputs& outputs, int32_t unit, int lane) const {
+      write_tile<kPair>(c, outputs, unit, acc, before, lane);
+    }
+  };
+};
+
+template <int kUnitsOfSlot>
+struct Int4Format {
+  static constexpr int kUnitSteps = Int4Layout::kBlockCols / 32;
+  static constexpr int kUnitBytes = Int4Layout::kBlockBytes;
+  static constexpr int kSlotUnits = kUnitsOfSlot;
+  static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
+  static constexpr bool kAlwaysPairs = true;
+  static constexpr bool kSlices = true;  // sums are those of slices of the columns (Int4Layout), at least one
+  static constexpr auto operand_address = OperandAddress::second;
+
+  // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
+  // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
+  // for at the rate of the memory). A lane has outputs lane / 4 of both tiles, of rows 2 (lane % 4) and the next.
+  template <bool>
+  struct Tile {
+    float acc[4] = {};
+    float sums[4] = {};  // of the slices before, and of what is added to
+
+    __device__ __forceinline__ Tile(const StreamCall& c, int32_t unit, int lane) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[i] = read_output(c, row_of(i, lane), column_of(unit, i, lane));
+    }
+
+    // What a step widens is under way while the step before is multiplied.
+    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
+                                             int lane) {
+      constexpr int kUnits = kSlotUnits / 2;
+      const uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
+      const auto open = [&](Lane(&tiles)[2], int i) {
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+          tiles[tile].load(words + tile * (kSlotBytes / 2) + i * kUnitBytes,
+                           scales + tile * (kSlotBytes / 2) + i * kUnitBytes);
+      };
+      const auto widen = [&](Step& s, const Lane(&tiles)[2], int i, int step) {
+        load_matrices(s.rows, a_address + (i * kUnitSteps + step) * 2 * a_step);
+        widen_word(s.first, tiles[0].words[step], tiles[0].scale(step));
+        widen_word(s.second, tiles[1].words[step], tiles[1].scale(step));
+      };
+      const auto multiply_step = [&](const Step& s) {
+        mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, s.rows[0], s.rows[1]);
+        mma_16x8x16(acc, {s.first[2], s.second[2], s.first[3], s.second[3]}, s.rows[2], s.rows[3]);
+      };
+      Lane now[2];
+      Step step;
+      open(now, 0);
+      if (steps == kUnits * kUnitSteps) {
+        widen(step, now, 0, 0);
+#pragma unroll 4
+        for (int i = 0; i < kUnits; ++i) {
+          Lane next[2];
+          if (i + 1 < kUnits) open(next, i + 1);
+#pragma unroll
+          for (int j = 1; j <= kUnitSteps; ++j) {
+            Step ahead;
+            if (j < kUnitSteps)
+              widen(ahead, now, i, j);
+            else if (i + 1 < kUnits)
+              widen(ahead, next, i + 1, 0);
+            multiply_step(step);
+            step = ahead;
+          }
+          if (i + 1 < kUnits) now[0] = next[0], now[1] = next[1];
+        }
+      } else {
+#pragma unroll 1
+        for (int i = 0; i * kUnitSteps < steps; ++i) {
+          open(now, i);
+#pragma unroll
+          for (int j = 0; j < kUnitSteps; ++j) {
+            if (i * kUnitSteps + j >= steps) break;
+            widen(step, now, i, j);
+            multiply_step(step);
+          }
+        }
+      }
+    }
+
+    // A slice has ended.
+    __device__ __forceinline__ void fold(const StreamCall& c, bool is_first) {
+      const bool anew = is_first && c.output != StreamOutput::add;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums[i] = anew ? acc[i] : __fadd_rn(sums[i], acc[i]);
+        acc[i] = 0;
+      }
+    }
+    // The slice of another warp, in row 0: from one to the other by 16 floats in shared memory.
+    __device__ __forceinline__ void give_row(float* to, int lane) const {
+      if (lane % 4 == 0) to[lane / 4] = acc[0], to[lane / 4 + 8] = acc[2];
+    }
+    __device__ __forceinline__ void take_row(const float* from, int lane) {
+      if (lane % 4 == 0) acc[0] = from[lane / 4], acc[2] = from[lane / 4 + 8];
+    }
+
+    template <typename Outputs>
+    __device__ __forceinline__ void write(const StreamCall& c, const Outputs& outputs, int32_t unit, int lane) const {
+      if (c.output == StreamOutput::silu_mul) {
+        const int32_t n = unit * 8 + lane / 4;
+        if (n >= c.ldy) return;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int32_t t = 2 * (lane % 4) + i;
+          if (t >= c.num_rows) continue;
+          bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
+          *y = __float2bfloat16_rn(silu_times(sums[i], sums[i + 2]));
+          if (unit + 1 == c.layout.row_blocks / 2)
+            for (int64_t pad = 8; n + pad < c.ldy; pad += 8) y[pad] = __float2bfloat16_rn(0.0f);
+        }
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (has(c, unit, i, lane)) outputs.put(row_of(i, lane), column_of(unit, i, lane), sums[i]);
+      }
+    }
+
+   private:
+    // Fragments of 32 columns.
+    struct Step {
+      uint32_t rows[4], first[4], second[4];
+    };
+    // What a lane needs of a unit: its row's columns, and the scales of their groups.
+    struct Lane {
+      uint32_t words[kUnitSteps];
+      uint32_t scales;
+      static_assert(Int4Layout::kRowScales == 2);
+
+      __device__ __forceinline__ void load(uint32_t from, uint32_t scales_from) {
+        asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                     : "r"(from)
+                     : "memory");
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(scales) : "r"(scales_from) : "memory");
+      }
+      __device__ __forceinline__ uint32_t scale(int step) const {
+        return both_halves(scales, step * 32 / kInt4Group == 1);
+      }
+    };
+
+    static __device__ __forceinline__ int32_t row_of(int i, int lane) { return 2 * (lane % 4) + i % 2; }
+    static __device__ __forceinline__ int32_t column_of(int32_t unit, int i, int lane) {
+      return unit * 16 + lane / 4 + i / 2 * 8;
+    }
+    static __device__ __forceinline__ bool has(const StreamCall& c, int32_t unit, int i, int lane) {
+      return row_of(i, lane) < c.num_rows && column_of(unit, i, lane) < c.num_outputs;
+    }
+  };
+};
+
+}  // namespace qwill::cuda

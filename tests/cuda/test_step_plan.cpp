@@ -1,0 +1,121 @@
+// Whether and how the ops of a step run as one kernel (cuda/kernels/decode_step.h). Needs no card.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "cuda/kernels/decode_step.h"
+
+namespace qwill::cuda {
+namespace {
+
+struct Shape {
+  int32_t layers = 3, cols = 512, heads = 8, kv_heads = 2, head_dim = 64, ffn = 1024, vocab = 1000;
+  StreamFormat format = StreamFormat::bf16;
+};
+
+struct StepPlan : testing::Test {
+  std::vector<float> x = std::vector<float>(8192), qkv = x, logits = x, out = x, act = x, norm = x, weight = x;
+  std::vector<int32_t> indices = std::vector<int32_t>(64);
+  std::vector<StepOp> ops;
+  StepLaunch launch;
+
+  void add(int32_t rows, int32_t cols, const Shape& s, StreamOutput output, void* y, const void* a = nullptr) {
+    StreamCall& c = ops.emplace_back().product;
+    c.weight = weight.data();
+    c.scales = weight.data();
+    c.layout = {(rows + 7) / 8, (cols + 63) / 64};
+    c.format = rows == s.vocab ? StreamFormat::bf16 : s.format;
+    c.num_outputs = output == StreamOutput::silu_mul ? rows / 2 : rows;
+    c.cols = cols;
+    c.num_rows = 1;
+    c.output = output;
+    c.y = y;
+    c.ldy = c.num_outputs;
+    c.a = a;
+    if (a) return;
+    c.x = x.data();
+    c.norm = norm.data();
+  }
+  bool plan(const Shape& s, const StepTuning& tuning = {}, int32_t max_tiles = 4) {
+    ops.clear();
+    for (int32_t layer = 0; layer < s.layers; ++layer) {
+      add((s.heads + 2 * s.kv_heads) * s.head_dim, s.cols, s, StreamOutput::store, qkv.data());
+      StepOp& op = ops.emplace_back();
+      op.is_attend = true;
+      op.max_tiles = max_tiles;
+      AttendArgs& a = op.attend;
+      a.num_rows = a.num_sequences = 1;
+      a.num_heads = s.heads;
+      a.num_kv_heads = s.kv_heads;
+      a.head_dim = s.head_dim;
+      a.qkv = qkv.data();
+      a.seq_lens = a.slots = a.page_table = indices.data();
+      a.max_pages = 32;
+      a.kv = {nullptr, s.kv_heads, (s.head_dim + 63) / 64 * 64, 64};
+      a.out = out.data();
+      a.ld_out = (s.heads * s.head_dim + 63) / 64 * 64;
+      add(s.cols, s.heads * s.head_dim, s, StreamOutput::add, x.data(), out.data());
+      add(2 * s.ffn, s.cols, s, StreamOutput::silu_mul, act.data());
+      add(s.cols, s.ffn, s, StreamOutput::add, x.data(), act.data());
+    }
+    add(s.vocab, s.cols, s, StreamOutput::store, logits.data());
+    return plan_step(ops, tuning, 132, launch);
+  }
+};
+
+TEST_F(StepPlan, QueriesKeysAndValuesAloneGoAsWords) {
+  ASSERT_TRUE(plan({}));
+  for (size_t i = 0; i < ops.size(); ++i)
+    EXPECT_EQ(ops[i].by_words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend) << "op " << i;
+  ops[0].product.y = x.data();  // another's
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+}
+
+TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {
+  ASSERT_TRUE(plan({.format = StreamFormat::int4}));
+  EXPECT_EQ(launch.format, StreamFormat::int4);
+  ops[2].product.format = StreamFormat::fp8;
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+}
+
+TEST_F(StepPlan, ItemsBringEveryByteOfATileOnce) {
+  for (const StreamFormat format : {StreamFormat::bf16, StreamFormat::int4, StreamFormat::fp8})
+    for (const int32_t ffn : {512, 1088, 4160}) {
+      ASSERT_TRUE(plan({.layers = 1, .ffn = ffn, .format = format}));
+      for (const StepOp& op : ops) {
+        if (op.is_attend) continue;
+        int64_t next = 0;
+        for (int32_t slice = 0; slice < op.cut.slices; ++slice)
+          for (int32_t chunk = 0; chunk < op.cut.num_chunks; ++chunk) {
+            const int32_t bytes = op.cut.item_bytes(slice, chunk);
+            if (bytes == 0) continue;
+            EXPECT_EQ(op.cut.item_begin(slice, chunk), next);
+            next += bytes;
+          }
+        EXPECT_EQ(next, op.cut.run_bytes);
+        EXPECT_LE((op.cut.second_at > 0 ? 2 : 1) * op.cut.chunk_bytes, launch.item_bytes);
+      }
+    }
+}
+
+TEST_F(StepPlan, WhatCannotBeOneKernelIsToldApart) {
+  EXPECT_TRUE(plan({}));
+  EXPECT_FALSE(plan({.head_dim = 256}));           // no attention of that width
+  EXPECT_FALSE(plan({.cols = 8192, .ffn = 512}));  // longer than what a row of the norm may be
+  EXPECT_FALSE(plan({}, {.warps = 12}));
+  EXPECT_FALSE(plan({.format = StreamFormat::fp8}, {.warps = 9}));
+  ops.resize(1);
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+}
+
+TEST_F(StepPlan, ValuesLieApartWhereABlockHasSeveralTiles) {
+  ASSERT_TRUE(plan({}, {}, 66));  // 132 tasks
+  EXPECT_FALSE(launch.values_apart);
+  const int32_t slots = launch.slots;
+  ASSERT_TRUE(plan({}, {}, 67));
+  EXPECT_TRUE(launch.values_apart);
+  EXPECT_LE(launch.slots, slots);
+}
+
+}  // namespace
+}  // namespace qwill::cuda
