@@ -93,7 +93,7 @@ struct Scene {
   std::vector<MatrixLayout> layouts;  // qkv, o, gate and up, down, head
   int64_t weight_bytes = 0;
   std::vector<int64_t> offsets, scale_offsets;  // of the weights, and of e4m3 in floats
-  std::unique_ptr<Memory> weights, scales, norms, cos, sin, indices, partials, counters;
+  std::unique_ptr<Memory> weights, scales, norms, cos, sin, indices;
   int64_t pages_bytes;  // of a layer
 
   Scene(const Model& model, int capacity) : m(model) {

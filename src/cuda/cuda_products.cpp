@@ -106,6 +106,7 @@ void CudaOps::product_f32(const Operand& operand, const CudaWeight& weight, Epil
 // first_block of 128 on: made bf16 in memory that all weights share, so the product has to follow at once.
 GemmWeight CudaOps::widened_weight(const CudaWeight& weight, const MatrixLayout& part, int64_t first_block,
                                    const GroupTiles* grouped) {
+  CHECK(!grouped || part.col_blocks == weight.gemm.layout.col_blocks, "experts are widened whole");
   GemmWeight widened = weight.gemm;
   void* data = widened_.get<char>(widened.layout.bytes());  // there since it was placed
   check(grouped ? widen_int4_experts(data, weight.int4, widened.layout, *grouped, device_.stream)

@@ -77,10 +77,10 @@ struct Int4Layout {
   }
   QWILL_HOST_DEVICE constexpr int64_t bytes() const { return row_blocks * col_blocks * kBlockBytes; }
 
-  // Products that are stored or added (not those that are gated) take the columns in slices, each summed from a fresh
-  // start, and add these in order: whatever multiplies them, so that it may take slices at once. In one run the K / 16
-  // products of a tile, each of which waits for the one before, would take longer than the weight's way from memory.
-  // As few slices as have at most 4096 columns, of as many blocks each; the last may have less.
+  // Products that are stored or added (not gated ones, nor those of experts) take the columns in slices, each summed
+  // from a fresh start, and add these in order: whatever multiplies them, so that it may take slices at once. In one
+  // run the K / 16 products of a tile, each of which waits for the one before, would take longer than the weight's way
+  // from memory. As few slices as have at most 4096 columns, of as many blocks each; the last may have less.
   static constexpr int64_t kMostSliceBlocks = 4096 / kBlockCols;
   QWILL_HOST_DEVICE constexpr int64_t slices() const { return (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks; }
   QWILL_HOST_DEVICE constexpr int64_t slice_blocks() const { return (col_blocks + slices() - 1) / slices(); }

@@ -104,6 +104,13 @@ TEST_F(StepPlan, WhatCannotBeOneKernelIsToldApart) {
   EXPECT_FALSE(plan({.cols = 8192, .ffn = 512}));  // longer than what a row of the norm may be
   EXPECT_FALSE(plan({}, {.warps = 12}));
   EXPECT_FALSE(plan({.format = StreamFormat::fp8}, {.warps = 9}));
+  ASSERT_TRUE(plan({.format = StreamFormat::int4}));
+  ops[2].product.layout.row_blocks -= 1;  // a tile without its pair
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+  EXPECT_FALSE(plan({.ffn = 49152, .format = StreamFormat::int4}));  // more slices than warps
+  ASSERT_TRUE(plan({}));
+  ops.resize(2);  // attention comes last
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
   ops.resize(1);
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
 }

@@ -13,17 +13,18 @@
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
 // which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
-// Its warp waits for nothing else once its op runs, but for the slices of the same round. An op runs when all blocks
+// Its warp waits for nothing else once its op runs, but for the slices of the same round, or for the other warps of its
+// warpgroup, which multiply the same items. An op runs when all blocks
 // have arrived behind the op before, or when they have written the words it reads, which they do on the way there; a
 // merge waits for parts, whose tasks wait for no merge. By induction over ops all of that comes, since all blocks are
 // resident (as many as multiprocessors, none waits for one that is not: earlier kernels end by themselves, later ones
 // are let start only when all blocks here run). Parities do not alias: the loading warp waits for phases of which it
 // has seen the one before, and in_flight is small enough for the others to know it (step_items.h: without that a warp
 // takes an older item for its own, and the ring comes to a halt). Arrivals at the grid's barrier only grow; each step
-// counts from the base that the one before has left, and words carry the count. Block 0 moves the base on when all
-// blocks have arrived once, and so have read it. Words are written again when a barrier lies behind their readers.
-// reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and attention_decode.cu
-// test, bench: bench/cuda/bench_step.cu
+// counts from the base that the one before has left, and words carry the count. Block 0 moves the base on in the
+// last op, a product: it has waited there for all blocks, which have read it. Words are written again when a barrier
+// lies behind their readers. reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and
+// attention_decode.cu test, bench: bench/cuda/bench_step.cu
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/step_attend.cuh"
 #include "cuda/kernels/step_product.cuh"
@@ -104,8 +105,8 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
       StepAttend<kDim>{b, now.attend, op}.run();
     else
       run_product<kFormat>(b, now, op);
-    if (op == 1 && blockIdx.x == 0 && threadIdx.x == 0)
-      p.state->base = base + static_cast<uint32_t>(p.num_ops - 1) * gridDim.x;
+    if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
+      p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written

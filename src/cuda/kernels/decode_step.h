@@ -41,7 +41,7 @@ struct StepState {
 struct alignas(16) StepReport {
   int32_t what;  // StepWait and 1; 0: none
   int32_t op, place;
-  int32_t seen;  // a parity; of the grid's barrier, what is missing
+  int32_t seen;  // a parity; of the grid's barrier, minus what is missing
 };
 constexpr int32_t kMaxStepWarps = 12;
 constexpr int32_t kMaxStepBlocks = 256;
@@ -85,7 +85,8 @@ struct StepLaunch {
 };
 
 // Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, weights are of
-// several formats, attentions differ in shape or indices or are not of the product before, or there is but one op.
+// several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
+// indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
 // Of parts, and behind them of queries, keys and values.
 int64_t step_words(const AttendArgs& args);

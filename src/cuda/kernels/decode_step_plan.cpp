@@ -87,6 +87,8 @@ int64_t part_words(const AttendArgs& args) {
   return args.num_kv_heads * parts * args.group() * part_row_floats(args.kv.padded_dim);
 }
 
+int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 * args.num_kv_heads) * args.head_dim; }
+
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
   if (a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
@@ -115,6 +117,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.num_ops = static_cast<int32_t>(ops.size());
   launch.num_blocks = num_sms;
   if (ops.size() < 2 || ops.size() > static_cast<size_t>(kMaxStepOps) || num_sms > kMaxStepBlocks) return false;
+  if (ops.back().is_attend) return false;  // the last op moves the barrier's base, and attention does not wait there
   for (const StepOp& op : ops)
     if (!op.is_attend && op.product.format != StreamFormat::bf16) launch.format = op.product.format;
   // The best of what was measured: four bits are widened by the warps that multiply them.
@@ -124,14 +127,16 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t max_tiles = 0, consumers = 1, longest = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
+    op.by_words = false;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
   }
   for (size_t i = 0; i < ops.size(); ++i) {
     if (!ops[i].is_attend) continue;
-    if (i == 0 || ops[i - 1].is_attend || ops[i - 1].product.y != ops[i].attend.qkv ||
-        ops[i - 1].product.output != StreamOutput::store)
+    const AttendArgs& a = ops[i].attend;
+    if (i == 0 || ops[i - 1].is_attend || ops[i - 1].product.y != a.qkv ||
+        ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
     ops[i - 1].by_words = true;
   }
@@ -155,8 +160,6 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-int64_t step_words(const AttendArgs& args) {
-  return part_words(args) + (int64_t{args.num_heads} + 2 * args.num_kv_heads) * args.head_dim + kAtomRows;
-}
+int64_t step_words(const AttendArgs& args) { return part_words(args) + qkv_cols(args); }
 
 }  // namespace qwill::cuda

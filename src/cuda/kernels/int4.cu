@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads) round_kernel(char* to, const bfloat*
 }
 
 // 32 columns of one row, by one thread: the words of the four lanes that share them, as four chunks of an atom's row.
-// `to` is of layout `part`; `block` is the one of it, `in` what it is made of.
+// `to` is of layout `part`, `in` the block it is made of.
 __device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part, const char* in, int64_t row_block,
                                            int64_t col_block, int32_t row, int32_t piece) {
   const int64_t col = col_block * Int4Layout::kBlockCols + piece * 32;
@@ -81,16 +81,16 @@ __device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part,
            make_uint4(b[0][c], b[1][c], b[2][c], b[3][c]));
 }
 
-// Row blocks first_row … of `from`, columns from block first_col on, by threads gridDim.x * kThreads at a time; 32
-// pieces a block, a row's four together.
+// Row blocks first_row_block … of `from`, columns from block first_col_block on, by threads gridDim.x * kThreads at a
+// time; 32 pieces a block, a row's four together.
 __device__ __forceinline__ void widen_blocks(bfloat* to, const MatrixLayout& part, const char* from,
-                                             const Int4Layout& packed, int64_t first_row, int64_t num_rows,
-                                             int64_t first_col) {
+                                             const Int4Layout& packed, int64_t first_row_block, int64_t num_row_blocks,
+                                             int64_t first_col_block) {
   const int64_t cols = Int4Layout::of(part).col_blocks;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < num_rows * cols * 32;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; i < num_row_blocks * cols * 32;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const int64_t block = i / 32, row_block = first_row + block / cols, col_block = block % cols;
-    widen_part(to, part, from + packed.block(row_block, first_col + col_block), row_block, col_block,
+    const int64_t block = i / 32, row_block = first_row_block + block / cols, col_block = block % cols;
+    widen_part(to, part, from + packed.block(row_block, first_col_block + col_block), row_block, col_block,
                static_cast<int32_t>(i % 32 / 4), static_cast<int32_t>(i % 4));
   }
 }

@@ -12,7 +12,7 @@ namespace qwill::cuda {
 cudaError_t round_to_int4(void* to, const void* from, const MatrixLayout& layout, cudaStream_t stream);
 
 // Back: the bf16 numbers that the weights stand for, of the columns from block first_block of 128 on, as a matrix of
-// that layout.
+// layout `part`.
 cudaError_t widen_int4(void* to, const MatrixLayout& part, const void* from, const MatrixLayout& layout,
                        int64_t first_block, cudaStream_t stream);
 

@@ -21,8 +21,8 @@ constexpr int64_t step_attend_bytes(int64_t padded_dim) {
 }
 // Behind the operand of a product in slices: a row of 16 outputs from each warp.
 constexpr int64_t kStepSliceBytes = 12 * 16 * 4;
-// What warps multiply, 168 registers each with the one that loads, three on each quarter of a multiprocessor; of e4m3
-// they are two warpgroups and need more.
+// Warps that multiply: with the one that loads at most three on each quarter of a multiprocessor, so that a thread has
+// 168 registers; of e4m3 two warpgroups.
 constexpr int32_t kLeastStepWarps = 8;
 constexpr int32_t max_step_warps(StreamFormat format) { return format == StreamFormat::fp8 ? kLeastStepWarps : 11; }
 

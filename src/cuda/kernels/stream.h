@@ -34,7 +34,7 @@ struct StreamCall {
   float eps = 0;
   const void* a = nullptr;  // [T, padded_cols] bf16
   int32_t cols = 0;
-  int32_t num_rows = 0;  // T, at most 8
+  int32_t num_rows = 0;  // T, at most 8; of fp8 kMaxFp8StreamRows
   StreamOutput output = StreamOutput::store;
   void* y = nullptr;
   int64_t ldy = 0;

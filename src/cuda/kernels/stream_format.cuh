@@ -20,7 +20,6 @@ struct Bf16Format {
   static constexpr int kUnitBytes = kAtomBytes;
   static constexpr int kSlotUnits = kUnitsOfSlot;
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
-  static constexpr bool kAlwaysPairs = false;  // but where the product is gated
   static constexpr bool kSlices = false;
   static constexpr auto operand_address = OperandAddress::first;
 
@@ -52,7 +51,6 @@ struct Int4Format {
   static constexpr int kUnitBytes = Int4Layout::kBlockBytes;
   static constexpr int kSlotUnits = kUnitsOfSlot;
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
-  static constexpr bool kAlwaysPairs = true;
   static constexpr bool kSlices = true;  // sums are those of slices of the columns (Int4Layout), at least one
   static constexpr auto operand_address = OperandAddress::second;
 
@@ -91,8 +89,8 @@ struct Int4Format {
       };
       Lane now[2];
       Step step;
-      open(now, 0);
       if (steps == kUnits * kUnitSteps) {
+        open(now, 0);
         widen(step, now, 0, 0);
 #pragma unroll 4
         for (int i = 0; i < kUnits; ++i) {

@@ -15,12 +15,11 @@ constexpr int64_t fp8_operand_bytes(const MatrixLayout& layout, int32_t num_rows
 }
 
 constexpr int32_t kMaxFp8StreamRows = 2;
-// Otherwise than stream.h, silu_mul leaves columns of y beyond the weight's as they are. Of a the columns behind cols
-// are zeros.
-
 // Whether the operand leaves room for the weight's rings.
 bool stream_fp8_fits(const StreamCall& call, int32_t num_sms);
 cudaError_t prepare_stream_fp8();
+// Otherwise than stream.h, silu_mul leaves columns of y beyond the weight's as they are. Of a the columns behind cols
+// are zeros.
 cudaError_t stream_fp8(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream);
 
 }  // namespace qwill::cuda

@@ -19,12 +19,6 @@ __device__ __forceinline__ uint64_t atom_descriptor(uint32_t address, uint32_t c
   return kSwizzle128 | kStride | (descriptor_step(column_block) << 16) | ((address & 0x3FFFF) >> 4);
 }
 
-// The same, but from one eight rows to the next it is not 1024 bytes.
-__device__ __forceinline__ uint64_t atom_descriptor_apart(uint32_t address, uint32_t row_block) {
-  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kUnused = uint64_t{1} << 16;
-  return kSwizzle128 | (descriptor_step(row_block) << 32) | kUnused | ((address & 0x3FFFF) >> 4);
-}
-
 // Of at most 8 rows of e4m3, which lie as [16 columns][num_rows][16 bytes]: the 8 rows of `b` are these and whatever
 // follows. Thirty-two columns further is descriptor_step(32 * num_rows) more.
 __device__ __forceinline__ uint64_t rows_descriptor(uint32_t address, uint32_t num_rows) {
