@@ -2,12 +2,14 @@
 //   bench_step                          all of it
 //   bench_step host                     the order of items and that no wait is for ever, without a card
 //   bench_step test                     the tests alone; exit 1 if one fails
-//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned; MODEL: 8b, 8b-int4, 8b-fp8
-//   … bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight … forever waits are without end; else
-//   one of half a second stops the kernel and is told
-// Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode() gives
-// them, for several shapes, contexts and tunings, three launches one after the other. Times: that chain in a graph, and
-// the one kernel in a graph.
+//   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
+//   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
+//   … forever                           waits are without end; else one of half a second stops the kernel and is told
+// MODEL: 0.6b, 4b, 8b, 14b, 8b-int4, 8b-fp8.
+//
+// Tests: the residual stream, all pages and the logits bit for bit as the chain of stream(), stream_fp8() and
+// attend_decode() gives them, for several shapes, formats, contexts and tunings, three launches one after the other.
+// Times: that chain in a graph, and the one kernel in a graph.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -327,7 +329,7 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
   const Chain chain(scene, 2304);
   OneKernel one(scene);
   if (!chain.fits()) {
-    std::printf("%s: stream() does not take it\n", m.name);
+    std::printf("%s: the chain does not take it\n", m.name);
     return;
   }
   const StepTuning tunings[] = {{}, {8, 16, 1, 1}, {11, 17, 2, 1}, {9, 0, 16, 3}};

@@ -43,7 +43,6 @@ struct alignas(16) StepReport {
   int32_t op, place;
   int32_t seen;  // a parity; of the grid's barrier, minus what is missing
 };
-constexpr int32_t kMaxStepWarps = 12;
 constexpr int32_t kMaxStepBlocks = 256;
 constexpr int64_t kMaxStepOps = 512;
 // In host memory that the card writes: it stays readable when the kernel has been stopped.

@@ -19,9 +19,9 @@ struct ItemFormat {
   bool pairs;          // whether an item is always of two tiles
   int32_t threads;     // that consume it
 };
-constexpr ItemFormat kBf16Items{64, kAtomBytes, 8, false, 32};
-constexpr ItemFormat kInt4Items{Int4Layout::kBlockCols, Int4Layout::kBlockBytes, 16, true, 32};
-constexpr ItemFormat kFp8Items{kFp8AtomCols, kAtomBytes, 8, true, 128};
+constexpr ItemFormat kBf16Items{64, kAtomBytes, kItemAtoms, false, 32};
+constexpr ItemFormat kInt4Items{Int4Layout::kBlockCols, Int4Layout::kBlockBytes, kItemInt4Blocks, true, 32};
+constexpr ItemFormat kFp8Items{kFp8AtomCols, kAtomBytes, kItemAtoms, true, 128};
 
 const ItemFormat& items_of(StreamFormat format) {
   switch (format) {

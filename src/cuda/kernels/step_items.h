@@ -19,12 +19,17 @@ constexpr int64_t step_values_bytes(int64_t padded_dim) { return 128 * padded_di
 constexpr int64_t step_attend_bytes(int64_t padded_dim) {
   return step_values_bytes(padded_dim) + 16 * padded_dim * 2 + 16 * 128 * 2 + 2 * padded_dim * 2 + 16 * 8 * 4;
 }
-// Behind the operand of a product in slices: a row of 16 outputs from each warp.
-constexpr int64_t kStepSliceBytes = 12 * 16 * 4;
-// Warps that multiply: with the one that loads at most three on each quarter of a multiprocessor, so that a thread has
-// 168 registers; of e4m3 two warpgroups.
+// Warps of a block, with the one that loads: at most three on each quarter of a multiprocessor, so that a thread has
+// 168 registers. Those that multiply; e4m3 is multiplied by two warpgroups.
+constexpr int32_t kMaxStepWarps = 12;
 constexpr int32_t kLeastStepWarps = 8;
-constexpr int32_t max_step_warps(StreamFormat format) { return format == StreamFormat::fp8 ? kLeastStepWarps : 11; }
+constexpr int32_t max_step_warps(StreamFormat format) {
+  return format == StreamFormat::fp8 ? kLeastStepWarps : kMaxStepWarps - 1;
+}
+// Behind the operand of a product in slices: a row of 16 outputs from each warp.
+constexpr int64_t kStepSliceBytes = kMaxStepWarps * 16 * 4;
+// An item's atoms of bf16 or e4m3, its blocks of four bits: of one tile, or half as many of each of two.
+constexpr int32_t kItemAtoms = 8, kItemInt4Blocks = 16;
 
 // The most items that may be under way at once. A warp that waits for item j by the parity of its slot must know that
 // the item before it there, j - slots, has landed: else the slot is a phase behind, and its parity says "landed" for j.

@@ -7,8 +7,9 @@
 
 namespace qwill::cuda {
 
-using StepBf16 = Bf16Format<8>;
-using StepInt4 = Int4Format<16>;
+using StepBf16 = Bf16Format<kItemAtoms>;
+using StepInt4 = Int4Format<kItemInt4Blocks>;
+static_assert(kFp8SlotBytes == kItemAtoms * kAtomBytes);
 
 // Of an op, what the loading warp needs. Asked for an op ahead: it comes from the memory itself.
 struct LoadOp {

@@ -6,8 +6,12 @@
 // follow each other in memory, and are gate and up for silu_mul. A warp for each warpgroup loads: by a thread of the
 // warpgroup itself a copy takes 180 ns of its time. Every block of threads norms and quantises the operand for itself,
 // so that no other kernel stands between two weights; the rings are filled before the kernel waits for the one before
-// it, and two blocks fit an SM. Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory. reference:
-// ops/reference.cpp norm_linear, linear_add, norm_gated_mlp    test and bench: bench/cuda/bench_fp8.cu
+// it, and two blocks fit an SM.
+//
+// Moves the weight's bytes + T K 4 bytes a block from L2; bound by memory.
+//
+// reference: ops/reference.cpp norm_linear, linear_add, norm_gated_mlp
+// test and bench: bench/cuda/bench_fp8.cu
 #include <algorithm>
 
 #include "cuda/kernels/fp8_tile.cuh"
@@ -50,11 +54,11 @@ struct Units {
 };
 
 // A warpgroup's ring, and where in it its loader or itself is.
-struct RingPlace {
+struct GroupRing {
   uint32_t slots, full, empty;  // addresses
   int32_t num_slots, place = 0;
   uint32_t parity = 0;
-  __device__ __forceinline__ RingPlace(const Params& p, Shared& shared, char* ring, int group)
+  __device__ __forceinline__ GroupRing(const Params& p, Shared& shared, char* ring, int group)
       : slots(shared_address(ring) + group * p.slots_per_group * kFp8SlotBytes),
         full(shared_address(&shared.full[group * p.slots_per_group])),
         empty(shared_address(&shared.empty[group * p.slots_per_group])),
@@ -68,7 +72,7 @@ struct RingPlace {
 __device__ __forceinline__ void load_weights(const Params& p, Shared& shared, char* ring, int group) {
   const auto col_blocks = static_cast<int32_t>(Fp8Layout::of(p.call.layout).col_blocks);
   const Units units(p, group);
-  RingPlace at(p, shared, ring, group);
+  GroupRing at(p, shared, ring, group);
   int32_t loaded = 0;
 #pragma unroll 1
   for (int32_t unit = units.first; unit < units.end; unit += p.groups) {
@@ -124,7 +128,7 @@ __global__ void __launch_bounds__(kThreads, 2) stream_kernel(const __grid_consta
   const int group = warp / 4;
   const Units units(p, group);
   if (group >= p.groups) return;
-  RingPlace at(p, shared, ring, group);
+  GroupRing at(p, shared, ring, group);
   const PlainOutputs outputs{c};
   int32_t turn = 0;
 #pragma unroll 1
