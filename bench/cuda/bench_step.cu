@@ -1,6 +1,5 @@
 // Tests and times the one-kernel decode step of cuda/kernels/decode_step.h on the device at hand.
 //   bench_step                          all of it
-//   bench_step host                     the order of items and that no wait is for ever, without a card
 //   bench_step test                     the tests alone; exit 1 if one fails
 //   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
@@ -24,7 +23,6 @@
 #include "cuda/kernels/int4.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/stream_fp8.h"
-#include "step_play.h"
 
 using namespace qwill::cuda;
 
@@ -453,8 +451,6 @@ int main(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   forever = std::erase(args, "forever") > 0;
   const std::string mode = args.empty() ? "all" : args[0];
-  num_failed += test_items(num_sms) + test_play();
-  if (mode == "host") return num_failed > 0;
   check(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, 0), "device");
   check(cudaHostAlloc(&reports, sizeof(StepReports), cudaHostAllocMapped | cudaHostAllocPortable), "cudaHostAlloc");
   std::memset(reports, 0, sizeof *reports);

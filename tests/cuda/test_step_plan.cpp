@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cuda/kernels/decode_step.h"
+#include "cuda/step_play.h"
 
 namespace qwill::cuda {
 namespace {
@@ -114,6 +115,10 @@ TEST_F(StepPlan, WhatCannotBeOneKernelIsToldApart) {
   ops.resize(1);
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
 }
+
+TEST(StepRing, LoaderAndWarpsAgreeOnEveryItemsPlace) { EXPECT_EQ(test_items(132), 0); }
+
+TEST(StepRing, EveryWaitEndsAndEveryItemIsWhereItsWarpLooks) { EXPECT_EQ(test_play(), 0); }
 
 TEST_F(StepPlan, ValuesLieApartWhereABlockHasSeveralTiles) {
   ASSERT_TRUE(plan({}, {}, 66));  // 132 tasks

@@ -67,13 +67,7 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   cut.second_at = pair ? cut.chunk_bytes : 0;
   cut.num_chunks = (cut.slice_bytes + cut.chunk_bytes - 1) / cut.chunk_bytes;
   if (int64_t{cut.num_units} * launch.num_blocks > std::numeric_limits<int32_t>::max()) return false;
-  // As many consumers as divide a block's units into equal rounds.
-  const int32_t most = launch.warps * 32 / items.threads / cut.slices;
-  if (most < 1) return false;
-  const int32_t per_block = (cut.num_units + launch.num_blocks - 1) / launch.num_blocks;
-  const int32_t rounds = std::max(1, (per_block + most - 1) / most);
-  cut.at_once = std::max(1, (per_block + rounds - 1) / rounds);
-  return true;
+  return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks);
 }
 
 // Of the page table.
