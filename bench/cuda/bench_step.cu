@@ -6,8 +6,8 @@
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
 // MODEL: 0.6b, 4b, 8b, 14b, 8b-int4, 8b-fp8.
 //
-// Tests: the residual stream, all pages and the logits bit for bit as the chain of stream(), stream_fp8() and
-// attend_decode() gives them, for several shapes, formats, contexts and tunings, three launches one after the other.
+// Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode()
+// gives them, for several shapes, formats, contexts and tunings, three launches one after the other.
 // Times: that chain in a graph, and the one kernel in a graph.
 #include <algorithm>
 #include <cstdio>
@@ -20,9 +20,10 @@
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/decode_step.h"
+#include "cuda/kernels/fp8.h"
 #include "cuda/kernels/int4.h"
 #include "cuda/kernels/rows.h"
-#include "cuda/kernels/stream_fp8.h"
+#include "cuda/kernels/stream.h"
 
 using namespace qwill::cuda;
 
@@ -266,16 +267,12 @@ struct Chain {
     for (const StepOp& op : run.ops)
       if (op.is_attend)
         check(attend_decode(op.attend, plan, stream_of_all), "attend_decode");
-      else if (op.product.format == StreamFormat::fp8)
-        check(stream_fp8(op.product, num_sms, stream_of_all), "stream_fp8");
       else
         check(stream(op.product, num_sms, stream_of_all), "stream");
   }
   bool fits() const {
-    return std::ranges::all_of(run.ops, [](const StepOp& op) {
-      return op.is_attend || (op.product.format == StreamFormat::fp8 ? stream_fp8_fits(op.product, num_sms)
-                                                                     : stream_fits(op.product, num_sms));
-    });
+    return std::ranges::all_of(run.ops,
+                               [](const StepOp& op) { return op.is_attend || stream_fits(op.product, num_sms); });
   }
 };
 
@@ -456,7 +453,6 @@ int main(int argc, char** argv) {
   std::memset(reports, 0, sizeof *reports);
   check(cudaStreamCreateWithFlags(&stream_of_all, cudaStreamNonBlocking), "stream");
   check(prepare_stream(), "prepare");
-  check(prepare_stream_fp8(), "prepare");
   check(prepare_decode_step(), "prepare");
   if (mode == "all" || mode == "test") {
     const std::vector<int> contexts = {1, 5, 127, 128, 129, 700, 1100, 2200};

@@ -20,7 +20,6 @@
 #include "cuda/kernels/moe.h"
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/stream.h"
-#include "cuda/kernels/stream_fp8.h"
 #include "cuda/sampler.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_inputs.h"

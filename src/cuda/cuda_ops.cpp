@@ -24,7 +24,6 @@ CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_
   if (!device_.hopper) return;
   check(prepare_stream(), "prepare kernels");
   check(prepare_gemm_fp8(), "prepare kernels");
-  check(prepare_stream_fp8(), "prepare kernels");
   if (options.step_kernel) program_.enable(device_);
 }
 

@@ -211,10 +211,10 @@ void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epil
                           .output = kStreamOutputs[static_cast<size_t>(epilogue)],
                           .y = y.data,
                           .ldy = stride_of(y)};
-    if (stream_fp8_fits(call, device_.num_sms)) {
+    if (stream_fits(call, device_.num_sms)) {
       if (program_.gathers()) return program_.add(call);
       program_.launch_apart(device_);
-      check(stream_fp8(call, device_.num_sms, device_.stream), "product");
+      check(stream(call, device_.num_sms, device_.stream), "product");
       return;
     }
   }

@@ -3,18 +3,11 @@
 #include <mutex>
 #include <set>
 
-#include "cuda/kernels/stream_fp8.h"
-
 namespace qwill::cuda {
 namespace {
 
 std::mutex mutex;
 std::set<int> devices;  // with a program that is enabled
-
-cudaError_t launch_product(const StreamCall& call, const Device& device) {
-  return call.format == StreamFormat::fp8 ? stream_fp8(call, device.num_sms, device.stream)
-                                          : stream(call, device.num_sms, device.stream);
-}
 
 }  // namespace
 
@@ -65,7 +58,7 @@ void StepProgram::launch_apart(const Device& device) {
     if (op.is_attend)
       check(attend_decode(op.attend, *plan++, device.stream), "attend");
     else
-      check(launch_product(op.product, device), "product");
+      check(stream(op.product, device.num_sms, device.stream), "product");
   ops_.clear();
   plans_.clear();
 }

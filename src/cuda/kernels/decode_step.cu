@@ -23,8 +23,10 @@
 // takes an older item for its own, and the ring comes to a halt). Arrivals at the grid's barrier only grow; each step
 // counts from the base that the one before has left, and words carry the count. Block 0 moves the base on in the
 // last op, a product: it has waited there for all blocks, which have read it. Words are written again when a barrier
-// lies behind their readers. reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and
-// attention_decode.cu test, bench: bench/cuda/bench_step.cu
+// lies behind their readers.
+//
+// reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and attention_decode.cu
+// test, bench: bench/cuda/bench_step.cu
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/step_attend.cuh"
 #include "cuda/kernels/step_product.cuh"

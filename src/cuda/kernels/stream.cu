@@ -21,8 +21,8 @@
 #include <algorithm>
 
 #include "cuda/kernels/launch.cuh"
-#include "cuda/kernels/stream.h"
 #include "cuda/kernels/stream_format.cuh"
+#include "cuda/kernels/stream_fp8.h"
 
 namespace qwill::cuda {
 namespace {
@@ -265,6 +265,7 @@ constexpr Kernel kKernels[] = {stream_kernel<Bf16, false>, stream_kernel<Bf16, t
 }  // namespace
 
 bool stream_fits(const StreamCall& call, int32_t num_sms) {
+  if (call.format == StreamFormat::fp8) return stream_fp8_fits(call, num_sms);
   return call.num_rows <= kMaxStreamCallRows && (!call.norm || call.cols <= kMaxNormCols) &&
          plan_stream(call, num_sms).fits;
 }
@@ -272,10 +273,11 @@ bool stream_fits(const StreamCall& call, int32_t num_sms) {
 cudaError_t prepare_stream() {
   for (const Kernel kernel : kKernels)
     if (const cudaError_t error = allow_shared(kernel, kWholeShared); error != cudaSuccess) return error;
-  return cudaSuccess;
+  return prepare_stream_fp8();
 }
 
 cudaError_t stream(const StreamCall& call, int32_t num_sms, cudaStream_t cuda_stream) {
+  if (call.format == StreamFormat::fp8) return stream_fp8(call, num_sms, cuda_stream);
   const Plan plan = plan_stream(call, num_sms);
   const int kernel = call.format == StreamFormat::int4 ? 2 : call.output == StreamOutput::silu_mul ? 1 : 0;
   return launch(kKernels[kernel], dim3(static_cast<unsigned>(plan.blocks)), dim3(static_cast<unsigned>(plan.threads)),

@@ -18,7 +18,7 @@ enum class StreamOutput : uint8_t {
 enum class StreamFormat : uint8_t {
   bf16,  // atoms of the layout
   int4,  // Int4Layout::of(layout)
-  fp8,   // Fp8Layout::of(layout): stream_fp8.h
+  fp8,   // Fp8Layout::of(layout), by stream_fp8.h
 };
 
 // One product. Either x and norm are given (the operand is the norm of x, rounded to bf16) or a (as it is); for fp8 the
@@ -34,7 +34,7 @@ struct StreamCall {
   float eps = 0;
   const void* a = nullptr;  // [T, padded_cols] bf16
   int32_t cols = 0;
-  int32_t num_rows = 0;  // T, at most 8; of fp8 kMaxFp8StreamRows
+  int32_t num_rows = 0;  // T, at most kMaxStreamCallRows, of fp8 kMaxFp8StreamRows
   StreamOutput output = StreamOutput::store;
   void* y = nullptr;
   int64_t ldy = 0;
@@ -46,6 +46,7 @@ constexpr int32_t kMaxStreamRows = 2;
 constexpr int32_t kMaxInt4StreamRows = 32;
 // What one call can take.
 constexpr int32_t kMaxStreamCallRows = 8;
+constexpr int32_t kMaxFp8StreamRows = 2;
 
 // Whether there are not too many rows, and the operand leaves room for the weight's ring.
 bool stream_fits(const StreamCall& call, int32_t num_sms);

@@ -1,4 +1,4 @@
-// Products in e4m3 (fp8.h) of a few rows with one weight, bound by the rate at which the weight can be read.
+// What stream.h does with weights of e4m3 (fp8.h).
 #pragma once
 
 #include "cuda/kernels/fp8.h"
@@ -14,7 +14,6 @@ constexpr int64_t fp8_operand_bytes(const MatrixLayout& layout, int32_t num_rows
   return num_rows * (slots * (512 + 16) + kFp8Groups * 512) + 256;
 }
 
-constexpr int32_t kMaxFp8StreamRows = 2;
 // Whether the operand leaves room for the weight's rings.
 bool stream_fp8_fits(const StreamCall& call, int32_t num_sms);
 cudaError_t prepare_stream_fp8();
