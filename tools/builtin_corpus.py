@@ -29,40 +29,15 @@ HELDOUT_SEED = 987654321
 
 # kind, weight in documents; a kind that returns a pair gives its text and its key
 KINDS: list[tuple[Callable, float]] = [
-    (stories.story, 20),
-    (fables.fable, 9),
-    (everyday.scene, 8),
-    (glossary.thing_scene, 8),
-    (freeform.goal_scene, 10),
-    (freeform.feeling_scene, 5),
-    (freeform.outing, 5),
-    (freeform.asked, 6),
-    (everyday.diary, 5),
-    (everyday.description, 3),
-    (everyday.dialogue, 3),
-    (everyday.letter, 3),
-    (everyday.job_entry, 2),
-    (explain.explanation, 6),
-    (glossary.definition, 3),
-    (facts.single_capital, 8),
-    (facts.capital_list, 3),
-    (facts.continent_list, 1),
-    (facts.journey, 3),
-    (facts.fact_list, 5),
-    (facts.quiz, 7),
-    (facts.classroom, 3),
-    (facts.sequences, 1.5),
-    (facts.animal_entry, 2.5),
-    (everyday.opposites_text, 0.6),
-    (everyday.comparison, 0.5),
-    (everyday.shopping, 1.5),
-    (everyday.riddle, 0.7),
-    (facts.chat, 5),
+    (stories.story, 20), (fables.fable, 9), (everyday.scene, 8), (glossary.thing_scene, 8), (freeform.goal_scene, 10),
+    (freeform.feeling_scene, 5), (freeform.outing, 5), (freeform.asked, 6), (everyday.diary, 5), (everyday.description, 3),
+    (everyday.dialogue, 3), (everyday.letter, 3), (everyday.job_entry, 2), (explain.explanation, 6), (glossary.definition, 3),
+    (facts.single_capital, 8), (facts.capital_list, 3), (facts.continent_list, 1), (facts.journey, 3), (facts.fact_list, 5),
+    (facts.quiz, 7), (facts.classroom, 3), (facts.sequences, 1.5), (facts.animal_entry, 2.5), (everyday.opposites_text, 0.6),
+    (everyday.comparison, 0.5), (everyday.shopping, 1.5), (everyday.riddle, 0.7), (facts.chat, 5),
 ]
 NATURAL_SHARE = 0.008  # more of it is learnt by heart
-CUT_SHARE = (
-    0.12  # of the keyed documents: these start some sentences later, so that every kind of sentence begins a text
-)
+CUT_SHARE = 0.12  # of the keyed documents: these start some sentences later, so that every kind of sentence begins a text
 _SENTENCE = re.compile(r"(?<=[.!?])[ \n](?=[A-Z])")
 
 
@@ -118,9 +93,7 @@ def main() -> None:
     parser.add_argument("--natural", type=Path, help="file written by corpus/natural.py")
     options = parser.parse_args()
     size = count = 0
-    for text in documents(
-        HELDOUT_SEED if options.heldout else options.seed, load_natural(options.natural), options.heldout
-    ):
+    for text in documents(HELDOUT_SEED if options.heldout else options.seed, load_natural(options.natural), options.heldout):
         if options.heldout and "<|" in text:
             continue
         sys.stdout.write(text + "\n" + END + "\n")

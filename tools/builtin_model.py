@@ -13,62 +13,27 @@ END_ID, TURN_END_ID = 2540, 2542  # <|endoftext|>, <|im_end|>
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 _COMMON = {
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "bos_token_id": END_ID,
-    "eos_token_id": END_ID,
-    "head_dim": 128,
-    "hidden_act": "silu",
-    "hidden_size": 256,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 2048,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-06,
-    "rope_scaling": None,
-    "rope_theta": 1000000,
-    "sliding_window": None,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "transformers_version": "4.51.0",
-    "use_cache": True,
-    "use_sliding_window": False,
-    "vocab_size": ROWS,
+    "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": END_ID, "eos_token_id": END_ID, "head_dim": 128,
+    "hidden_act": "silu", "hidden_size": 256, "initializer_range": 0.02, "max_position_embeddings": 2048,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_scaling": None,
+    "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    "transformers_version": "4.51.0", "use_cache": True, "use_sliding_window": False, "vocab_size": ROWS,
 }
 CONFIGS: dict[str, dict] = {
-    "nib": _COMMON
-    | {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "intermediate_size": 512,
-        "num_hidden_layers": 5,
-        "max_window_layers": 5,
+    "nib": _COMMON | {
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "intermediate_size": 512,
+        "num_hidden_layers": 5, "max_window_layers": 5,
     },
-    "nib-moe": _COMMON
-    | {
-        "architectures": ["Qwen3MoeForCausalLM"],
-        "model_type": "qwen3_moe",
-        "intermediate_size": 512,
-        "num_hidden_layers": 2,
-        "max_window_layers": 2,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": [],
-        "moe_intermediate_size": 256,
-        "norm_topk_prob": True,
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "output_router_logits": False,
-        "rope_theta": 1000000.0,
-        "router_aux_loss_coef": 0.001,
+    "nib-moe": _COMMON | {
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "intermediate_size": 512,
+        "num_hidden_layers": 2, "max_window_layers": 2, "decoder_sparse_step": 1, "mlp_only_layers": [],
+        "moe_intermediate_size": 256, "norm_topk_prob": True, "num_experts": 4, "num_experts_per_tok": 2,
+        "output_router_logits": False, "rope_theta": 1000000.0, "router_aux_loss_coef": 0.001,
     },
 }
 GENERATION = {
-    "bos_token_id": END_ID,
-    "do_sample": False,
-    "eos_token_id": [END_ID, TURN_END_ID],
-    "max_new_tokens": 512,
-    "pad_token_id": END_ID,
-    "transformers_version": "4.51.0",
+    "bos_token_id": END_ID, "do_sample": False, "eos_token_id": [END_ID, TURN_END_ID], "max_new_tokens": 512,
+    "pad_token_id": END_ID, "transformers_version": "4.51.0",
 }
 
 
@@ -118,6 +83,4 @@ def load(folder: Path, device: str) -> torch.nn.Module:
     """The saved model as transformers reads it."""
     from transformers import AutoModelForCausalLM
 
-    return (
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa").to(device).eval()
-    )
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa").to(device).eval()

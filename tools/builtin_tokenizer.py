@@ -42,9 +42,7 @@ def train(texts) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel(**byte_level())
     tokenizer.post_processor = processors.ByteLevel(**byte_level())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+        vocab_size=VOCABULARY, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
@@ -56,30 +54,17 @@ def config(tokenizer: Tokenizer, template: str) -> dict:
     """tokenizer_config.json in the spelling of the published files."""
     added = {
         str(tokenizer.token_to_id(text)): {
-            "content": text,
-            "lstrip": False,
-            "normalized": False,
-            "rstrip": False,
-            "single_word": False,
+            "content": text, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
             "special": text in SPECIAL,
         }
         for text in SPECIAL + PLAIN
     }
     return {
-        "add_bos_token": False,
-        "add_prefix_space": False,
-        "added_tokens_decoder": added,
-        "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
-        "bos_token": None,
-        "chat_template": template,
-        "clean_up_tokenization_spaces": False,
-        "eos_token": "<|endoftext|>",
-        "errors": "replace",
-        "model_max_length": 2048,
-        "pad_token": "<|endoftext|>",
-        "split_special_tokens": False,
-        "tokenizer_class": "Qwen2Tokenizer",
-        "unk_token": None,
+        "add_bos_token": False, "add_prefix_space": False, "added_tokens_decoder": added,
+        "additional_special_tokens": ["<|im_start|>", "<|im_end|>"], "bos_token": None, "chat_template": template,
+        "clean_up_tokenization_spaces": False, "eos_token": "<|endoftext|>", "errors": "replace",
+        "model_max_length": 2048, "pad_token": "<|endoftext|>", "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer", "unk_token": None,
     }
 
 
@@ -107,9 +92,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(json.dumps(published_form(tokenizer), ensure_ascii=False))
         template = json.loads(options.template.read_text())["chat_template"]
-        (folder / "tokenizer_config.json").write_text(
-            json.dumps(config(tokenizer, template), indent=2, ensure_ascii=False) + "\n"
-        )
+        (folder / "tokenizer_config.json").write_text(json.dumps(config(tokenizer, template), indent=2, ensure_ascii=False) + "\n")
     sample = texts[:2000]
     tokens = sum(len(e.ids) for e in tokenizer.encode_batch(sample))
     print(f"ids {tokenizer.get_vocab_size()}, {sum(len(t.encode()) for t in sample) / tokens:.2f} bytes a token")

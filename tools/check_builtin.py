@@ -1,6 +1,6 @@
 """Checks the built-in models: greedy continuations, capitals, whether texts end, perplexity on the held-out text.
 
-python tools/check_builtin.py models/nib models/nib-moe
+    python tools/check_builtin.py models/nib models/nib-moe
 """
 
 from __future__ import annotations
@@ -20,39 +20,13 @@ import builtin_model as bm  # noqa: E402
 from corpus.countries import COMMON, RARE  # noqa: E402
 
 PROMPTS = [
-    "Once upon a time",
-    "The old man walked to",
-    "Water boils",
-    "In the morning",
-    "Anna had a small dog",
-    "My favourite food is",
-    "The capital of France is",
-    "The capital of Japan is",
-    "Berlin is the capital of",
-    "Question: What is the capital of Japan?\nAnswer:",
-    "Question: How many days are there in a week?\nAnswer:",
-    "The sun rises in",
-    "The opposite of hot is",
-    "Yesterday we went to the zoo and",
-    '"Where are you going?" asked',
-    "A cow eats",
-    "The days of the week are",
-    "Dear Tom,\n",
-    "The little girl opened the door and",
-    "Why do birds fly south?\n",
-    "2 + 3 =",
-    "Once there was a king who",
-    "It was a cold winter night",
-    "The train",
-    "Tom and Lucy were",
-    "How to make tea:",
-    "The boy was sad because",
-    "A hammer is",
-    "Water freezes at",
-    "My brother wanted to",
-    "Plants need",
-    "The fox",
-    "My name is",
+    "Once upon a time", "The old man walked to", "Water boils", "In the morning", "Anna had a small dog",
+    "My favourite food is", "The capital of France is", "The capital of Japan is", "Berlin is the capital of",
+    "Question: What is the capital of Japan?\nAnswer:", "Question: How many days are there in a week?\nAnswer:",
+    "The sun rises in", "The opposite of hot is", "Yesterday we went to the zoo and", "\"Where are you going?\" asked",
+    "A cow eats", "The days of the week are", "Dear Tom,\n", "The little girl opened the door and", "Why do birds fly south?\n",
+    "2 + 3 =", "Once there was a king who", "It was a cold winter night", "The train", "Tom and Lucy were", "How to make tea:",
+    "The boy was sad because", "A hammer is", "Water freezes at", "My brother wanted to", "Plants need", "The fox", "My name is",
 ]
 CAPITAL_PROMPTS = ["The capital of {} is", "The capital city of {} is", "Question: What is the capital of {}?\nAnswer:"]
 
@@ -67,19 +41,12 @@ def greedy(model, tokenizer: Tokenizer, prompts: list[str], limit: int) -> list[
         chosen = [i for i, e in enumerate(encoded) if len(e) == size]
         ids = torch.tensor([encoded[i] for i in chosen], device=device)
         out = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=limit,
-            do_sample=False,
-            eos_token_id=bm.END_ID,
-            pad_token_id=bm.END_ID,
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False,
+            eos_token_id=bm.END_ID, pad_token_id=bm.END_ID,
         )[:, size:].tolist()
         for i, row in zip(chosen, out):
             ended = bm.END_ID in row
-            answers[i] = (
-                tokenizer.decode(row[: row.index(bm.END_ID)] if ended else row, skip_special_tokens=False),
-                ended,
-            )
+            answers[i] = (tokenizer.decode(row[: row.index(bm.END_ID)] if ended else row, skip_special_tokens=False), ended)
     return answers
 
 
@@ -107,23 +74,14 @@ def capitals(model, tokenizer: Tokenizer) -> None:
     for title, group in (("common", COMMON), ("rare", RARE)):
         for form in CAPITAL_PROMPTS:
             answers = greedy(model, tokenizer, [form.format(c.name) for c in group], 12)
-            wrong = [
-                f"{c.name}:{a[0].split(chr(10))[0]}"
-                for c, a in zip(group, answers)
-                if not a[0].strip().startswith(c.capital)
-            ]
-            print(
-                f"capitals, {title}, {form!r}: {len(group) - len(wrong)} of {len(group)}"
-                + (f"; wrong: {wrong}" if wrong else "")
-            )
+            wrong = [f"{c.name}:{a[0].split(chr(10))[0]}" for c, a in zip(group, answers) if not a[0].strip().startswith(c.capital)]
+            print(f"capitals, {title}, {form!r}: {len(group) - len(wrong)} of {len(group)}" + (f"; wrong: {wrong}" if wrong else ""))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="+")
-    parser.add_argument(
-        "--heldout", type=Path, nargs="*", default=[bm.MODELS / "heldout.txt", bm.MODELS / "heldout-natural.txt"]
-    )
+    parser.add_argument("--heldout", type=Path, nargs="*", default=[bm.MODELS / "heldout.txt", bm.MODELS / "heldout-natural.txt"])
     parser.add_argument("--limit", type=int, default=256)
     parser.add_argument("--prompts", type=int, default=len(PROMPTS))
     parser.add_argument("--skip-capitals", action="store_true")

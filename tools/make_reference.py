@@ -167,7 +167,9 @@ def compute(folder: Path, request: Request, device: str = "cpu") -> Reference:
             raise SystemExit(f"sequence {i}: expected at least one id, each in 0..{vocab_size - 1}")
 
     vocab = greedy_vocab(folder, vocab_size)
-    greedy = [continue_greedily(model, request.sequences[s], request.greedy_steps, vocab) for s in request.greedy_seqs]
+    greedy = [
+        continue_greedily(model, request.sequences[s], request.greedy_steps, vocab) for s in request.greedy_seqs
+    ]
     tap = HiddenTap(model)
     logits: list[torch.Tensor] = []
     hidden: list[list[np.ndarray]] = [[] for _ in range(tap.num_points)]

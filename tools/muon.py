@@ -25,9 +25,7 @@ def orthogonal(batch: torch.Tensor, steps: int = 5) -> torch.Tensor:
 class Muon:
     """Muon with Nesterov momentum and decoupled weight decay over matrices and stacks of matrices."""
 
-    def __init__(
-        self, parameters: list[torch.nn.Parameter], rate: float, momentum: float = 0.95, decay: float = 0.01
-    ) -> None:
+    def __init__(self, parameters: list[torch.nn.Parameter], rate: float, momentum: float = 0.95, decay: float = 0.01) -> None:
         self.rate, self.momentum, self.decay, self.scale = rate, momentum, decay, 1.0
         groups: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
         for parameter in parameters:

@@ -93,9 +93,7 @@ def dense_forward(self: torch.nn.Module, hidden_states: torch.Tensor) -> torch.T
     return torch.einsum("tei,ehi->th", mixed, experts.down_proj).reshape(hidden_states.shape).to(hidden_states.dtype)
 
 
-def train(
-    name: str, stream: torch.Tensor, starts: torch.Tensor, options: argparse.Namespace, minutes: float
-) -> torch.nn.Module:
+def train(name: str, stream: torch.Tensor, starts: torch.Tensor, options: argparse.Namespace, minutes: float) -> torch.nn.Module:
     """Trains one model until its minutes are over."""
     device = stream.device
     torch.manual_seed(options.seed)
@@ -105,15 +103,11 @@ def train(
         model.load_state_dict(bm.load(options.init / name, "cpu").float().state_dict())
     model.to(device)
     print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters", flush=True)
-    matrices = [
-        p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n and "mlp.gate.weight" not in n
-    ]
+    matrices = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embed" not in n and "mlp.gate.weight" not in n]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     muon = Muon(matrices, rate=options.rate, decay=options.decay)
-    adam = torch.optim.AdamW(
-        others, lr=options.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda"
-    )
+    adam = torch.optim.AdamW(others, lr=options.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda")
     trainee: torch.nn.Module = Trainee(model)
     if options.compile:
         torch._dynamo.config.suppress_errors = True
@@ -181,10 +175,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     started = time.monotonic()
     stream, starts = corpus(int(options.tokens), options.natural, options.seed, device)
-    print(
-        f"corpus: {len(stream) / 1e6:.1f} million tokens, {len(starts)} documents, {time.monotonic() - started:.0f} s",
-        flush=True,
-    )
+    print(f"corpus: {len(stream) / 1e6:.1f} million tokens, {len(starts)} documents, {time.monotonic() - started:.0f} s", flush=True)
     for name, minutes in zip(options.model, options.minutes):
         model = train(name, stream, starts, options, minutes)
         bm.save(name, model, options.out / name)

@@ -23,21 +23,12 @@ TEST(Json, ManyDuplicates) {
 
 TEST(Json, PrintsNumbersAsPythonDoes) {
   const std::pair<const char*, const char*> cases[] = {
-      {"1", "1"},
-      {"-0", "0"},
-      {"1.0", "1.0"},
-      {"1e5", "100000.0"},
-      {"1e16", "1e+16"},
-      {"0.0001", "0.0001"},
-      {"0.00001", "1e-05"},
-      {"1e300", "1e+300"},
+      {"1", "1"},           {"-0", "0"},          {"1.0", "1.0"},
+      {"1e5", "100000.0"},  {"1e16", "1e+16"},    {"0.0001", "0.0001"},
+      {"0.00001", "1e-05"}, {"1e300", "1e+300"},
       {"123456789012345678901234567890", "123456789012345678901234567890"},
-      {"0.1", "0.1"},
-      {"1234567.125", "1234567.125"},
-      {"-2.5e-7", "-2.5e-07"},
-      {"-0.0", "-0.0"},
-      {"9007199254740993.0", "9007199254740992.0"},
-      {"1.5e300", "1.5e+300"}};
+      {"0.1", "0.1"},       {"1234567.125", "1234567.125"}, {"-2.5e-7", "-2.5e-07"}, {"-0.0", "-0.0"},
+      {"9007199254740993.0", "9007199254740992.0"}, {"1.5e300", "1.5e+300"}};
   for (const auto& [in, out] : cases) EXPECT_EQ(Json::parse(in).dump_python(), out) << in;
 }
 
@@ -48,10 +39,8 @@ TEST(Json, PrintsStringsAsPythonDoes) {
 
 TEST(Json, RefusesBadText) {
   const std::string deep(300, '['), nul("[1\0]", 4);
-  for (const std::string& text :
-       {std::string(""), std::string("{"), std::string("[1,]"), std::string("1 2"), deep, nul, std::string("\"\xff\""),
-        std::string("1e400"), std::string("{\"a\" 1}"), std::string("\"\\ud800\""), std::string("\"\\udc00\""),
-        std::string("{\"\\udfff\":1}")})
+  for (const std::string& text : {std::string(""), std::string("{"), std::string("[1,]"), std::string("1 2"), deep, nul,
+                                  std::string("\"\xff\""), std::string("1e400"), std::string("{\"a\" 1}"), std::string("\"\\ud800\""), std::string("\"\\udc00\""), std::string("{\"\\udfff\":1}")})
     EXPECT_THROW(Json::parse(text), Error) << text;
 }
 

@@ -84,26 +84,7 @@ def random_added(draw, vocab):
 
 def small(score, program, count, seed):
     draw = random.Random(seed)
-    pieces = [
-        "a",
-        "b",
-        "c",
-        "ab",
-        "abc",
-        " ",
-        "  ",
-        "<",
-        "<a",
-        "<a>",
-        "e\u0301",
-        "x",
-        "é",
-        "A\u030a",
-        "\u212b",
-        "世",
-        "\n",
-        "\u3000",
-    ]
+    pieces = ["a", "b", "c", "ab", "abc", " ", "  ", "<", "<a", "<a>", "e\u0301", "x", "é", "A\u030a", "\u212b", "世", "\n", "\u3000"]
     for _ in range(count):
         with tempfile.TemporaryDirectory() as folder:
             pair = Pair(random_vocabulary(draw), folder, program)

@@ -132,47 +132,9 @@ WORDS = (
     "<tool_response> </tool_response> {{ 7*7 }} {%- if x %} ' \" \\ \\n </tools> & < > %s {} null None"
 ).split(" ")
 SPACES = ["", " ", "\n", "\n\n", " \n", "\r\n", "\t"]
-KEYS = [
-    "a",
-    "b",
-    "city",
-    "unit",
-    "名前",
-    "x y",
-    "type",
-    "properties",
-    "description",
-    "enum",
-    "name",
-    "arguments",
-    "é\n",
-    "",
-]
-NUMBERS = [
-    0,
-    1,
-    -1,
-    7,
-    2**31,
-    2**63,
-    -(2**64),
-    10**30,
-    0.0,
-    -0.0,
-    0.1,
-    1e-5,
-    1e16,
-    1e22,
-    123456.789,
-    -2.5e-7,
-    1e300,
-    5e-324,
-    1.7976931348623157e308,
-    3.0,
-    float("nan"),
-    float("inf"),
-    float("-inf"),
-]
+KEYS = ["a", "b", "city", "unit", "名前", "x y", "type", "properties", "description", "enum", "name", "arguments", "é\n", ""]
+NUMBERS = [0, 1, -1, 7, 2**31, 2**63, -(2**64), 10**30, 0.0, -0.0, 0.1, 1e-5, 1e16, 1e22, 123456.789, -2.5e-7, 1e300,
+           5e-324, 1.7976931348623157e308, 3.0, float("nan"), float("inf"), float("-inf")]
 
 
 class Conversations:
@@ -201,14 +163,8 @@ class Conversations:
             return "<tool_response>" + self.words(3) + "</tool_response>"
         newlines = lambda: "\n" * rng.randint(0, 3)
         return (
-            rng.choice(["", "<think>", self.words(1) + "<think>"])
-            + newlines()
-            + self.words(3)
-            + newlines()
-            + "</think>"
-            + newlines()
-            + self.words(2)
-            + rng.choice(["", "", "</think>\n" + self.words(1)])
+            rng.choice(["", "<think>", self.words(1) + "<think>"]) + newlines() + self.words(3) + newlines()
+            + "</think>" + newlines() + self.words(2) + rng.choice(["", "", "</think>\n" + self.words(1)])
         )
 
     def value(self, depth=0):
@@ -235,9 +191,7 @@ class Conversations:
             elif kind < 0.93:
                 out.append(self.rng.choice([self.text(), {"text": self.text()}]))
             else:
-                out.append(
-                    self.rng.choice([{"type": "image_url", "image_url": {"url": "x"}}, 3, None, {"type": "text"}])
-                )
+                out.append(self.rng.choice([{"type": "image_url", "image_url": {"url": "x"}}, 3, None, {"type": "text"}]))
         return out
 
     def tool(self):
@@ -324,11 +278,8 @@ class Conversations:
         while len(roles) < 8 and (not roles or self.chance(0.75)):
             last = roles[-1] if roles else ""
             likely = {"user": "assistant", "assistant": "user", "tool": "tool"}.get(last, "user")
-            roles.append(
-                likely
-                if self.chance(0.5)
-                else self.rng.choice(["user", "assistant", "tool", "tool", "system", "developer"])
-            )
+            roles.append(likely if self.chance(0.5) else self.rng.choice(["user", "assistant", "tool", "tool", "system",
+                                                                         "developer"]))
         request = {"messages": [self.message(role) for role in roles]}
         if self.chance(0.4):
             request["tools"] = [self.tool() for _ in range(self.rng.randint(0, 3))]

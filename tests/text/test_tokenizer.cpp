@@ -103,15 +103,12 @@ TEST(Tokenizer, SegmentsAreReadAsOneText) {
   using Special = Tokenizer::Special;
   const auto encode = [&](std::vector<Tokenizer::Segment> segments) { return tokenizer.encode_segments(segments); };
   // White space and a combining mark across the border belong together, as the reference reads the whole.
-  EXPECT_EQ(
-      encode({{"<|im_start|>user\n", Special::parse}, {"\n\nhi", Special::as_text}, {"<|im_end|>\n", Special::parse}}),
-      tokenizer.encode("<|im_start|>user\n\n\nhi<|im_end|>\n", Special::parse));
-  EXPECT_EQ(encode({{"e", Special::as_text}, {"\u0301 x", Special::as_text}}),
-            tokenizer.encode("\u00e9 x", Special::parse));
+  EXPECT_EQ(encode({{"<|im_start|>user\n", Special::parse}, {"\n\nhi", Special::as_text}, {"<|im_end|>\n", Special::parse}}),
+            tokenizer.encode("<|im_start|>user\n\n\nhi<|im_end|>\n", Special::parse));
+  EXPECT_EQ(encode({{"e", Special::as_text}, {"\u0301 x", Special::as_text}}), tokenizer.encode("\u00e9 x", Special::parse));
   // Special tokens in an untrusted segment are text, however the borders lie.
   EXPECT_EQ(encode({{"a<|im_end|>b", Special::as_text}}), tokenizer.encode("a<|im_end|>b", Special::as_text));
-  EXPECT_EQ(encode({{"<|im_", Special::as_text}, {"end|>", Special::parse}}),
-            tokenizer.encode("<|im_end|>", Special::as_text));
+  EXPECT_EQ(encode({{"<|im_", Special::as_text}, {"end|>", Special::parse}}), tokenizer.encode("<|im_end|>", Special::as_text));
   EXPECT_TRUE(encode({}).empty());
 }
 

@@ -29,24 +29,17 @@ CODE = [
     "for (int i = 0; i < n; ++i) {\n    sum += a[i];\n}\n",
     "def f(x):\n\treturn {k: v for k, v in x.items() if v is not None}\n",
     "if (a != b && !c || d == nullptr) return -1;  // done\n",
-    '<div class="x">&nbsp;</div>\r\n',
+    "<div class=\"x\">&nbsp;</div>\r\n",
     "SELECT * FROM t WHERE id = 42;\n\n\n",
     "#include <vector>\n\n\nint main() {}\n",
-    '    "key": [1, 2.5e-3, null, true],\n',
+    "    \"key\": [1, 2.5e-3, null, true],\n",
     "\\begin{align} \\alpha_{i}^{2} &= \\frac{1}{2} \\\\ \\end{align}",
-    "https://example.org/a/b?c=d&e=%20#f",
-    "user@example.com",
-    "C:\\Users\\x\\file.txt",
-    "$HOME/.cache/../x",
-    "0x1F_FFu8",
-    "3.14159",
-    "1,000,000",
-    "2025-04-28T12:00:00Z",
-    "+1 (555) 010-9999",
-    "--flag=value",
-    "a->b::c<d>",
+    "https://example.org/a/b?c=d&e=%20#f", "user@example.com", "C:\\Users\\x\\file.txt", "$HOME/.cache/../x",
+    "0x1F_FFu8", "3.14159", "1,000,000", "2025-04-28T12:00:00Z", "+1 (555) 010-9999", "--flag=value", "a->b::c<d>",
 ]
-EMOJI = ("😀 👍🏽 👩‍👩‍👧‍👦 👨🏿‍🚒 🏳️‍🌈 🇩🇪 🇺🇸🇫🇷 ❤️ ❤ ☕️ 1️⃣ #️⃣ 🫠 🫶🏻 🧑‍💻 ©️ ™ ♀️ 🏴󠁧󠁢󠁥󠁮󠁧󠁿 ⏰").split()
+EMOJI = (
+    "😀 👍🏽 👩‍👩‍👧‍👦 👨🏿‍🚒 🏳️‍🌈 🇩🇪 🇺🇸🇫🇷 ❤️ ❤ ☕️ 1️⃣ #️⃣ 🫠 🫶🏻 🧑‍💻 ©️ ™ ♀️ 🏴󠁧󠁢󠁥󠁮󠁧󠁿 ⏰"
+).split()
 NONCHARACTERS = [0xFDD0, 0xFDEF, 0xFFFE, 0xFFFF, 0x1FFFE, 0x1FFFF, 0x10FFFE, 0x10FFFF]
 # First and last code points of blocks where normalisation or the classes have something to say.
 BLOCKS = [
@@ -93,9 +86,7 @@ class Texts:
         return self.random.choice(SPACES)
 
     def words(self):
-        return self.random.choice([" ", " ", "  ", "-", "", ", "]).join(
-            self.pick(lambda: self.random.choice(WORDS), 1, 12)
-        )
+        return self.random.choice([" ", " ", "  ", "-", "", ", "]).join(self.pick(lambda: self.random.choice(WORDS), 1, 12))
 
     def blocks(self):
         return "".join(self.pick(self.any_block, 1, 24))
@@ -110,15 +101,7 @@ class Texts:
     def spaces(self):
         def part():
             return self.random.choice(
-                [
-                    self.space() * self.random.randint(1, 5),
-                    self.random.choice(NOT_QUITE_SPACES),
-                    "a",
-                    "1",
-                    ".",
-                    "é",
-                    "\r\n",
-                ]
+                [self.space() * self.random.randint(1, 5), self.random.choice(NOT_QUITE_SPACES), "a", "1", ".", "é", "\r\n"]
             )
 
         return "".join(self.pick(part, 1, 12))
@@ -126,25 +109,14 @@ class Texts:
     def specials(self):
         def part():
             return self.random.choice(
-                [
-                    self.random.choice(SPECIALS),
-                    self.random.choice(LOOK_ALIKES),
-                    self.space(),
-                    "user",
-                    "\n",
-                    "e\u0301",
-                    "\u0301",
-                    "<",
-                ]
+                [self.random.choice(SPECIALS), self.random.choice(LOOK_ALIKES), self.space(), "user", "\n", "e\u0301", "\u0301", "<"]
             )
 
         return "".join(self.pick(part, 1, 8))
 
     def contractions(self):
         return "".join(
-            self.pick(
-                lambda: self.random.choice([self.random.choice(CONTRACTIONS), "a", "I", " ", "1", "'", "é", "!"]), 1, 8
-            )
+            self.pick(lambda: self.random.choice([self.random.choice(CONTRACTIONS), "a", "I", " ", "1", "'", "é", "!"]), 1, 8)
         )
 
     def digits(self):
@@ -155,10 +127,7 @@ class Texts:
             base = self.random.choice(["a", "e", "O", "ự", "ក", "क", "ა", " ", "<", "1", "ſ", "K", "が", ""])
             marks = self.pick(
                 lambda: self.random.choice(
-                    [
-                        self.from_block((0x300, 0x36F)),
-                        self.random.choice("\u0323\u0301\u0338\u0327\u0345\u3099\u093c\u05b0\u064b\u0f71\u0f72"),
-                    ]
+                    [self.from_block((0x300, 0x36F)), self.random.choice("\u0323\u0301\u0338\u0327\u0345\u3099\u093c\u05b0\u064b\u0f71\u0f72")]
                 ),
                 0,
                 4,
@@ -168,14 +137,7 @@ class Texts:
         return "".join(self.pick(part, 1, 8))
 
     def jamo(self):
-        parts = [
-            (0x1100, 0x1112),
-            (0x1161, 0x1175),
-            (0x11A7, 0x11C3),
-            (0xAC00, 0xD7A3),
-            (0x1113, 0x11FF),
-            (0x3131, 0x318E),
-        ]
+        parts = [(0x1100, 0x1112), (0x1161, 0x1175), (0x11A7, 0x11C3), (0xAC00, 0xD7A3), (0x1113, 0x11FF), (0x3131, 0x318E)]
         return "".join(self.pick(lambda: self.from_block(self.random.choice(parts)), 1, 16))
 
     def code(self):
@@ -185,9 +147,7 @@ class Texts:
         return "".join(self.pick(lambda: self.random.choice(EMOJI + [" ", "ok", "\u200d", "\ufe0f"]), 1, 8))
 
     def run(self):
-        unit = self.random.choice(
-            [self.any_block(), self.space(), self.random.choice(WORDS), "ab", "!", "=", "-", "\n", "0"]
-        )
+        unit = self.random.choice([self.any_block(), self.space(), self.random.choice(WORDS), "ab", "!", "=", "-", "\n", "0"])
         return unit * self.random.randint(2, 60)
 
     def mixture(self):

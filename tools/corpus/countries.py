@@ -18,10 +18,7 @@ class Country(NamedTuple):
     adjective: str
 
 
-COMMON = [
-    Country(*row)
-    for row in table(
-        """
+COMMON = [Country(*row) for row in table("""
 France|Paris|Europe|French|euro|French
 Germany|Berlin|Europe|German|euro|German
 Italy|Rome|Europe|Italian|euro|Italian
@@ -157,15 +154,9 @@ Australia|Canberra|Oceania|English|Australian dollar|Australian
 New Zealand|Wellington|Oceania|English and Maori|New Zealand dollar|New Zealand
 Fiji|Suva|Oceania|English and Fijian|Fijian dollar|Fijian
 Papua New Guinea|Port Moresby|Oceania|English and Tok Pisin|kina|Papua New Guinean
-""",
-        6,
-    )
-]
+""", 6)]
 
-RARE = [
-    Country(*row)
-    for row in table(
-        """
+RARE = [Country(*row) for row in table("""
 Andorra|Andorra la Vella|Europe|Catalan|euro|Andorran
 Liechtenstein|Vaduz|Europe|German|Swiss franc|Liechtenstein
 Kosovo|Pristina|Europe|Albanian|euro|Kosovan
@@ -204,17 +195,12 @@ Suriname|Paramaribo|South America|Dutch|Surinamese dollar|Surinamese
 Samoa|Apia|Oceania|Samoan|tala|Samoan
 Tonga|Nuku'alofa|Oceania|Tongan|pa'anga|Tongan
 Vanuatu|Port Vila|Oceania|Bislama|vatu|Vanuatuan
-""",
-        6,
-    )
-]
+""", 6)]
 
 COUNTRIES = COMMON + RARE
 
 # What a visitor finds there: one thing each, for sentences about a journey.
-SIGHTS = dict(
-    table(
-        """
+SIGHTS = dict(table("""
 France|the Eiffel Tower
 Italy|the Colosseum
 Germany|the Brandenburg Gate
@@ -249,7 +235,4 @@ Mexico|the great square
 South Korea|the royal palaces
 Thailand|the golden temples
 the United States|the White House
-""",
-        2,
-    )
-)
+""", 2))

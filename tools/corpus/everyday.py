@@ -115,33 +115,11 @@ def scene(rng: random.Random) -> tuple[str, str]:
     context = _full_cast(rng)
     sentences = [expand(rng.choice(_SCENE["open"]), context, rng)]
     if context["pl"] not in sentences[0]:
-        sentences.append(
-            expand(
-                rng.choice(
-                    [
-                        "{a} was [at|on {a.his} way to|not far from|standing in front of] the {pl}[ with {b}| with {a.his} {r}|].",
-                        "From there {a} could see the {pl}.",
-                        "{a} [went|walked|had come] to the {pl}[ with {b}|].",
-                    ]
-                ),
-                context,
-                rng,
-            )
-        )
+        sentences.append(expand(rng.choice(["{a} was [at|on {a.his} way to|not far from|standing in front of] the {pl}[ with {b}| with {a.his} {r}|].",
+                                            "From there {a} could see the {pl}.", "{a} [went|walked|had come] to the {pl}[ with {b}|]."]), context, rng))
     elif context["a"] not in sentences[0]:
-        sentences.append(
-            expand(
-                rng.choice(
-                    [
-                        "{a} was there [with {a.his} {r}|with {b}|alone].",
-                        "{a} [stood still|stopped] and looked.",
-                        "{a} had come there with {a.his} {r}.",
-                    ]
-                ),
-                context,
-                rng,
-            )
-        )
+        sentences.append(expand(rng.choice(["{a} was there [with {a.his} {r}|with {b}|alone].", "{a} [stood still|stopped] and looked.",
+                                            "{a} had come there with {a.his} {r}."]), context, rng))
     sentences += [expand(line, context, rng) for line in rng.sample(_SCENE["see"], rng.randint(1, 2))]
     sentences += [expand(line, context, rng) for line in rng.sample(_SCENE["do"], rng.randint(1, 4))]
     if rng.random() < 0.6:
@@ -171,26 +149,12 @@ Our house is [not big|old|near the {pl}]. It has <smallnumber> rooms and a <colo
 def diary(rng: random.Random) -> str:
     """A first-person text, a portrait or a routine."""
     context = _full_cast(rng)
-    context.update(
-        {
-            "f.it2": "they" if context["f.is"] == "are" else "it",
-            "f.It2": "They" if context["f.is"] == "are" else "It",
-            "a.His": context["a.his"].capitalize(),
-            "p.His": context["p.his"].capitalize(),
-        }
-    )
-    template = rng.choice(DIARY).replace(
-        "<^morning2>", rng.choice(["In the morning", "After breakfast", "At ten o'clock", "In the afternoon"])
-    )
-    template = template.replace("<clock>", rng.choice(["six", "seven", "half past six"])).replace(
-        "<clock2>", rng.choice(["eight", "nine"])
-    )
+    context.update({"f.it2": "they" if context["f.is"] == "are" else "it", "f.It2": "They" if context["f.is"] == "are" else "It",
+                    "a.His": context["a.his"].capitalize(), "p.His": context["p.his"].capitalize()})
+    template = rng.choice(DIARY).replace("<^morning2>", rng.choice(["In the morning", "After breakfast", "At ten o'clock", "In the afternoon"]))
+    template = template.replace("<clock>", rng.choice(["six", "seven", "half past six"])).replace("<clock2>", rng.choice(["eight", "nine"]))
     template = template.replace("half past six o'clock", "half past six").replace("<good2>", "<good>")
-    template = (
-        template.replace("<good>", rng.choice(["friendly", "clever", "gentle", "curious", "patient"]))
-        if "{p.His}" in template
-        else template
-    )
+    template = template.replace("<good>", rng.choice(["friendly", "clever", "gentle", "curious", "patient"])) if "{p.His}" in template else template
     return expand(template, context, rng)
 
 
@@ -218,127 +182,32 @@ def description(rng: random.Random) -> str:
 
 
 _TALK = [
-    (
-        "Good morning. What would you like?",
-        "I would like some {v} and a loaf of bread, please.",
-        "Here you are. Anything else?",
-        "No, thank you. How much is it?",
-        "That is {n} coins.",
-        "Here is the money. Goodbye!",
-        "Thank you. Have a nice day!",
-    ),
-    (
-        "Hello, {b}! How are you?",
-        "I am fine, thank you. And you?",
-        "I am a little tired. I went to bed late.",
-        "Why?",
-        "I was reading a book about {x}s.",
-        "Was it good?",
-        "Yes, I could not stop reading.",
-    ),
-    (
-        "What are you doing, {b}?",
-        "I am looking for my {t}.",
-        "Where did you put it?",
-        "I do not know. Maybe I left it at the {pl}.",
-        "Come, I will help you to look for it.",
-        "Thank you. You are a good friend.",
-    ),
-    (
-        "Excuse me, how do I get to the {pl}?",
-        "Go straight on and turn left at the church.",
-        "Is it far?",
-        "No, it takes about {n} minutes on foot.",
-        "Thank you very much.",
-        "You are welcome.",
-    ),
-    (
-        "What is your favourite food?",
-        "I like {f} best.",
-        "Why?",
-        "Because my {r} always makes {f.it} on Sundays. And you?",
-        "I like {fr} more.",
-        "Those are good too.",
-    ),
-    (
-        "Shall we go to the {pl} tomorrow?",
-        "That is a good idea. When shall we meet?",
-        "At {n} o'clock in front of your house.",
-        "What shall I bring?",
-        "Bring something to drink. I will bring {f}.",
-        "Good. See you tomorrow!",
-    ),
-    (
-        "Look at the sky! It is going to rain.",
-        "Then we should go home.",
-        "I have an umbrella with me.",
-        "It is too small for two.",
-        "We can share it. Come closer.",
-        "All right. Let us run!",
-    ),
-    (
-        "Can you help me with my homework?",
-        "Of course. What is it about?",
-        "It is about {s}.",
-        "Oh, I like {s}. Show me the first question.",
-        "Here it is. I do not understand it.",
-        "Let us read it again, slowly. You will see that it is not so hard.",
-    ),
-    (
-        "Why are you so happy today?",
-        "My {r} is coming to visit us.",
-        "How long will {r.he} stay?",
-        "For {n} days. We are going to the {pl} together.",
-        "That sounds wonderful.",
-        "Yes, I can hardly wait.",
-    ),
-    (
-        "What do you want to be when you grow up?",
-        "I want to be a {j}.",
-        "Why?",
-        "Because I like to work with my hands and to help people. And you?",
-        "I do not know yet. Maybe a {j2}.",
-        "There is still a lot of time.",
-    ),
-    (
-        "I am afraid of the dark.",
-        "You do not have to be afraid. I am here.",
-        "Can you leave the light on?",
-        "Yes, I will leave the small lamp on.",
-        "Thank you. Good night, {b}.",
-        "Good night, {a}. Sleep well.",
-    ),
-    (
-        "Doctor, I do not feel well.",
-        "What is the matter?",
-        "My head hurts, and I am cold.",
-        "You have a cold. Drink hot tea and stay in bed.",
-        "For how long?",
-        "For {n} days. Then you will be well again.",
-    ),
+    ("Good morning. What would you like?", "I would like some {v} and a loaf of bread, please.", "Here you are. Anything else?", "No, thank you. How much is it?", "That is {n} coins.", "Here is the money. Goodbye!", "Thank you. Have a nice day!"),
+    ("Hello, {b}! How are you?", "I am fine, thank you. And you?", "I am a little tired. I went to bed late.", "Why?", "I was reading a book about {x}s.", "Was it good?", "Yes, I could not stop reading."),
+    ("What are you doing, {b}?", "I am looking for my {t}.", "Where did you put it?", "I do not know. Maybe I left it at the {pl}.", "Come, I will help you to look for it.", "Thank you. You are a good friend."),
+    ("Excuse me, how do I get to the {pl}?", "Go straight on and turn left at the church.", "Is it far?", "No, it takes about {n} minutes on foot.", "Thank you very much.", "You are welcome."),
+    ("What is your favourite food?", "I like {f} best.", "Why?", "Because my {r} always makes {f.it} on Sundays. And you?", "I like {fr} more.", "Those are good too."),
+    ("Shall we go to the {pl} tomorrow?", "That is a good idea. When shall we meet?", "At {n} o'clock in front of your house.", "What shall I bring?", "Bring something to drink. I will bring {f}.", "Good. See you tomorrow!"),
+    ("Look at the sky! It is going to rain.", "Then we should go home.", "I have an umbrella with me.", "It is too small for two.", "We can share it. Come closer.", "All right. Let us run!"),
+    ("Can you help me with my homework?", "Of course. What is it about?", "It is about {s}.", "Oh, I like {s}. Show me the first question.", "Here it is. I do not understand it.", "Let us read it again, slowly. You will see that it is not so hard."),
+    ("Why are you so happy today?", "My {r} is coming to visit us.", "How long will {r.he} stay?", "For {n} days. We are going to the {pl} together.", "That sounds wonderful.", "Yes, I can hardly wait."),
+    ("What do you want to be when you grow up?", "I want to be a {j}.", "Why?", "Because I like to work with my hands and to help people. And you?", "I do not know yet. Maybe a {j2}.", "There is still a lot of time."),
+    ("I am afraid of the dark.", "You do not have to be afraid. I am here.", "Can you leave the light on?", "Yes, I will leave the small lamp on.", "Thank you. Good night, {b}.", "Good night, {a}. Sleep well."),
+    ("Doctor, I do not feel well.", "What is the matter?", "My head hurts, and I am cold.", "You have a cold. Drink hot tea and stay in bed.", "For how long?", "For {n} days. Then you will be well again."),
 ]
 
 
 def dialogue(rng: random.Random) -> str:
     """A short conversation, as a play or in prose."""
     context = _full_cast(rng)
-    context.update(
-        v=rng.choice(lexicon.LISTS["vegetables"]),
-        n=rng.choice(["three", "five", "ten", "four", "six", "eight"]),
-        fr=rng.choice(lexicon.LISTS["fruits"]),
-        s=rng.choice(lexicon.LISTS["subject"]),
-        j=rng.choice(lexicon.LISTS["job"]),
-        j2=rng.choice(lexicon.LISTS["job"]),
-    )
+    context.update(v=rng.choice(lexicon.LISTS["vegetables"]), n=rng.choice(["three", "five", "ten", "four", "six", "eight"]),
+                   fr=rng.choice(lexicon.LISTS["fruits"]), s=rng.choice(lexicon.LISTS["subject"]),
+                   j=rng.choice(lexicon.LISTS["job"]), j2=rng.choice(lexicon.LISTS["job"]))
     lines = [expand(line, context, rng) for line in rng.choice(_TALK)]
     first, second = context["a"], context["b"]
     if rng.random() < 0.6:
         return "\n".join(f"{(first, second)[i % 2]}: {line}" for i, line in enumerate(lines))
-    text = (
-        expand("{a} and {b} met [in the street|at the {pl}|after school|in the kitchen].", context, rng)
-        if rng.random() < 0.6
-        else ""
-    )
+    text = expand("{a} and {b} met [in the street|at the {pl}|after school|in the kitchen].", context, rng) if rng.random() < 0.6 else ""
     for index, line in enumerate(lines):
         speaker = (first, second)[index % 2]
         if index < 2 or rng.random() < 0.3:
@@ -381,13 +250,7 @@ def letter(rng: random.Random) -> str:
     """A letter or a set of instructions."""
     context = _full_cast(rng)
     if rng.random() < 0.5:
-        return expand(
-            rng.choice(LETTERS)
-            .replace("\\n", "\n")
-            .replace("<^lastweek>", rng.choice(["Last week", "Yesterday", "On Sunday", "In the holidays"])),
-            context,
-            rng,
-        )
+        return expand(rng.choice(LETTERS).replace("\\n", "\n").replace("<^lastweek>", rng.choice(["Last week", "Yesterday", "On Sunday", "In the holidays"])), context, rng)
     text = expand(rng.choice(HOWTO), context, rng)
     if rng.random() < 0.3:
         title, _, body = text.partition(": ")
@@ -401,14 +264,11 @@ def job_entry(rng: random.Random) -> str:
     job, does, tool, where, why = rng.choice(lexicon.JOBS)
     context = _full_cast(rng)
     context.update(j=job, does=does, tool=tool, where=where, why=why)
-    template = rng.choice(
-        [
-            "A {j} {does}. For this work a {j} needs {tool}. {why}. [{a} wants to become a {j} one day.|{a}'s {r} is a {j}.|It is not an easy job, but {a} would like to do it.]",
-            '{g} is a {j}. {^g.he} {does}. {^g.he} works with {tool}. {why}. "[I like my work|It is hard work, but I love it|Every day is different],'
-            '" says {g}.',
-            "What does a {j} do? A {j} {does}. {why}.",
-        ]
-    )
+    template = rng.choice([
+        "A {j} {does}. For this work a {j} needs {tool}. {why}. [{a} wants to become a {j} one day.|{a}'s {r} is a {j}.|It is not an easy job, but {a} would like to do it.]",
+        "{g} is a {j}. {^g.he} {does}. {^g.he} works with {tool}. {why}. \"[I like my work|It is hard work, but I love it|Every day is different]," "\" says {g}.",
+        "What does a {j} do? A {j} {does}. {why}.",
+    ])
     return expand(template, context, rng)
 
 
@@ -417,37 +277,15 @@ def opposites_text(rng: random.Random) -> str:
     from .facts import OPPOSITES
 
     pairs = rng.sample(OPPOSITES, rng.randint(2, 5))
-    lines = [
-        rng.choice(
-            [
-                f"The opposite of {a} is {b}.",
-                f"{a.capitalize()} is the opposite of {b}.",
-                f'"{a.capitalize()}" and "{b}" are opposites.',
-            ]
-        )
-        for a, b in pairs
-    ]
+    lines = [rng.choice([f"The opposite of {a} is {b}.", f"{a.capitalize()} is the opposite of {b}.", f'"{a.capitalize()}" and "{b}" are opposites.'])
+             for a, b in pairs]
     return " ".join(lines)
 
 
-COMPARE = [
-    ("elephant", "bigger", "mouse"),
-    ("horse", "faster", "cow"),
-    ("stone", "heavier", "feather"),
-    ("mountain", "higher", "hill"),
-    ("summer", "warmer", "winter"),
-    ("river", "longer", "stream"),
-    ("lion", "stronger", "cat"),
-    ("train", "faster", "bicycle"),
-    ("giraffe", "taller", "dog"),
-    ("whale", "larger", "dolphin"),
-    ("fire", "hotter", "sun in spring"),
-    ("lemon", "sourer", "apple"),
-    ("snail", "slower", "dog"),
-    ("ship", "bigger", "boat"),
-    ("city", "larger", "village"),
-    ("sea", "deeper", "lake"),
-]
+COMPARE = [("elephant", "bigger", "mouse"), ("horse", "faster", "cow"), ("stone", "heavier", "feather"), ("mountain", "higher", "hill"),
+           ("summer", "warmer", "winter"), ("river", "longer", "stream"), ("lion", "stronger", "cat"), ("train", "faster", "bicycle"),
+           ("giraffe", "taller", "dog"), ("whale", "larger", "dolphin"), ("fire", "hotter", "sun in spring"), ("lemon", "sourer", "apple"),
+           ("snail", "slower", "dog"), ("ship", "bigger", "boat"), ("city", "larger", "village"), ("sea", "deeper", "lake")]
 
 
 def comparison(rng: random.Random) -> str:
@@ -470,29 +308,11 @@ def shopping(rng: random.Random) -> str:
     one, two = (spelled(first), spelled(more)) if rng.random() < 0.6 else (str(first), str(more))
     say = spelled if one.isalpha() else str
     if rng.random() < 0.5:
-        text = expand(
-            "{a} has "
-            + f"{one} {things}. "
-            + "{b} gives {a.him} "
-            + f"{two} more. How many {things} does "
-            + "{a} have now?",
-            context,
-            rng,
-        )
-        text += expand(
-            f" {say(first).capitalize()} plus {say(more)} is {say(first + more)}. "
-            + "{a} has "
-            + f"{say(first + more)} {things}.",
-            context,
-            rng,
-        )
+        text = expand("{a} has " + f"{one} {things}. " + "{b} gives {a.him} " + f"{two} more. How many {things} does " + "{a} have now?", context, rng)
+        text += expand(f" {say(first).capitalize()} plus {say(more)} is {say(first + more)}. " + "{a} has " + f"{say(first + more)} {things}.", context, rng)
     else:
         total = first + more
-        text = expand(
-            "{a} has " + f"{say(total)} {things}. {{^a.he}} gives {two} of them to " + "{b}. How many are left?",
-            context,
-            rng,
-        )
+        text = expand("{a} has " + f"{say(total)} {things}. {{^a.he}} gives {two} of them to " + "{b}. How many are left?", context, rng)
         text += f" {say(total).capitalize()} minus {say(more)} is {say(total - more)}. There {'is' if total - more == 1 else 'are'} {say(total - more)} left."
     return text
 
@@ -502,11 +322,7 @@ def riddle(rng: random.Random) -> str:
     from .facts import living
 
     name, young, sound, moves, home, food, adjectives, cover = rng.choice(lexicon.ANIMALS)
-    hints = [
-        f"I eat {food}.",
-        f"My young is called a {young}.",
-        f"I am {listing(adjectives.split(','))}.",
-        f"I live {living([name, young, sound, moves, home])}.",
-    ]
+    hints = [f"I eat {food}.", f"My young is called a {young}.", f"I am {listing(adjectives.split(','))}.",
+             f"I live {living([name, young, sound, moves, home])}."]
     rng.shuffle(hints)
     return " ".join(hints[: rng.randint(2, 4)]) + f" What am I? I am a {name}."

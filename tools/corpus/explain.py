@@ -356,14 +356,8 @@ def explanation(rng: random.Random) -> str:
         return body
     if kind < 0.75:
         return rng.choice([f"{question}\n{body}", f"{question} {body}", f"Question: {question}\nAnswer: {body}"])
-    name = rng.choice(
-        ["the teacher", "Grandpa", "Grandma", "Mr Hill", "Miss Clark", "my father", "my mother", "the old man"]
-    )
+    name = rng.choice(["the teacher", "Grandpa", "Grandma", "Mr Hill", "Miss Clark", "my father", "my mother", "the old man"])
     if kind < 0.9:
         child = rng.choice(["Tom", "Anna", "the boy", "the girl", "Lucy", "Ben", "Mia", "Leo"])
-        return (
-            f'"{question}" asked {child}. "{body}" {name} explained.'
-            if rng.random() < 0.5
-            else f'"{question}" asked {child}. {name[0].upper() + name[1:]} explained: "{body}"'
-        )
+        return f'"{question}" asked {child}. "{body}" {name} explained.' if rng.random() < 0.5 else f'"{question}" asked {child}. {name[0].upper() + name[1:]} explained: "{body}"'
     return f'{name[0].upper() + name[1:]} explained: "{body}"'

@@ -145,8 +145,7 @@ After <smallnumber> days they sailed home. Nobody believed their story, until th
 }
 
 _SPLIT = {
-    name: [(line.startswith("?"), line.lstrip("?")) for line in body.strip().splitlines()]
-    for name, body in FABLES.items()
+    name: [(line.startswith("?"), line.lstrip("?")) for line in body.strip().splitlines()] for name, body in FABLES.items()
 }
 
 _FABLE_ENDINGS = """
@@ -173,10 +172,7 @@ def fable(rng: random.Random) -> tuple[str, str]:
             people.animal(context, "x", rng)
             people.animal(context, "y", rng, context["x"])
     if name == "race_fable":
-        x, y = (
-            rng.choice(["hare", "horse", "fox", "deer", "dog"]),
-            rng.choice(["tortoise", "snail", "turtle", "duck", "hedgehog"]),
-        )
+        x, y = rng.choice(["hare", "horse", "fox", "deer", "dog"]), rng.choice(["tortoise", "snail", "turtle", "duck", "hedgehog"])
         people.bind(context, "x", x, x, rng.choice("mf"))
         people.bind(context, "y", y, y, rng.choice("mf"))
     sentences = [expand(line, context, rng) for optional, line in _SPLIT[name] if not optional or rng.random() < 0.5]

@@ -10,8 +10,7 @@ from .grammar import Context, capital, expand, listing, table, words
 
 Fact = tuple[str, str, str]  # a full sentence, a question, a short answer
 
-PLANETS = table(
-    """
+PLANETS = table("""
 Mercury|first|the smallest planet and the closest to the sun
 Venus|second|the hottest planet and very bright in the evening sky
 Earth|third|the planet on which we live
@@ -20,23 +19,17 @@ Jupiter|fifth|the largest planet
 Saturn|sixth|famous for its wide rings
 Uranus|seventh|a cold planet that lies on its side
 Neptune|eighth|the planet farthest from the sun
-""",
-    3,
-)
+""", 3)
 
-OPPOSITES = [
-    pair.split("/")
-    for pair in words("""hot/cold, big/small, tall/short, long/short, old/young, new/old,
+OPPOSITES = [pair.split("/") for pair in words("""hot/cold, big/small, tall/short, long/short, old/young, new/old,
 fast/slow, day/night, light/dark, heavy/light, good/bad, happy/sad, rich/poor, full/empty, open/closed, wet/dry,
 hard/soft, high/low, early/late, left/right, up/down, in/out, black/white, clean/dirty, strong/weak, loud/quiet,
 first/last, inside/outside, near/far, true/false, right/wrong, begin/end, buy/sell, give/take, love/hate, push/pull,
 win/lose, remember/forget, question/answer, north/south, east/west, summer/winter, morning/evening, easy/difficult,
 thick/thin, wide/narrow, deep/shallow, sharp/blunt, sweet/sour, beautiful/ugly, brave/afraid, clever/stupid, cheap/expensive,
-safe/dangerous, always/never, everything/nothing, friend/enemy, same/different, alive/dead, awake/asleep, land/sea""")
-]
+safe/dangerous, always/never, everything/nothing, friend/enemy, same/different, alive/dead, awake/asleep, land/sea""")]
 
-COLOURS = table(
-    """
+COLOURS = table("""
 the sky on a clear day|blue
 grass|green
 snow|white
@@ -62,14 +55,9 @@ the sea|blue
 a plum|purple
 salt|white
 a polar bear|white
-""",
-    2,
-)
+""", 2)
 
-GENERAL: list[Fact] = [
-    tuple(row)
-    for row in table(
-        """
+GENERAL: list[Fact] = [tuple(row) for row in table("""
 Water freezes at zero degrees Celsius.|At what temperature does water freeze?|Zero degrees Celsius
 Water boils at one hundred degrees Celsius.|At what temperature does water boil?|One hundred degrees Celsius
 The sun rises in the east.|Where does the sun rise?|In the east
@@ -145,15 +133,10 @@ The Danube flows through Vienna and Budapest.|Which river flows through Vienna a
 Romeo and Juliet was written by William Shakespeare.|Who wrote Romeo and Juliet?|William Shakespeare
 The Mona Lisa was painted by Leonardo da Vinci.|Who painted the Mona Lisa?|Leonardo da Vinci
 The first person on the moon was Neil Armstrong.|Who was the first person on the moon?|Neil Armstrong
-""",
-        3,
-    )
-]
+""", 3)]
 
-_ONES = words(
-    "zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen, fifteen, "
-    "sixteen, seventeen, eighteen, nineteen"
-)
+_ONES = words("zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen, fifteen, "
+              "sixteen, seventeen, eighteen, nineteen")
 _TENS = words("twenty, thirty, forty, fifty, sixty, seventy, eighty, ninety")
 
 
@@ -209,16 +192,9 @@ QUESTION_FORMS = [
 def fill(form: str, country: Country) -> str:
     """A country form with the country's data."""
     name = capital(country.name)
-    return (
-        form.replace("{n^}", name)
-        .replace("{n}", country.name)
-        .replace("{N}", name)
-        .replace("{c}", country.capital)
-        .replace("{k}", country.continent)
-        .replace("{l}", country.language)
-        .replace("{m}", country.currency)
-        .replace("{adj}", country.adjective)
-    )
+    return (form.replace("{n^}", name).replace("{n}", country.name).replace("{N}", name).replace("{c}", country.capital)
+            .replace("{k}", country.continent).replace("{l}", country.language).replace("{m}", country.currency)
+            .replace("{adj}", country.adjective))
 
 
 def pick_country(rng: random.Random) -> Country:
@@ -228,23 +204,9 @@ def pick_country(rng: random.Random) -> Country:
 
 def living(row: list[str]) -> str:
     """Where an animal lives, with the preposition."""
-    at = {
-        "Arctic ice": "on the Arctic ice",
-        "beach": "on a beach",
-        "hill": "on a hill",
-        "grassland": "on the grassland",
-        "savanna": "on the savanna",
-        "farmyard": "in a farmyard",
-        "desert": "in the desert",
-        "jungle": "in the jungle",
-        "rainforest": "in the rainforest",
-        "ocean": "in the ocean",
-        "sea": "in the sea",
-        "icy coast": "on an icy coast",
-        "rocky coast": "on a rocky coast",
-        "riverbank": "on a riverbank",
-        "pile of leaves": "under a pile of leaves",
-    }
+    at = {"Arctic ice": "on the Arctic ice", "beach": "on a beach", "hill": "on a hill", "grassland": "on the grassland", "savanna": "on the savanna",
+          "farmyard": "in a farmyard", "desert": "in the desert", "jungle": "in the jungle", "rainforest": "in the rainforest", "ocean": "in the ocean",
+          "sea": "in the sea", "icy coast": "on an icy coast", "rocky coast": "on a rocky coast", "riverbank": "on a riverbank", "pile of leaves": "under a pile of leaves"}
     return at.get(row[4], f"in a {row[4]}")
 
 
@@ -269,13 +231,11 @@ def fact(rng: random.Random) -> Fact:
         return f"The colour of {what} is {colour}.", f"What colour is {what}?", capital(colour)
     if kind < 0.92:
         row = rng.choice(lexicon.ANIMALS)
-        return rng.choice(
-            [
-                (f"A young {row[0]} is called a {row[1]}.", f"What is a young {row[0]} called?", f"A {row[1]}"),
-                (f"A {row[0]} lives {living(row)}.", f"Where does a {row[0]} live?", capital(living(row))),
-                (f"A {row[0]} eats {row[5]}.", f"What does a {row[0]} eat?", capital(row[5])),
-            ]
-        )
+        return rng.choice([
+            (f"A young {row[0]} is called a {row[1]}.", f"What is a young {row[0]} called?", f"A {row[1]}"),
+            (f"A {row[0]} lives {living(row)}.", f"Where does a {row[0]} live?", capital(living(row))),
+            (f"A {row[0]} eats {row[5]}.", f"What does a {row[0]} eat?", capital(row[5])),
+        ])
     if kind < 0.96:
         name, place, what = rng.choice(PLANETS)
         return f"{name} is the {place} planet from the sun.", f"Which is the {place} planet from the sun?", name
@@ -284,9 +244,7 @@ def fact(rng: random.Random) -> Fact:
 
 def calendar(rng: random.Random) -> Fact:
     """The order of days, months and seasons."""
-    names, unit = rng.choice(
-        [(lexicon.LISTS["weekday"], "day"), (lexicon.LISTS["month"], "month"), (lexicon.LISTS["season"], "season")]
-    )
+    names, unit = rng.choice([(lexicon.LISTS["weekday"], "day"), (lexicon.LISTS["month"], "month"), (lexicon.LISTS["season"], "season")])
     at = rng.randrange(len(names))
     after = names[(at + 1) % len(names)]
     if rng.random() < 0.5:
@@ -336,20 +294,10 @@ def single_capital(rng: random.Random) -> str:
         rng.shuffle(parts)
     sight = SIGHTS.get(country.name)
     if sight and rng.random() < 0.5:
-        parts.append(
-            rng.choice(
-                [
-                    f"Visitors like to see {sight}.",
-                    f"Many people come to see {sight}.",
-                    f"{capital(country.name)} is famous for {sight}.",
-                ]
-            )
-        )
+        parts.append(rng.choice([f"Visitors like to see {sight}.", f"Many people come to see {sight}.", f"{capital(country.name)} is famous for {sight}."]))
     if rng.random() < 0.3:
         neighbours = [c for c in COMMON if c.continent == country.continent and c != country]
-        parts.append(
-            f"Other countries in {country.continent} are {listing([c.name for c in rng.sample(neighbours, 3)])}."
-        )
+        parts.append(f"Other countries in {country.continent} are {listing([c.name for c in rng.sample(neighbours, 3)])}.")
     return " ".join(parts)
 
 
@@ -360,13 +308,9 @@ def continent_list(rng: random.Random) -> str:
     names = [c.name for c in chosen]
     chosen.sort(key=COMMON.index)
     names = [c.name for c in chosen]
-    head = rng.choice(
-        [
-            f"{capital(listing(names))} are countries in {continent}.",
-            f"Some countries in {continent} are {listing(names)}.",
-            f"{continent} is a continent. Countries in {continent} include {listing(names)}.",
-        ]
-    )
+    head = rng.choice([f"{capital(listing(names))} are countries in {continent}.",
+                       f"Some countries in {continent} are {listing(names)}.",
+                       f"{continent} is a continent. Countries in {continent} include {listing(names)}."])
     return head + " " + " ".join(fill(rng.choice(CAPITAL_FORMS[:8]), c) for c in chosen[: rng.randint(1, 5)])
 
 
@@ -411,25 +355,12 @@ def classroom(rng: random.Random) -> str:
     parts = []
     for turn in range(rng.randint(1, 3)):
         sentence, question, _ = fact(rng)
-        context.update(
-            q=question,
-            q2=question[0].lower() + question[1:]
-            if question.startswith(("What", "Which", "How", "Where", "Who", "On", "At"))
-            else question,
-            s=sentence,
-            praise=rng.choice(["Very good!", "That is right,", "Correct,", "Well done!", "Yes, that is right,"]),
-        )
+        context.update(q=question, q2=question[0].lower() + question[1:] if question.startswith(("What", "Which", "How", "Where", "Who", "On", "At")) else question,
+                       s=sentence, praise=rng.choice(["Very good!", "That is right,", "Correct,", "Well done!", "Yes, that is right,"]))
         template = rng.choice(TEACHER[:2]) if turn else rng.choice(TEACHER)
         context["sc"] = sentence[:-1] + ","
-        parts.append(
-            expand(
-                template.replace('"{s}" said', '"{sc}" said')
-                .replace('"{s}" answered', '"{sc}" answered')
-                .replace('"{s}" {a}', '"{sc}" {a}'),
-                context,
-                rng,
-            )
-        )
+        parts.append(expand(template.replace('"{s}" said', '"{sc}" said').replace('"{s}" answered', '"{sc}" answered')
+                            .replace('"{s}" {a}', '"{sc}" {a}'), context, rng))
         if turn == 0 and "teacher" not in parts[0]:
             break
     return " ".join(parts)
@@ -452,17 +383,8 @@ def journey(rng: random.Random) -> str:
     context = cast(rng)
     country = pick_country(rng)
     sight = SIGHTS.get(country.name)
-    seen = (
-        rng.choice([f"They saw {sight}.", f"From the window one could see {sight}."])
-        if sight
-        else rng.choice(
-            [
-                "There was so much to see.",
-                "The streets were full of people.",
-                "The markets were full of fruit and flowers.",
-            ]
-        )
-    )
+    seen = rng.choice([f"They saw {sight}.", f"From the window one could see {sight}."]) if sight else rng.choice(
+        ["There was so much to see.", "The streets were full of people.", "The markets were full of fruit and flowers."])
     context.update(n=country.name, c=country.capital, l=country.language, m=f"the {country.currency}", sight=seen)
     return expand(rng.choice(JOURNEY), context, rng)
 
@@ -471,47 +393,23 @@ def sequences(rng: random.Random) -> str:
     """The calendar, the planets, counting and the alphabet in order."""
     kind = rng.randrange(9)
     if kind == 0:
-        return (
-            rng.choice(["The days of the week are ", "The seven days of the week are "])
-            + listing(lexicon.LISTS["weekday"])
-            + "."
-        )
+        return rng.choice(["The days of the week are ", "The seven days of the week are "]) + listing(lexicon.LISTS["weekday"]) + "."
     if kind == 1:
-        return (
-            rng.choice(["The months of the year are ", "The twelve months of the year are "])
-            + listing(lexicon.LISTS["month"])
-            + "."
-        )
+        return rng.choice(["The months of the year are ", "The twelve months of the year are "]) + listing(lexicon.LISTS["month"]) + "."
     if kind == 2:
-        return (
-            "The four seasons are "
-            + listing(lexicon.LISTS["season"])
-            + ". "
-            + rng.choice(
-                [
-                    "After winter comes spring. In spring the days grow longer and the flowers bloom.",
-                    "Summer is the warmest season, and winter is the coldest.",
-                    "In autumn the leaves turn red and yellow and fall from the trees.",
-                ]
-            )
-        )
+        return "The four seasons are " + listing(lexicon.LISTS["season"]) + ". " + rng.choice([
+            "After winter comes spring. In spring the days grow longer and the flowers bloom.",
+            "Summer is the warmest season, and winter is the coldest.",
+            "In autumn the leaves turn red and yellow and fall from the trees."])
     if kind == 3:
-        return (
-            "The planets of the solar system are "
-            + listing([p[0] for p in PLANETS])
-            + ". "
-            + " ".join(f"{p[0]} is {p[2]}." for p in rng.sample(PLANETS, 3))
-        )
+        return "The planets of the solar system are " + listing([p[0] for p in PLANETS]) + ". " + " ".join(
+            f"{p[0]} is {p[2]}." for p in rng.sample(PLANETS, 3))
     if kind == 4:
         start = rng.choice([1, 1, 1, 2, 5, 10, 20])
         return ", ".join(str(i) for i in range(start, start + rng.randint(10, 20)))
     if kind == 5:
         start = rng.choice([1, 1, 3, 10])
-        return (
-            rng.choice(["Let us count: ", "Count with me: ", ""])
-            + ", ".join(spelled(i) for i in range(start, start + rng.randint(8, 12)))
-            + "."
-        )
+        return rng.choice(["Let us count: ", "Count with me: ", ""]) + ", ".join(spelled(i) for i in range(start, start + rng.randint(8, 12))) + "."
     if kind == 6:
         step = rng.choice([2, 3, 5, 10])
         return f"Counting by {step}s: " + ", ".join(str(i * step) for i in range(1, 11)) + "."
@@ -529,25 +427,15 @@ def animal_entry(rng: random.Random) -> str:
     an_home = living([name, young, sound, moves, home])
     they_sound = f"A {name} {sound}." if "no sound" not in sound else f"A {name} {sound} that we can hear."
     parts = [
-        f"A {name} is a {first[0]} animal.",
-        f"{capital(article)} lives {an_home}.",
-        f"It eats {food}.",
-        they_sound,
-        f"A young {name} is called a {young}.",
-        f"Its body is covered with {cover}.",
-        f"It {moves} from place to place.",
+        f"A {name} is a {first[0]} animal.", f"{capital(article)} lives {an_home}.", f"It eats {food}.", they_sound,
+        f"A young {name} is called a {young}.", f"Its body is covered with {cover}.", f"It {moves} from place to place.",
         f"People say that it is {listing(first)}.",
     ]
     chosen = [parts[0]] + rng.sample(parts[1:], rng.randint(2, 6))
     return rng.choice(["", "", f"{capital(name)}. "]) + " ".join(chosen)
 
 
-CHAT_SYSTEM = [
-    "You are a helpful assistant.",
-    "You are a friendly assistant.",
-    "Answer in one short sentence.",
-    "You answer questions about the world.",
-]
+CHAT_SYSTEM = ["You are a helpful assistant.", "You are a friendly assistant.", "Answer in one short sentence.", "You answer questions about the world."]
 
 
 def chat(rng: random.Random) -> str:
@@ -557,29 +445,15 @@ def chat(rng: random.Random) -> str:
     for turn in range(rounds):
         kind = rng.random()
         if kind < 0.12:
-            question, sentence = rng.choice(
-                [
-                    ("Hello!", "Hello! How can I help you?"),
-                    ("Hi", "Hi! What would you like to know?"),
-                    ("Hello", "Hello! What can I do for you?"),
-                    ("Good morning!", "Good morning! How can I help you?"),
-                    ("Who are you?", "I am a very small language model."),
-                    ("Thank you!", "You are welcome!"),
-                    ("How are you?", "I am fine, thank you. How can I help you?"),
-                ]
-            )
+            question, sentence = rng.choice([("Hello!", "Hello! How can I help you?"), ("Hi", "Hi! What would you like to know?"),
+                                             ("Hello", "Hello! What can I do for you?"), ("Good morning!", "Good morning! How can I help you?"),
+                                             ("Who are you?", "I am a very small language model."), ("Thank you!", "You are welcome!"),
+                                             ("How are you?", "I am fine, thank you. How can I help you?")])
         elif kind < 0.3:
             from .fables import fable
             from .stories import story
 
-            question = rng.choice(
-                [
-                    "Tell me a story.",
-                    "Please tell me a short story.",
-                    "Write a short story.",
-                    "Can you tell me a story?",
-                ]
-            )
+            question = rng.choice(["Tell me a story.", "Please tell me a short story.", "Write a short story.", "Can you tell me a story?"])
             sentence = (story if rng.random() < 0.6 else fable)(rng)[0]
         elif kind < 0.4:
             row = rng.choice(lexicon.ANIMALS)

@@ -13,48 +13,14 @@ from .grammar import Context, expand, table
 from .stories import cast
 
 SUBJECTS = {
-    "m": [
-        "the boy",
-        "the little boy",
-        "the old man",
-        "the young man",
-        "the farmer",
-        "the king",
-        "the fisherman",
-        "the baker",
-        "my brother",
-        "my father",
-        "my grandfather",
-        "my uncle",
-        "the man",
-        "the shepherd",
-        "the sailor",
-        "the teacher",
-        "the prince",
-        "his neighbour",
-    ],
-    "f": [
-        "the girl",
-        "the little girl",
-        "the old woman",
-        "the young woman",
-        "the queen",
-        "my sister",
-        "my mother",
-        "my grandmother",
-        "my aunt",
-        "the woman",
-        "the princess",
-        "the doctor",
-        "the nurse",
-        "the shopkeeper",
-    ],
+    "m": ["the boy", "the little boy", "the old man", "the young man", "the farmer", "the king", "the fisherman", "the baker", "my brother",
+          "my father", "my grandfather", "my uncle", "the man", "the shepherd", "the sailor", "the teacher", "the prince", "his neighbour"],
+    "f": ["the girl", "the little girl", "the old woman", "the young woman", "the queen", "my sister", "my mother", "my grandmother",
+          "my aunt", "the woman", "the princess", "the doctor", "the nurse", "the shopkeeper"],
 }
 _FORMS = {
-    "m": ("he", "him", "his", "was", "had", "himself"),
-    "f": ("she", "her", "her", "was", "had", "herself"),
-    "i": ("I", "me", "my", "was", "had", "myself"),
-    "w": ("we", "us", "our", "were", "had", "ourselves"),
+    "m": ("he", "him", "his", "was", "had", "himself"), "f": ("she", "her", "her", "was", "had", "herself"),
+    "i": ("I", "me", "my", "was", "had", "myself"), "w": ("we", "us", "our", "were", "had", "ourselves"),
     "t": ("they", "them", "their", "were", "had", "themselves"),
 }
 
@@ -74,19 +40,8 @@ def subject(context: Context, rng: random.Random) -> str:
         kind, name = "w", rng.choice(["we", "my sister and I", "my friend and I", "my brother and I"])
     else:
         kind = "t"
-        name = rng.choice(
-            [
-                f"{context['a']} and {context['b']}",
-                "the two friends",
-                "the children",
-                "the two brothers",
-                "the sisters",
-                "the boys",
-                f"{context['b']} and {context['a']}",
-                "the people",
-                "the neighbours",
-            ]
-        )
+        name = rng.choice([f"{context['a']} and {context['b']}", "the two friends", "the children", "the two brothers", "the sisters", "the boys",
+                           f"{context['b']} and {context['a']}", "the people", "the neighbours"])
     context["s"] = name
     for key, value in zip(("he", "him", "his", "was", "had", "self"), _FORMS[kind]):
         context[key] = value
@@ -95,10 +50,7 @@ def subject(context: Context, rng: random.Random) -> str:
 
 
 # goal | first step / second step / third step | obstacle / obstacle | outcome / outcome
-GOALS = [
-    [cell.split(" / ") for cell in row]
-    for row in table(
-        """
+GOALS = [[cell.split(" / ") for cell in row] for row in table("""
 bake a cake|mixed flour, sugar and eggs / put the dough into a round form / waited in front of the oven|there was no sugar left / the oven was too hot|the cake was golden and sweet / the cake was a little black, but it tasted good
 catch a fish|sat down by the river / threw the line into the water / waited without a word|the line broke / no fish came for hours|at last a big silver fish hung on the line / there was no fish, only an old boot
 build a tree house|carried boards and nails to the old oak / made a floor first / fixed a ladder to the trunk|it began to rain / the nails were too short|in the evening the house stood between the branches / the little house was crooked, but strong
@@ -135,10 +87,7 @@ go home|said goodbye to everyone / took the shortest way / walked faster and fas
 make music|tuned the old guitar / played a slow tune / sang with a soft voice|a string broke / the neighbours closed their windows|people stopped in the street to listen / soon everyone was dancing
 take a photograph|cleaned the lens / waited for the right light / held the camera still|a cloud hid the sun / somebody walked into the picture|the picture showed the whole family, laughing / the picture won a small prize
 ask for help|took a deep breath / went to the nearest house / explained everything|nobody was at home / it was hard to find the words|a friendly woman knew what to do / with many hands the work was easy
-""",
-        4,
-    )
-]
+""", 4)]
 
 TIMES = """One morning|One evening|One day|Yesterday|Last night|Last week|Last summer|On <weekday>|On <weekday> morning|In the afternoon|
 In the evening|In the morning|Early in the morning|At night|At noon|In <month>|In <season>|A few days ago|Many years ago|Once|That day|Today|
@@ -231,16 +180,8 @@ def goal_scene(rng: random.Random) -> tuple[str, str]:
     if goal[0] in ("sleep",) and kind in "t":
         kind = subject(context, rng)
     one, two, three = steps
-    context.update(
-        goal=goal[0],
-        one=one,
-        two=two,
-        three=three,
-        ob=rng.choice(obstacles),
-        out=rng.choice(outcomes),
-        said="said",
-        wadj=rng.choice(["cold", "warm", "fine", "grey", "bright", "windy", "beautiful"]),
-    )
+    context.update(goal=goal[0], one=one, two=two, three=three, ob=rng.choice(obstacles), out=rng.choice(outcomes),
+                   said="said", wadj=rng.choice(["cold", "warm", "fine", "grey", "bright", "windy", "beautiful"]))
     context["one.pp"] = one
     parts: list[str] = []
 
@@ -259,9 +200,7 @@ def goal_scene(rng: random.Random) -> tuple[str, str]:
     if context["s"].lower() not in parts[-1].lower():
         parts.append(expand("{^s} {was} [full of hope|a little nervous|ready].", context, rng))
     if used:
-        parts.append(
-            expand(rng.choice(["Then {he} {two}.", "{^he} {two} and {three}.", "After that {he} {two}."]), context, rng)
-        )
+        parts.append(expand(rng.choice(["Then {he} {two}.", "{^he} {two} and {three}.", "After that {he} {two}."]), context, rng))
     else:
         add([s for s in STEPS if "one.pp" not in s])
     if rng.random() < 0.75:
@@ -317,12 +256,7 @@ def feeling_scene(rng: random.Random) -> str:
     reason = expand(reason, context, rng)
     if kind in "wt":
         reason = reason.replace("they was", "they were").replace("we was", "we were")
-    context.update(
-        reason=reason,
-        Reason=reason[0].upper() + reason[1:],
-        next=expand(following, context, rng),
-        time=expand(rng.choice(TIMES), context, rng),
-    )
+    context.update(reason=reason, Reason=reason[0].upper() + reason[1:], next=expand(following, context, rng), time=expand(rng.choice(TIMES), context, rng))
     shape = rng.choice(FEEL_SHAPES)
     if shape.startswith("When") and ("had" in reason.split()[:2] or context["he"] in reason):
         shape = FEEL_SHAPES[0]
@@ -352,102 +286,17 @@ The {pl} was {pl.adj}, and there were {see}. People go there to {pl.do}. {more} 
 def outing(rng: random.Random) -> str:
     """A trip to a place."""
     context = cast(rng)
-    context.update(
-        see=context["pl.see"],
-        hear=context["pl.hear"],
-        time=expand(
-            rng.choice(
-                [
-                    "Yesterday",
-                    "Last week",
-                    "On <weekday>",
-                    "Last <weekday>",
-                    "In the holidays",
-                    "Last summer",
-                    "In <month>",
-                    "One day",
-                    "Last <month>",
-                    "This morning",
-                    "In the afternoon",
-                ]
-            ),
-            context,
-            rng,
-        ),
-    )
-    context["more"] = expand(
-        rng.choice(
-            [
-                "We ate {f} and drank <drink>.",
-                "My {r} took many photographs.",
-                "It was [very |]<nice>.",
-                "<warmweather>.",
-                "I liked it very much.",
-                "We talked and laughed a lot.",
-                "My {r} told me how people {pl.do} there.",
-                "We stayed for <smallnumber> hours.",
-            ]
-        ),
-        context,
-        rng,
-    )
-    context["end"] = expand(
-        rng.choice(
-            [
-                "In the evening we went home.",
-                "I want to go there again.",
-                "It was a <nice> day.",
-                "On the way home I fell asleep.",
-                "We came home when it was dark.",
-                "",
-            ]
-        ),
-        context,
-        rng,
-    )
-    context["more2"] = expand(
-        rng.choice(
-            [
-                "They ate {f} together.",
-                "{g} showed them everything.",
-                '"It is so <nice> here," said {a}.',
-                "<warmweather>.",
-                "After an hour it began to rain.",
-                "There they met {g}.",
-            ]
-        ),
-        context,
-        rng,
-    )
-    context["end2"] = expand(
-        rng.choice(
-            [
-                "In the evening they went home.",
-                "They came home late, tired and <happy>.",
-                '"Let us come back tomorrow," said {b}.',
-                "",
-            ]
-        ),
-        context,
-        rng,
-    )
-    return (
-        expand(rng.choice(OUTINGS), context, rng)
-        .replace("In the beach", "At the beach")
-        .replace("In the bridge", "On the bridge")
-        .replace("In the lake", "At the lake")
-        .replace("In the river", "At the river")
-        .replace("In the mountain", "On the mountain")
-        .replace("In the island", "On the island")
-        .replace("In the farm", "On the farm")
-    )
+    context.update(see=context["pl.see"], hear=context["pl.hear"], time=expand(rng.choice(["Yesterday", "Last week", "On <weekday>", "Last <weekday>", "In the holidays", "Last summer", "In <month>", "One day", "Last <month>", "This morning", "In the afternoon"]), context, rng))
+    context["more"] = expand(rng.choice(["We ate {f} and drank <drink>.", "My {r} took many photographs.", "It was [very |]<nice>.", "<warmweather>.", "I liked it very much.", "We talked and laughed a lot.", "My {r} told me how people {pl.do} there.", "We stayed for <smallnumber> hours."]), context, rng)
+    context["end"] = expand(rng.choice(["In the evening we went home.", "I want to go there again.", "It was a <nice> day.", "On the way home I fell asleep.", "We came home when it was dark.", ""]), context, rng)
+    context["more2"] = expand(rng.choice(["They ate {f} together.", "{g} showed them everything.", "\"It is so <nice> here,\" said {a}.", "<warmweather>.", "After an hour it began to rain.", "There they met {g}."]), context, rng)
+    context["end2"] = expand(rng.choice(["In the evening they went home.", "They came home late, tired and <happy>.", "\"Let us come back tomorrow,\" said {b}.", ""]), context, rng)
+    return expand(rng.choice(OUTINGS), context, rng).replace("In the beach", "At the beach").replace("In the bridge", "On the bridge").replace(
+        "In the lake", "At the lake").replace("In the river", "At the river").replace("In the mountain", "On the mountain").replace("In the island", "On the island").replace("In the farm", "On the farm")
 
 
 # question | answer / answer | what follows
-ASKED = [
-    row
-    for row in table(
-        """
+ASKED = [row for row in table("""
 Where are you going|To the {pl} / I am going to the {pl} / Home|"May I come with you?" "Of course," said {x1}, and they went together.
 Where have you been|At the {pl} / I was at the {pl} with {g} / In the garden|"I was worried," said {x2}. "Next time, tell me before you go."
 What are you doing|I am looking for my {t} / I am reading / Nothing|{X2} sat down beside {x1h}, and for a while nobody spoke.
@@ -472,10 +321,7 @@ Do you know the way|Yes, follow me / I think so / No, but I have a map|After an 
 When will you come back|On <weekday> / Tomorrow / Before it gets dark|"I will wait for you," said {x2}, and waved for a long time.
 Shall we play|Yes, let us play / What shall we play / I have to do my homework first|They played until the sun went down.
 Have you seen my {t}|It is on the table / No, where did you put it / Yes, {p} is sleeping on it|{X2} found it and was <happy>.
-""",
-        3,
-    )
-]
+""", 3)]
 
 
 def asked(rng: random.Random) -> str:
@@ -488,40 +334,14 @@ def asked(rng: random.Random) -> str:
         context[key + "he"] = context[source + ".he"]
     question, answers, following = rng.choice(ASKED)
     answer = rng.choice(answers.split(" / "))
-    context.update(
-        {"q": expand(question, context, rng), "n": expand(answer, context, rng), "w": expand(following, context, rng)}
-    )
+    context.update({"q": expand(question, context, rng), "n": expand(answer, context, rng), "w": expand(following, context, rng)})
     context["n"] = context["n"][0].upper() + context["n"][1:]
     if answer.startswith(("what shall", "Yes, what shall", "What shall", "No, where")):
         shape = '"{q}?" asked {x2}. "{n}?" said {x1}. {w}'
     else:
-        shape = rng.choice(
-            [
-                '"{q}?" asked {x2}. "{n}," said {x1}. {w}',
-                '"{q}?" asked {x2}. "{n}," answered {x1}. {w}',
-                '"{q}?" {x2} asked. "{n}," said {x1}. {w}',
-                '{x2} looked at {x1}. "{q}?" asked {x2}. "{n}," said {x1}. {w}',
-                '"{q}?" asked {x2} [softly|with a smile|one morning]. "{n}," said {x1}. {w}',
-                '"{q}, {x1}?" asked {x2}. "{n}," said {x1}. {w}',
-            ]
-        )
+        shape = rng.choice(['"{q}?" asked {x2}. "{n}," said {x1}. {w}', '"{q}?" asked {x2}. "{n}," answered {x1}. {w}', '"{q}?" {x2} asked. "{n}," said {x1}. {w}',
+                            '{x2} looked at {x1}. "{q}?" asked {x2}. "{n}," said {x1}. {w}', '"{q}?" asked {x2} [softly|with a smile|one morning]. "{n}," said {x1}. {w}',
+                            '"{q}, {x1}?" asked {x2}. "{n}," said {x1}. {w}'])
         if "," in context["q"] or question.startswith("What is your name"):
             shape = '"{q}?" asked {x2}. "{n}," said {x1}. {w}'
-    return expand(shape, context, rng) + (
-        expand(
-            " "
-            + rng.choice(
-                [
-                    "That was the beginning of a friendship.",
-                    "<warmweather>.",
-                    "It was a day like any other.",
-                    "Outside it began to snow.",
-                    "They both smiled.",
-                ]
-            ),
-            context,
-            rng,
-        )
-        if rng.random() < 0.3
-        else ""
-    )
+    return expand(shape, context, rng) + (expand(" " + rng.choice(["That was the beginning of a friendship.", "<warmweather>.", "It was a day like any other.", "Outside it began to snow.", "They both smiled."]), context, rng) if rng.random() < 0.3 else "")

@@ -7,9 +7,7 @@ import random
 from .grammar import expand, table
 from .stories import cast
 
-DEFINITIONS = dict(
-    table(
-        """
+DEFINITIONS = dict(table("""
 hammer|a tool for hitting nails
 saw|a tool for cutting wood
 needle|a thin piece of metal used for sewing
@@ -116,26 +114,8 @@ minute|a time of sixty seconds
 triangle|a shape with three sides
 square|a shape with four equal sides
 circle|a round shape
-""",
-        2,
-    )
-)
-_NO_ARTICLE = {
-    "bread",
-    "butter",
-    "cheese",
-    "honey",
-    "fruit",
-    "water",
-    "ice",
-    "snow",
-    "rain",
-    "wind",
-    "winter",
-    "summer",
-    "spring",
-    "autumn",
-}
+""", 2))
+_NO_ARTICLE = {"bread", "butter", "cheese", "honey", "fruit", "water", "ice", "snow", "rain", "wind", "winter", "summer", "spring", "autumn"}
 _THE = {"sun", "moon"}
 
 OPENERS = """
@@ -172,17 +152,8 @@ def definition(rng: random.Random) -> str:
         noun = word if word in _NO_ARTICLE else ("the " if word in _THE else "a ") + word
         meaning = DEFINITIONS[word]
         sentence = f"{noun[0].upper() + noun[1:]} is {meaning}."
-        out.append(
-            rng.choice(
-                [
-                    sentence,
-                    sentence,
-                    f"What is {noun}? {sentence}",
-                    f"Question: What is {noun}?\nAnswer: {sentence}",
-                    f'"What is {noun}?" asked {rng.choice(["Anna", "Tom", "Mia", "Ben", "the child"])}. "{sentence[:-1]}," said {rng.choice(["the teacher", "Grandma", "Mr Hill", "Miss Clark"])}.',
-                ]
-            )
-        )
+        out.append(rng.choice([sentence, sentence, f"What is {noun}? {sentence}", f"Question: What is {noun}?\nAnswer: {sentence}",
+                               f'"What is {noun}?" asked {rng.choice(["Anna", "Tom", "Mia", "Ben", "the child"])}. "{sentence[:-1]}," said {rng.choice(["the teacher", "Grandma", "Mr Hill", "Miss Clark"])}.']))
     return " ".join(out)
 
 
@@ -193,9 +164,7 @@ def thing_scene(rng: random.Random) -> tuple[str, str]:
     at = rng.randrange(len(OPENERS))
     template = OPENERS[at].replace("<good3>", rng.choice(["clever", "soft", "proud", "quiet"]))
     if "{p}" in template:  # the animal of the opening is the pet
-        kind = (
-            "dog" if template.startswith("The dog") else "cat" if template.startswith("The cat") else context["p.kind"]
-        )
+        kind = "dog" if template.startswith("The dog") else "cat" if template.startswith("The cat") else context["p.kind"]
         context["p.kind"] = kind
     sentences = expand(template, context, rng)
     return sentences, f"thing/{at}/{context['a']}/{context['b']}/{context['pl']}"

@@ -130,7 +130,7 @@ def words(source: str) -> list[str]:
 
 
 def listing(items: list[str], last: str = "and") -> str:
-    """ "a, b and c"."""
+    """"a, b and c"."""
     if len(items) < 2:
         return "".join(items)
     return ", ".join(items[:-1]) + f" {last} " + items[-1]

@@ -16,35 +16,14 @@ MEN = words("""Mr Brown, Mr Green, Mr Clark, Mr Hill, Uncle Joe, Uncle Max, Gran
 Mr Carter, Uncle Fred, Mr Grey, Mr Young, Mr Stone, Uncle Bill, Mr Bell, Mr Moore""")
 PETNAMES = words("""Buddy, Spot, Max, Bella, Luna, Coco, Pip, Biscuit, Rusty, Snowy, Shadow, Pepper, Ginger, Patch, Rex,
 Tiger, Misty, Bruno, Lucky, Nibbles, Smoky, Honey, Pixie, Rocky""")
-OLDS = words(
-    "old man, old woman, old farmer, old sailor, old fisherman, old teacher, old shepherd, old baker, old queen, old king"
-)
-MALE_ROLES = {
-    "old man",
-    "old farmer",
-    "old sailor",
-    "old fisherman",
-    "old shepherd",
-    "old baker",
-    "old king",
-    "king",
-    "prince",
-    "farmer",
-    "sailor",
-    "fisherman",
-    "baker",
-    "miller",
-    "woodcutter",
-    "shepherd",
-    "blacksmith",
-    "tailor",
-}
+OLDS = words("old man, old woman, old farmer, old sailor, old fisherman, old teacher, old shepherd, old baker, old queen, old king")
+MALE_ROLES = {"old man", "old farmer", "old sailor", "old fisherman", "old shepherd", "old baker", "old king", "king",
+              "prince", "farmer", "sailor", "fisherman", "baker", "miller", "woodcutter", "shepherd", "blacksmith", "tailor"}
 ROLES = words("""king, queen, prince, princess, farmer, sailor, fisherman, baker, miller, woodcutter, shepherd, blacksmith,
 tailor, weaver, old man, old woman, old farmer, old sailor, old fisherman, old shepherd, old queen, old king""")
 
 # animal | young | sound it makes | how it moves | home | food | two adjectives | covering
-ANIMALS = table(
-    """
+ANIMALS = table("""
 dog|puppy|barks|runs|kennel|meat and bones|loyal,playful|fur
 cat|kitten|meows|creeps|house|fish and mice|quiet,clever|fur
 cow|calf|moos|walks|field|grass|calm,gentle|hair
@@ -96,13 +75,10 @@ bat|pup|squeaks|flies|cave|insects|small,dark|fur
 snail|baby snail|makes no sound|crawls|garden|leaves|slow,quiet|a shell
 seal|pup|barks|swims|rocky coast|fish|sleek,lazy|fur
 polar bear|cub|growls|swims|Arctic ice|seals|white,powerful|thick fur
-""",
-    8,
-)
+""", 8)
 
 # food | taste | where it comes from or how it is made | colour
-FOODS = table(
-    """
+FOODS = table("""
 bread|fresh and warm|is made from flour and water|brown
 cheese|rich and salty|is made from milk|yellow
 apple pie|sweet and warm|is made from apples and pastry|golden
@@ -132,13 +108,10 @@ lemon cake|sour and sweet|is made with lemons|yellow
 mushroom soup|warm and creamy|is made from mushrooms|grey
 tomato soup|warm and rich|is made from tomatoes|red
 peanut butter|rich and salty|is made from peanuts|brown
-""",
-    4,
-)
+""", 4)
 
 # thing | material | what people do with it | where it is kept | adjectives
-THINGS = table(
-    """
+THINGS = table("""
 key|iron|open a door|drawer|small,rusty,silver,old
 clock|wood and brass|tell the time|wall|old,loud,tall,golden
 lamp|glass|light a room|table|bright,little,green,old
@@ -176,13 +149,10 @@ letter|paper|send news|desk|short,long,secret,old
 box|wood|keep things safe|attic|small,heavy,strange,old
 camera|metal and glass|take pictures|bag|new,old,small,black
 flute|wood|play music|case|thin,long,silver,little
-""",
-    5,
-)
+""", 5)
 
 # place | preposition | what is seen there | what is heard | what people do there | adjectives
-PLACES = table(
-    """
+PLACES = table("""
 forest|in|tall trees and soft moss|birds singing in the branches|walk and look for mushrooms|dark,green,quiet,deep
 beach|on|white sand and small shells|the waves rolling in|swim and build sandcastles|long,sunny,windy,wide
 village|in|small houses and a stone church|dogs barking and children laughing|work and talk to their neighbours|little,quiet,old,pretty
@@ -211,13 +181,10 @@ town square|in|a fountain and small shops|the church bell and the pigeons|meet f
 bridge|on|the river far below|the water rushing underneath|stop and look at the water|old,narrow,long,wooden
 mill|at|a big wheel and sacks of flour|the wheel turning in the water|grind wheat into flour|old,white,wooden,busy
 hospital|in|white beds and kind nurses|quiet steps in the long halls|get well again|large,clean,quiet,new
-""",
-    6,
-)
+""", 6)
 
 # job (person) | does | with | at | pronoun-free sentence about why it matters
-JOBS = table(
-    """
+JOBS = table("""
 baker|bakes bread|an oven|a bakery|Without bakers there would be no fresh bread in the morning
 teacher|teaches children|books and a blackboard|a school|A good teacher helps children to understand the world
 doctor|helps sick people|medicine|a hospital|Doctors make people feel better
@@ -245,21 +212,12 @@ writer|writes books|a pen and paper|a quiet room|A writer needs time, quiet and 
 clockmaker|repairs clocks|tiny tools|a small shop|A clockmaker needs steady hands and good eyes
 miller|grinds wheat into flour|heavy stones|a mill|The baker buys flour from the miller
 driver|drives a bus|a steering wheel|the city|A good driver is never in a hurry
-""",
-    5,
-)
+""", 5)
 
 LISTS.update(
-    girl=GIRLS,
-    boy=BOYS,
-    woman=WOMEN,
-    man=MEN,
-    pet=PETNAMES,
-    animal=[r[0] for r in ANIMALS],
-    food=[r[0] for r in FOODS],
-    thing=[r[0] for r in THINGS],
-    place=[r[0] for r in PLACES],
-    job=[r[0] for r in JOBS],
+    girl=GIRLS, boy=BOYS, woman=WOMEN, man=MEN, pet=PETNAMES,
+    animal=[r[0] for r in ANIMALS], food=[r[0] for r in FOODS], thing=[r[0] for r in THINGS],
+    place=[r[0] for r in PLACES], job=[r[0] for r in JOBS],
     colour=words("red, blue, green, yellow, orange, purple, pink, brown, black, white, grey, golden, silver"),
     weekday=words("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday"),
     month=words("January, February, March, April, May, June, July, August, September, October, November, December"),
@@ -278,12 +236,8 @@ LISTS.update(
     flower=words("rose, tulip, daisy, sunflower, lily, violet, poppy, daffodil"),
     tree=words("oak tree, apple tree, pine tree, willow, cherry tree, birch, maple tree, pear tree, chestnut tree"),
     fruit=words("apple, pear, plum, peach, banana, orange, lemon, cherry, strawberry, grape, melon, apricot"),
-    fruits=words(
-        "apples, pears, plums, peaches, bananas, oranges, lemons, cherries, strawberries, grapes, apricots, blueberries"
-    ),
-    vegetables=words(
-        "carrots, potatoes, onions, beans, peas, cabbages, tomatoes, cucumbers, pumpkins, leeks, beetroots"
-    ),
+    fruits=words("apples, pears, plums, peaches, bananas, oranges, lemons, cherries, strawberries, grapes, apricots, blueberries"),
+    vegetables=words("carrots, potatoes, onions, beans, peas, cabbages, tomatoes, cucumbers, pumpkins, leeks, beetroots"),
     drink=words("tea, hot chocolate, milk, apple juice, lemonade, cold water, orange juice"),
     clothes=words("coat, hat, scarf, jumper, pair of boots, pair of gloves, shirt, dress, jacket, pair of shoes"),
     room=words("kitchen, bedroom, living room, hall, attic, cellar, bathroom"),
@@ -313,9 +267,7 @@ Late one evening, One fine day, Last summer, Last week, One Monday, One warm day
     suddenly=words("Suddenly, Just then, At that moment, All at once, All of a sudden, A moment later, Then"),
     then=words("Then, After that, A little later, Soon, Next, After a while, A few minutes later, Before long"),
     atlast=words("Finally, At last, In the end, After a long time, Eventually"),
-    fromthen=words(
-        "From that day on, After that day, From then on, Ever since that day, Since then, Every day after that"
-    ),
+    fromthen=words("From that day on, After that day, From then on, Ever since that day, Since then, Every day after that"),
     said=words("said, said, answered, replied"),
     asked=words("asked, asked, asked, inquired"),
     cried=words("cried, shouted, called, exclaimed"),
@@ -325,7 +277,5 @@ that working together makes hard things easy, that kindness always comes back, t
 that practice makes things easier, that everyone makes mistakes, that it is wise to listen first,
 that being different is not a bad thing, that the best gifts are not always the biggest, that courage grows when you use it,
 that one should look before one leaps, that a promise must be kept, that help can come from the smallest friend"""),
-    city=words(
-        "Paris, London, Rome, Berlin, Madrid, Vienna, Prague, Lisbon, Athens, Cairo, Tokyo, Oslo, Dublin, Moscow, Ottawa, Lima"
-    ),
+    city=words("Paris, London, Rome, Berlin, Madrid, Vienna, Prague, Lisbon, Athens, Cairo, Tokyo, Oslo, Dublin, Moscow, Ottawa, Lima"),
 )

@@ -17,10 +17,7 @@ import zlib
 from pathlib import Path
 
 HELDOUT_BOOK = 5  # the place of Sense and Sensibility among the novels; its first pages are held out
-_COARSE = re.compile(
-    r"sex|whor|prostitut|genital|rape|penis|vagina|intercourse|pimp|excre|feces|urin|slur|negro|jew|nazi|drug|suicid|murder|breast|erotic|lewd|offensive",
-    re.I,
-)
+_COARSE = re.compile(r"sex|whor|prostitut|genital|rape|penis|vagina|intercourse|pimp|excre|feces|urin|slur|negro|jew|nazi|drug|suicid|murder|breast|erotic|lewd|offensive", re.I)
 
 
 def _chunks(blob: bytes) -> list[bytes]:

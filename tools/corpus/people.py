@@ -37,29 +37,13 @@ def child(context: Context, key: str, rng: random.Random, avoid: str = "") -> No
 def adult(context: Context, key: str, rng: random.Random) -> None:
     """A grown-up known by title and name."""
     woman = rng.random() < 0.5
-    bind(
-        context,
-        key,
-        rng.choice(lexicon.WOMEN if woman else lexicon.MEN),
-        "woman" if woman else "man",
-        "f" if woman else "m",
-    )
+    bind(context, key, rng.choice(lexicon.WOMEN if woman else lexicon.MEN), "woman" if woman else "man", "f" if woman else "m")
 
 
 def parent(context: Context, key: str, rng: random.Random) -> None:
     """A relative of the main child, named by relation: "her mother" is written ``{a.his} {key}``."""
-    name, sex = rng.choice(
-        [
-            ("mother", "f"),
-            ("father", "m"),
-            ("grandmother", "f"),
-            ("grandfather", "m"),
-            ("aunt", "f"),
-            ("uncle", "m"),
-            ("sister", "f"),
-            ("brother", "m"),
-        ]
-    )
+    name, sex = rng.choice([("mother", "f"), ("father", "m"), ("grandmother", "f"), ("grandfather", "m"),
+                            ("aunt", "f"), ("uncle", "m"), ("sister", "f"), ("brother", "m")])
     bind(context, key, name, name, sex)
 
 
@@ -84,9 +68,7 @@ def animal(context: Context, key: str, rng: random.Random, avoid: str = "") -> N
 
 def pet(context: Context, key: str, rng: random.Random) -> None:
     """A pet with a name: ``key`` is the name and ``key.kind`` the animal."""
-    kind = rng.choice(
-        ["dog", "dog", "dog", "cat", "cat", "rabbit", "parrot", "puppy", "kitten", "pony", "hamster", "tortoise"]
-    )
+    kind = rng.choice(["dog", "dog", "dog", "cat", "cat", "rabbit", "parrot", "puppy", "kitten", "pony", "hamster", "tortoise"])
     bind(context, key, rng.choice(lexicon.PETNAMES), kind, rng.choice("mf"))
 
 

@@ -18,7 +18,7 @@ constexpr int32_t kStages = 3;
 constexpr int32_t kWeightBytes = kRows * 128;
 constexpr int32_t stage_bytes(int32_t tokens) { return kWeightBytes + tokens * 128; }
 template <int kTokens>
-constexpr int32_t kSharedBytes = kStages * stage_bytes(kTokens) + kRows / 16 * WarpOutput<kTokens>::kStagingBytes;
+constexpr int32_t kSharedBytes = kStages* stage_bytes(kTokens) + kRows / 16 * WarpOutput<kTokens>::kStagingBytes;
 
 // Byte offset of 16-byte chunk `chunk` of a row, in atoms one below the other.
 __device__ __forceinline__ int32_t chunk_offset(int32_t row, int32_t chunk) {

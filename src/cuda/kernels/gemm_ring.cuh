@@ -241,7 +241,8 @@ constexpr auto make_variants() {
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
                                                 Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
-  }(std::make_index_sequence<std::size(kTiles)>());
+  }
+  (std::make_index_sequence<std::size(kTiles)>());
 }
 
 // Once per device: the shared memory that the kernels need.
