@@ -122,22 +122,29 @@ GemmWeight CudaOps::widened_weight(const CudaWeight& weight, const MatrixLayout&
 bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
-  const bool int4 = weight.compute == Compute::int4;
-  if (!device_.hopper || rows > (int4 ? kMaxInt4StreamRows : kMaxStreamRows)) return false;
+  const bool int4 = weight.compute == Compute::int4, fp8 = weight.compute == Compute::fp8;
+  const int32_t most_rows = int4 ? kMaxInt4StreamRows : fp8 ? kMaxFp8StreamRows : kMaxStreamRows;
+  if (!device_.hopper || rows > most_rows) return false;
   if (x.dtype != DType::bf16 && !operand.norm) return false;
   const bool norm = operand.norm && rows <= kMaxStreamRows;  // of more rows not in every block, but once
-  StreamCall call{.weight = int4 ? weight.int4 : weight.gemm.data,
-                  .layout = weight.gemm.layout,
-                  .format = int4 ? StreamFormat::int4 : StreamFormat::bf16,
-                  .num_outputs = static_cast<int32_t>(y.cols),
-                  .x = norm ? x.row<float>(0) : nullptr,
-                  .norm = norm ? as_cuda(operand.norm->weight).values : nullptr,
-                  .eps = norm ? operand.norm->eps : 0,
-                  .cols = static_cast<int32_t>(x.cols),
-                  .num_rows = static_cast<int32_t>(rows),
-                  .output = kStreamOutputs[static_cast<size_t>(epilogue)],
-                  .y = y.data,
-                  .ldy = stride_of(y)};
+  StreamCall call{
+      .weight = int4  ? weight.int4
+                : fp8 ? weight.fp8.data
+                      : weight.gemm.data,
+      .scales = weight.fp8.scales,
+      .layout = fp8 ? MatrixLayout{weight.fp8.layout.row_blocks, padded(x.cols) / kAtomCols} : weight.gemm.layout,
+      .format = int4  ? StreamFormat::int4
+                : fp8 ? StreamFormat::fp8
+                      : StreamFormat::bf16,
+      .num_outputs = static_cast<int32_t>(y.cols),
+      .x = norm ? x.row<float>(0) : nullptr,
+      .norm = norm ? as_cuda(operand.norm->weight).values : nullptr,
+      .eps = norm ? operand.norm->eps : 0,
+      .cols = static_cast<int32_t>(x.cols),
+      .num_rows = static_cast<int32_t>(rows),
+      .output = kStreamOutputs[static_cast<size_t>(epilogue)],
+      .y = y.data,
+      .ldy = stride_of(y)};
   // Weights of four bits are read once for every few rows: less than making bf16 of them moves.
   if (int4)
     for (call.num_rows = static_cast<int32_t>(std::min<int64_t>(rows, kMaxStreamCallRows));
@@ -193,32 +200,10 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
 }
 
 void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y) {
-  const Tensor& x = *operand.rows;
-  const int64_t rows = rows_of(x);
-  const Fp8Weight& fp8 = weight.fp8;
-  if (rows <= kMaxFp8StreamRows && (x.dtype == DType::bf16 || operand.norm)) {
-    const StreamCall call{.weight = fp8.data,
-                          .scales = fp8.scales,
-                          .layout = {fp8.layout.row_blocks, padded(x.cols) / kAtomCols},
-                          .format = StreamFormat::fp8,
-                          .num_outputs = static_cast<int32_t>(y.cols),
-                          .x = operand.norm ? x.row<float>(0) : nullptr,
-                          .norm = operand.norm ? as_cuda(operand.norm->weight).values : nullptr,
-                          .eps = operand.norm ? operand.norm->eps : 0,
-                          .a = operand.norm ? nullptr : x.data,
-                          .cols = static_cast<int32_t>(x.cols),
-                          .num_rows = static_cast<int32_t>(rows),
-                          .output = kStreamOutputs[static_cast<size_t>(epilogue)],
-                          .y = y.data,
-                          .ldy = stride_of(y)};
-    if (stream_fits(call, device_.num_sms)) {
-      if (program_.gathers()) return program_.add(call);
-      program_.launch_apart(device_);
-      check(stream(call, device_.num_sms, device_.stream), "product");
-      return;
-    }
-  }
+  if (product_streamed(operand, weight, epilogue, y)) return;
   program_.launch_apart(device_);
+  const int64_t rows = rows_of(*operand.rows);
+  const Fp8Weight& fp8 = weight.fp8;
   const Fp8Call call{.weight = &fp8,
                      .a = fp8_operand(operand),
                      .num_rows = rows,
