@@ -1,29 +1,29 @@
 // decode_step: the ops of a step of one row, in order (decode_step.h): y = product of norm(x) or a with a weight of
 // bf16, four bits or e4m3, added, or gated (stream.cu's and stream_fp8.cu's formulas and bits), and attention of the
-// row over its pages (attend_decode's). Residual f32, operands bf16 or e4m3, sums f32. One block a multiprocessor. A
-// loading warp brings the block's share of all weights of the step through one ring, in the order of their
-// multiplication, and never waits for other blocks; so the memory works on while blocks wait for each other, load
-// operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's time). Whatever is
-// under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3 for ops to come.
-// Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and so do its parts
-// whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2 for every block;
-// bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us between ops; with
-// four bits also by the instructions that widen them.
+// row over its pages (attend_decode's). Residual f32, operands bf16 or e4m3, sums f32.
+//
+// One block a multiprocessor. A loading warp brings the block's share of all weights of the step through one ring, in
+// the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
+// each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
+// time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
+// for ops to come. Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and
+// so do its parts whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2
+// for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us
+// between ops; with four bits also by the instructions that widen them.
 //
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
 // which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
 // Its warp waits for nothing else once its op runs, but for the slices of the same round, or for the other warps of its
-// warpgroup, which multiply the same items. An op runs when all blocks
-// have arrived behind the op before, or when they have written the words it reads, which they do on the way there; a
-// merge waits for parts, whose tasks wait for no merge. By induction over ops all of that comes, since all blocks are
-// resident (as many as multiprocessors, none waits for one that is not: earlier kernels end by themselves, later ones
-// are let start only when all blocks here run). Parities do not alias: the loading warp waits for phases of which it
-// has seen the one before, and in_flight is small enough for the others to know it (step_items.h: without that a warp
-// takes an older item for its own, and the ring comes to a halt). Arrivals at the grid's barrier only grow; each step
-// counts from the base that the one before has left, and words carry the count. Block 0 moves the base on in the
-// last op, a product: it has waited there for all blocks, which have read it. Words are written again when a barrier
-// lies behind their readers.
+// warpgroup, which multiply the same items. An op runs when all blocks have arrived behind the op before, or when they
+// have written the words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no
+// merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors, none waits
+// for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here run).
+// Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small
+// enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring
+// comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before has
+// left, and words carry the count. Block 0 moves the base on in the last op, a product: it has waited there for all
+// blocks, which have read it. Words are written again when a barrier lies behind their readers.
 //
 // reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and attention_decode.cu
 // test, bench: bench/cuda/bench_step.cu

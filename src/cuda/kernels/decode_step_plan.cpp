@@ -37,8 +37,8 @@ int32_t item_bytes(StreamFormat format) { return items_of(format).units * items_
 int64_t operand_bytes(const StreamCall& c) {
   const int64_t cols = c.layout.padded_cols();
   switch (c.format) {
-    case StreamFormat::bf16: return cols * 2 + 16;
-    case StreamFormat::int4: return cols * 2 + 16 + kStepSliceBytes;
+    case StreamFormat::bf16: return stream_row_bytes(cols);
+    case StreamFormat::int4: return stream_row_bytes(cols) + kStepSliceBytes;
     case StreamFormat::fp8: return fp8_operand_bytes(c.layout, 1);
   }
   return 0;

@@ -9,9 +9,6 @@
 namespace qwill::cuda {
 
 constexpr int kFp8Threads = kNormThreads;  // that load the operand
-constexpr int kFp8UnitBlocks = 2;          // row blocks of a unit: two that follow each other, gate and up for silu_mul
-constexpr int kFp8UnitRows = kFp8UnitBlocks * static_cast<int>(kAtomRows);
-constexpr int kFp8SlotAtoms = 4;  // of each row block in a slot
 constexpr int kFp8HalfSlot = kFp8SlotAtoms * static_cast<int>(kAtomBytes);
 constexpr int kFp8SlotBytes = kFp8UnitBlocks * kFp8HalfSlot;
 

@@ -140,7 +140,8 @@ __device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp&
   const int32_t slices = Format::kSlices ? units.slices : 1, slice = Format::kSlices ? b.warp % slices : 0;
   const int32_t slice_steps = Format::kSlices ? op.cut.slice_bytes / Format::kUnitBytes * Format::kUnitSteps : steps;
   const int32_t first_step = slice * slice_steps, end_step = min(first_step + slice_steps, steps);
-  auto* rows = reinterpret_cast<float*>(b.room + c.layout.padded_cols() * 2 + 16);  // of 16 outputs from each warp
+  auto* rows =
+      reinterpret_cast<float*>(b.room + stream_row_bytes(c.layout.padded_cols()));  // of 16 outputs from each warp
   RingPlace at = b.place;
   at.advance(b.warp, b.p.slots);
   for (int32_t first = units.first; first < units.end; first += units.at_once) {

@@ -34,8 +34,6 @@ constexpr int kBlockShared = 113 * 1024;  // two blocks and their reserved kilob
 constexpr int kWholeShared = 227 * 1024;  // or one: for operands that leave no room
 constexpr int kFixedShared = 512;         // barriers, scratch, a row of zeros
 
-int64_t operand_bytes(int64_t padded_cols, int32_t num_rows) { return num_rows * (padded_cols * 2 + 16); }
-
 struct Shared {
   uint64_t full[kMaxSlots];
   uint64_t filled;  // every ring, for the first time
@@ -230,7 +228,7 @@ Plan plan_stream(const StreamCall& call, int32_t num_sms) {
   const Int4Layout packed = Int4Layout::of(call.layout);
   p.slice_blocks = static_cast<int32_t>(gated ? packed.col_blocks : packed.slice_blocks());
   plan.blocks = std::min(num_sms, p.num_units);
-  const int64_t operand = operand_bytes(call.layout.padded_cols(), call.num_rows);
+  const int64_t operand = call.num_rows * stream_row_bytes(call.layout.padded_cols());
   const int32_t slot_bytes = int4 ? Int4::kSlotBytes : Bf16::kSlotBytes;
   // As many warps as divide a block's tiles into equal rounds, the fewest that leave every warp two slots, or three
   // where that takes few more; the norm may need more warps. Where two would take more than twice the rounds of all

@@ -48,6 +48,9 @@ constexpr int32_t kMaxInt4StreamRows = 32;
 constexpr int32_t kMaxStreamCallRows = 8;
 constexpr int32_t kMaxFp8StreamRows = 2;
 
+// A row of the operand as bf16 in shared memory: 16 bytes apart from the next for the sake of the banks.
+QWILL_HOST_DEVICE constexpr int64_t stream_row_bytes(int64_t padded_cols) { return padded_cols * 2 + 16; }
+
 // Whether there are not too many rows, and the operand leaves room for the weight's ring.
 bool stream_fits(const StreamCall& call, int32_t num_sms);
 cudaError_t prepare_stream();

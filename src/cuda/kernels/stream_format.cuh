@@ -12,8 +12,7 @@ namespace qwill::cuda {
 // columns; a slot holds kSlotUnits of one tile of 8 rows, or of a pair of tiles (kPair) half as many of either, the
 // second tile's kSlotBytes / 2 on. Its Tile are the sums of what a warp works on at once. multiply: `data` is a slot,
 // a_address where the lane's operand begins, a_step what 16 columns are of it; `steps` times 32 columns are there.
-// Whether a product stores or adds is asked when it runs: each further kernel costs a multiprocessor's instruction
-// cache.
+// Whether a product stores or adds is asked when it runs, once a tile: it needs no code of its own.
 template <int kUnitsOfSlot>
 struct Bf16Format {
   static constexpr int kUnitSteps = 2;
