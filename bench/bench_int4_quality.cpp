@@ -19,8 +19,8 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cpu/cpu_ops.h"
-#include "engine/engine.h"
-#include "llm/llm.h"
+#include "engine/engine_core.h"
+#include "llm/backend.h"
 #include "model/model.h"
 #include "tensor/int4.h"
 
@@ -157,7 +157,7 @@ void measure_model(const std::string& path, const std::vector<std::string>& text
     const auto ops = make_cpu_ops({});
     const RoundedTensors tensors(checkpoint, kind);
     const auto model = load_model(*ops, config, rope_settings(config), tensors, DTypeChoice::f32);
-    Engine engine(*ops, *model, {.max_seq_len = config.context_len()});
+    EngineCore engine(*ops, *model, {.max_seq_len = config.context_len()});
     for (const std::string& text : texts) {
       double loss = 0;
       int64_t predicted = 0;

@@ -10,6 +10,8 @@ namespace qwill {
 Error::Error(ErrorKind kind, const std::string& message)
     : std::runtime_error(printable(message, std::string::npos)), kind_(kind) {}
 
+Error Error::within(std::string_view context) const { return Error(kind_, fmt::format("{}: {}", context, what())); }
+
 void check_failed(const char* file, int line, const char* condition, const char* meaning) {
   fmt::print(stderr, "qwill: internal error at {}:{}: {} ({})\n", file, line, meaning, condition);
   std::abort();

@@ -4,35 +4,13 @@
 
 #include <fmt/core.h>
 
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "qwill/error.h"
+
 namespace qwill {
-
-// What the caller may do about an Error.
-enum class ErrorKind {
-  invalid,      // a file, a prompt or a request is wrong
-  unsupported,  // well-formed, but something this build, machine or project does not do
-  usage,        // the command line is wrong (exit status 2)
-  io,           // the operating system refused
-  device,       // an accelerator failed
-};
-
-// The outside world is wrong. The message is one line: what, where, what to do. Whatever it quotes, it is made
-// printable.
-class Error : public std::runtime_error {
- public:
-  Error(ErrorKind kind, const std::string& message);
-  ErrorKind kind() const { return kind_; }
-
-  // The same error, told from one level further out: "context: message".
-  Error within(std::string_view context) const { return Error(kind_, fmt::format("{}: {}", context, what())); }
-
- private:
-  ErrorKind kind_;
-};
 
 template <typename... Args>
 [[noreturn]] void fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {

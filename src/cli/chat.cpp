@@ -11,6 +11,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/sampling_flags.h"
+#include "llm/parts.h"
 
 namespace qwill::cli {
 namespace {
@@ -79,13 +80,13 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
   if (think_) request.set("enable_thinking", *think_);
 
   GenerateRequest generate;
-  generate.prompt = opened.encode_prompt(chat_template.render_segments(request));
+  generate.prompt = opened.parts().encode_prompt(chat_template.render_segments(request));
   generate.sampling = sampling.apply(opened.default_sampling());
-  if (!sampling.max_tokens) generate.sampling.max_tokens = opened.engine().config().max_seq_len;
+  if (!sampling.max_tokens) generate.sampling.max_tokens = opened.engine().max_seq_len();
   generate.stop = sampling.stop;
   generate.ignore_eos = sampling.ignore_eos;
   // An instruction-tuned model names the end of a turn in its configuration, a base model may not.
-  if (const auto turn_end = opened.require_tokenizer().token_id("<|im_end|>"); turn_end && !sampling.ignore_eos)
+  if (const auto turn_end = opened.parts().require_tokenizer().token_id("<|im_end|>"); turn_end && !sampling.ignore_eos)
     generate.sampling.stop_ids.push_back(*turn_end);
   const CatchInterrupt catching;
   const GenerateResult result =
@@ -100,12 +101,12 @@ void Chat::run() {
   (void)sampling.apply({});  // flags out of range are told before anything is loaded
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
-  opened->require_tokenizer();
-  const ChatTemplate chat_template = opened->chat_template(/*with_tools=*/false);
+  opened->parts().require_tokenizer();
+  const ChatTemplate chat_template = opened->parts().chat_template(/*with_tools=*/false);
   const bool interactive = stdin_is_terminal();
   if (interactive) {
     set_last_words("\n");  // Ctrl-C at the prompt
-    write_stdout(fmt::format("{} on {}. /help lists the commands.\n", opened->folder().name(), opened->device_name()));
+    write_stdout(fmt::format("{} on {}. /help lists the commands.\n", opened->parts().folder.name(), opened->device_name()));
   }
   for (std::string line; !interrupted();) {
     if (interactive) write_stdout("> ");

@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/sampling_flags.h"
+#include "llm/parts.h"
 
 namespace qwill::cli {
 namespace {
@@ -47,21 +48,11 @@ std::string Generate::read_prompt() const {
   return text;
 }
 
-std::string_view finish_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::cancelled: return "cancelled";
-    case FinishReason::failed: return "failed";  // never an answer: generate throws
-  }
-  return "";
-}
-
 // {"token", "token_id", "logprob", "top": [{"token", "token_id", "logprob"}]}
-Json logprobs_json(const Llm& llm, const std::vector<Draw>& draws) {
+Json logprobs_json(const std::optional<Tokenizer>& tokenizer, const std::vector<Draw>& draws) {
   const auto entry = [&](int32_t id, float logprob) {
     Json json = Json::object();
-    json.set("token", llm.tokenizer() ? Json(replace_invalid_utf8(llm.tokenizer()->token_bytes(id))) : Json());
+    json.set("token", tokenizer ? Json(replace_invalid_utf8(tokenizer->token_bytes(id))) : Json());
     return json.set("token_id", id).set("logprob", static_cast<double>(logprob));
   };
   Json list = Json::array();
@@ -86,20 +77,20 @@ Json Generate::to_json(const Llm* opened, const GenerateRequest& request, const 
   timing.set("load_s", opened ? Json(opened->load_s()) : Json())
       .set("ttft_s", result.token_ids.empty() ? Json() : Json(result.ttft_s))
       .set("prefill_tok_s",
-           result.prefill_s > 0 ? Json(static_cast<double>(request.prompt.size()) / result.prefill_s) : Json())
+           result.ttft_s > 0 ? Json(static_cast<double>(request.prompt.size()) / result.ttft_s) : Json())
       .set("decode_tok_s", tokens > 1 && result.decode_s > 0 ? Json((tokens - 1) / result.decode_s) : Json())
       .set("total_s", total_s);
   std::string text = result.text;
-  if (echo && opened && opened->tokenizer()) text = opened->tokenizer()->decode(request.prompt) + text;
+  if (echo && opened && opened->parts().tokenizer.has_value()) text = opened->parts().tokenizer->decode(request.prompt) + text;
   Json json = Json::object();
-  json.set("text", !opened || opened->tokenizer() ? Json(text) : Json())
+  json.set("text", !opened || opened->parts().tokenizer ? Json(text) : Json())
       .set("token_ids", std::move(ids))
       .set("finish_reason", finish_name(result.finish))
       .set("stop", result.stop_string ? Json(*result.stop_string)
                    : result.stop_id   ? Json(*result.stop_id)
                                       : Json())
       .set("seed", request.sampling.seed)
-      .set("logprobs", opened && request.sampling.num_logprobs >= 0 ? logprobs_json(*opened, result.draws) : Json())
+      .set("logprobs", opened && request.sampling.num_logprobs >= 0 ? logprobs_json(opened->parts().tokenizer, result.draws) : Json())
       .set("usage", std::move(usage))
       .set("timing", std::move(timing));
   return json;
@@ -125,20 +116,19 @@ void Generate::run() {
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
   if (!token_ids)
-    request.prompt =
-        opened->require_tokenizer().encode(text, plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse);
+    request.prompt = opened->encode(text, plain);
   request.sampling = sampling.apply(opened->default_sampling());
   request.sampling.seed = seed;
   request.stop = sampling.stop;
   request.ignore_eos = sampling.ignore_eos;
 
-  const bool stream = !json && opened->tokenizer();
+  const bool stream = !json && opened->parts().tokenizer.has_value();
   const auto print = [&](std::string_view piece) {
     if (stream) write_stdout(piece);
   };
   const CatchInterrupt catching;
   set_last_words("");  // from here on the result itself is printed
-  if (stream && echo) write_stdout(opened->tokenizer()->decode(request.prompt));
+  if (stream && echo) write_stdout(opened->parts().tokenizer->decode(request.prompt));
   const GenerateResult result = opened->generate(request, print, &interrupted());
   if (json) {
     const double total_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "llm/llm.h"
+#include "llm/text_files.h"
 #include "text/chat_template.h"
 #include "weights/checkpoint.h"
 

@@ -7,6 +7,8 @@
 #include "cli/npy.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "engine/engine_core.h"
+#include "qwill/llm.h"
 
 namespace qwill::cli {
 namespace {
@@ -24,11 +26,12 @@ struct Logits {
     const auto total = static_cast<int64_t>(ids.size());
     const int64_t rows = std::min(total, last.value_or(total)), first_row = total - rows;
     std::optional<NpyWriter> file;
-    opened->engine().score(ids, [&](int64_t first, const Tensor& logits) {
+    const auto write = [&](int64_t first, const Tensor& logits) {
       if (!file) file.emplace(out, rows, logits.cols);
       const int64_t skip = std::clamp<int64_t>(first_row - first, 0, logits.rows);
       file->write({logits.row<const float>(skip), static_cast<size_t>((logits.rows - skip) * logits.cols)});
-    });
+    };
+    opened->engine().call([&](EngineCore& core) { core.score(ids, write); });
     file->close();
   }
 };

@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "text/chat_template.h"
 
 namespace qwill::cli {
 namespace {
@@ -73,8 +74,8 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
           "precision of matrix products (auto: bf16 for bf16 files, else f32; fp8: on Hopper cards only; int4: layers' "
           "weights of four bits, on a CUDA card)")
       ->type_name("auto|f32|bf16|fp8|int4");
-  add_choice<std::optional<DType>>(
-      command, "--kv-dtype", options.kv_dtype, {{"auto", std::nullopt}, {"f32", DType::f32}, {"bf16", DType::bf16}},
+  add_choice<KvDTypeChoice>(
+      command, "--kv-dtype", options.kv_dtype, {{"auto", KvDTypeChoice::automatic}, {"f32", KvDTypeChoice::f32}, {"bf16", KvDTypeChoice::bf16}},
       "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
              "threads (default: one per processor); the result does not depend on it");

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "llm/llm.h"
+#include "qwill/options.h"
 #include "weights/model_folder.h"
 
 namespace qwill::cli {

@@ -6,7 +6,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "llm/llm.h"
+#include "llm/text_files.h"
 
 namespace qwill::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/request.h"
+#include "qwill/request.h"
 
 namespace qwill::cli {
 

@@ -9,6 +9,7 @@
 #include "cli/flags.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "llm/parts.h"
 
 namespace qwill::cli {
 namespace {
@@ -25,7 +26,9 @@ struct Verify {
     for (const std::string& warning : opened->warnings()) warn(warning);
     // Rounding leaves this much; anything wrong leaves far more.
     const double tolerance = layer_tolerance.value_or(llm.dtype == DTypeChoice::f32 ? 1e-4 : 5e-2);
-    const VerifyReport report = verify(opened->engine(), opened->config(), reference, tolerance);
+    VerifyReport report;
+    opened->engine().call(
+        [&](EngineCore& core) { report = verify(core, opened->parts().config(), reference, tolerance); });
     write_stdout(json ? report.to_json().dump() + "\n" : report.to_text());
     const double limit = max_kl.value_or(report.reference_kl);
     if (report.mean_kl > limit)

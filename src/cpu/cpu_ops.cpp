@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 
 #include "base/cpu_features.h"
 #include "base/error.h"
@@ -15,6 +14,7 @@
 #include "cpu/cpu_weight.h"
 #include "cpu/dispatch.h"
 #include "cpu/kv_layout.h"
+#include "ops/host_draws.h"
 #include "ops/reference.h"
 
 namespace qwill {
@@ -110,14 +110,9 @@ class CpuOps final : public Ops {
       const std::span<const float> row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
       draws[static_cast<size_t>(r)] = sample_row(row, rows[static_cast<size_t>(r)], num_drawable);
     });
-    draws_.push_back(std::move(draws));
+    draws_.push(std::move(draws));
   }
-  std::vector<Draw> take_draws() override {
-    CHECK(!draws_.empty(), "every take_draws follows its sample");
-    std::vector<Draw> draws = std::move(draws_.front());
-    draws_.pop_front();
-    return draws;
-  }
+  std::vector<Draw> take_draws() override { return draws_.take(); }
   Tensor to_device(const Tensor& host) override { return host; }
   std::span<const float> to_host(const Tensor& t) override {
     return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
@@ -147,7 +142,7 @@ class CpuOps final : public Ops {
 
   Tensor do_embed(const Batch& batch, const PlacedWeight& table) override {
     Tensor x = result(embed_, batch.num_rows(), table.cols);
-    for_rows(x.rows, [&](int64_t t) { as_cpu(table).read_row(batch.tokens[static_cast<size_t>(t)], x.row<float>(t)); });
+    for_rows(x.rows, [&](int64_t t) { as_cpu(table).read_row(draws_.token(batch, t), x.row<float>(t)); });
     return x;
   }
 
@@ -268,7 +263,7 @@ class CpuOps final : public Ops {
 
   const Kernels& kernels_;
   ThreadPool pool_;
-  std::deque<std::vector<Draw>> draws_;
+  HostDraws draws_;
   int64_t owned_weight_bytes_ = 0;
   Buffer rope_cos_, rope_sin_, embed_, norm_linear_, gated_, attend_, take_rows_, operand_, queries_, attended_;
   Buffer moe_logits_, moe_normed_, moe_act_, moe_out_;

@@ -54,12 +54,14 @@ class CudaOps final : public Ops {
   DType kv_dtype() const override { return any_bf16_ ? DType::bf16 : DType::f32; }
   PagedKv allocate_kv(const KvGeometry& wanted) override;
   void free_kv(PagedKv& kv) override;
+  void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) override;
 
   void rehearse(bool on) override;
   std::span<const int64_t> recorded_sizes() const override { return kRecordedSizes; }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override;
   std::vector<Draw> take_draws() override;
+  bool overlaps_steps() const override { return true; }
 
   Tensor to_device(const Tensor& host) override;
   std::span<const float> to_host(const Tensor& t) override;

@@ -70,6 +70,17 @@ void CudaOps::free_kv(PagedKv& kv) {
   kv = {};
 }
 
+void CudaOps::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
+  finish_step();
+  const int64_t page_bytes = kv.geometry.layer_page_bytes();
+  for (const auto& [from, to] : copies) {
+    char* pages = static_cast<char*>(kv.data);
+    check(copy_strided(pages + to * page_bytes, pages + from * page_bytes, page_bytes,
+                       page_bytes * kv.geometry.num_pages, kv.geometry.num_layers, device_.stream),
+          "copy a page");
+  }
+}
+
 Tensor CudaOps::to_device(const Tensor& host) {
   device_.make_current();
   Tensor t = host;

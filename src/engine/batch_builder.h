@@ -1,6 +1,9 @@
 // Flattens sequences to a Batch.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "engine/sequence.h"
 #include "ops/batch.h"
 
@@ -11,14 +14,17 @@ class BatchBuilder {
   explicit BatchBuilder(int64_t page_size) : page_size_(page_size) {}
 
   enum class Logits : uint8_t { none, last, all };
-  // Rows for positions num_cached … num_cached + count - 1 of the sequence, whose pages cover them.
-  void add(const Sequence& sequence, int64_t count, Logits logits);
+  // Rows for positions first … first + count - 1 of a sequence whose pages cover them. Where draw_source is given, there
+  // is one row, and its token is what that row of the last draw gave.
+  void add(const Sequence& sequence, int64_t first, int64_t count, Logits logits,
+           int32_t draw_source = Batch::kFromHost);
+  // The pages that were added must still be there.
   Batch take();
 
  private:
   int64_t page_size_;
   Batch batch_;
-  std::vector<std::vector<int32_t>> pages_;
+  std::vector<std::span<const int32_t>> pages_;
 };
 
 }  // namespace qwill

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace qwill {
@@ -11,10 +12,8 @@ class PagePool {
   explicit PagePool(int64_t num_pages);
 
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
-  // Appends pages until there are `count`; false, and nothing taken, if too few are free.
-  bool extend(std::vector<int32_t>& pages, int64_t count);
-  // Returns the pages and clears the list.
-  void release(std::vector<int32_t>& pages);
+  std::optional<int32_t> take();
+  void give_back(int32_t page) { free_.push_back(page); }
 
  private:
   std::vector<int32_t> free_;  // lowest id last, so that pages are used in order

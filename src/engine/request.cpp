@@ -1,4 +1,4 @@
-#include "engine/request.h"
+#include "qwill/request.h"
 
 #include <cmath>
 
@@ -24,6 +24,17 @@ void SamplingParams::check() const {
     require(id >= 0, "logit_bias", id, "given for ids from 0 on");
     require(!std::isnan(bias), "logit_bias", bias, "a number");
   }
+}
+
+std::string_view finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop: return "stop";
+    case FinishReason::length: return "length";
+    case FinishReason::cancelled: return "cancelled";
+    case FinishReason::deadline: return "deadline";
+    case FinishReason::failed: return "failed";
+  }
+  return "";
 }
 
 }  // namespace qwill

@@ -2,26 +2,47 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
-#include "engine/request.h"
+#include "engine/prefix_cache.h"
 #include "ops/batch.h"
+#include "qwill/request.h"
 
 namespace qwill {
 
 struct Sequence {
-  int64_t id = 0;
-  Request request;
-  RopeKind rope = RopeKind::plain;
-  std::vector<int32_t> output;
-  std::vector<int32_t> pages;  // page i holds positions i * page_size …
-  int64_t num_cached = 0;      // tokens whose keys and values are stored
-  int64_t max_len = 0;         // prompt and output together
+  enum class State : uint8_t { waiting, running, ended };
 
-  int64_t size() const { return static_cast<int64_t>(request.prompt.size() + output.size()); }
-  int32_t token(int64_t position) const {
-    const auto i = static_cast<size_t>(position), prompt = request.prompt.size();
-    return i < prompt ? request.prompt[i] : output[i - prompt];
+  int64_t id = 0;
+  int32_t priority = 0;
+  SamplingParams sampling;
+  std::optional<Request::Clock::time_point> deadline;
+  PrefixKey prefix;            // its rope and its namespace
+  std::vector<int32_t> tokens;  // prompt, then output, as far as known
+  int64_t prompt_len = 0;
+  int64_t max_len = 0;  // prompt and output together
+
+  State state = State::waiting;
+  // The first pages are shared through the prefix cache, one node each; the others are its own. Page i holds positions
+  // i * page_size ….
+  std::vector<int32_t> pages;
+  std::vector<PrefixCache::Node*> nodes;
+  int64_t num_cached = 0;   // positions whose keys and values are stored, by steps that may still be under way
+  int32_t draw_row = -1;    // of the last step's draws, while that step is under way; else -1
+
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+  std::span<const int32_t> prompt() const { return std::span(tokens).first(static_cast<size_t>(prompt_len)); }
+  std::span<const int32_t> output() const { return std::span(tokens).subspan(static_cast<size_t>(prompt_len)); }
+  bool is_drawing() const { return draw_row >= 0; }
+  // Whether a draw depends on the ids drawn before it, so that the host must have them first.
+  bool draws_depend_on_output() const {
+    return sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 || sampling.frequency_penalty != 0;
+  }
+  // In the order in which sequences are served.
+  bool before(const Sequence& other) const {
+    return priority != other.priority ? priority < other.priority : id < other.id;
   }
 };
 

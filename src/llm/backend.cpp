@@ -1,6 +1,6 @@
-// Which device runs a model.
+#include "llm/backend.h"
+
 #include "base/error.h"
-#include "llm/llm.h"
 
 namespace qwill {
 namespace {

@@ -8,6 +8,7 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "engine/batch_builder.h"
+#include "llm/backend.h"
 #include "tensor/int4.h"
 #include "weights/warm_up.h"
 
@@ -124,7 +125,7 @@ class Runner {
   // Seconds until a token is drawn behind the prompt, which becomes sequence `index`.
   double prefill(int64_t index, std::vector<int32_t> prompt, int64_t chunk) {
     Sequence sequence;
-    sequence.request.prompt = std::move(prompt);
+    sequence.tokens = std::move(prompt);
     for (int64_t page = 0; page < pages_per_sequence_; ++page)
       sequence.pages.push_back(static_cast<int32_t>(index * pages_per_sequence_ + page));
     const auto start = Clock::now();
@@ -133,12 +134,12 @@ class Runner {
       const int64_t count = std::min(chunk, sequence.size() - sequence.num_cached);
       BatchBuilder builder(kPageSize);
       const bool last = sequence.num_cached + count == sequence.size();
-      builder.add(sequence, count, last ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
+      builder.add(sequence, sequence.num_cached, count, last ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
       logits = model_.forward(ops_, builder.take(), kv_);
       sequence.num_cached += count;
     }
     ops_.sample(logits, std::vector<SamplingRow>(1), model_.config().vocab_size);
-    sequence.output.push_back(ops_.take_draws()[0].id);
+    sequence.tokens.push_back(ops_.take_draws()[0].id);
     const double seconds = seconds_since(start);
     sequences_.resize(std::max(sequences_.size(), static_cast<size_t>(index) + 1));
     sequences_[static_cast<size_t>(index)] = std::move(sequence);
@@ -154,9 +155,9 @@ class Runner {
       if (step < count) {
         BatchBuilder builder(kPageSize);
         for (Sequence& sequence : sequences_) {
-          builder.add(sequence, 1, BatchBuilder::Logits::last);
+          builder.add(sequence, sequence.num_cached, 1, BatchBuilder::Logits::last);
           ++sequence.num_cached;
-          sequence.output.push_back(0);  // its place: the id is on its way
+          sequence.tokens.push_back(0);  // its place: the id is on its way
         }
         Batch batch = builder.take();
         batch.is_decode = true;

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/json.h"
-#include "llm/llm.h"
+#include "qwill/options.h"
 
 namespace qwill {
 

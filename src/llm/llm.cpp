@@ -1,20 +1,15 @@
-#include "llm/llm.h"
+#include "qwill/llm.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "base/error.h"
-#include "llm/stop_strings.h"
-#include "text/detokenizer.h"
+#include "llm/parts.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // The configuration with the command line's rope in place of the file's.
 ModelConfig with_rope(ModelConfig config, const std::optional<RopeOverride>& rope) {
@@ -31,85 +26,88 @@ ModelConfig with_rope(ModelConfig config, const std::optional<RopeOverride>& rop
   return config;
 }
 
+std::optional<DType> kv_dtype(KvDTypeChoice choice) {
+  switch (choice) {
+    case KvDTypeChoice::f32: return DType::f32;
+    case KvDTypeChoice::bf16: return DType::bf16;
+    case KvDTypeChoice::automatic: break;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder) {
-  const std::optional<MappedFile> file = folder.open_if_present("tokenizer.json");
-  if (!file) return std::nullopt;
-  return with_context(file->name(), [&] { return Tokenizer::from_json(file->text()); });
-}
-
-std::optional<std::string> read_chat_template(const ModelFolder& folder, bool with_tools) {
-  std::optional<std::string> jinja;
-  if (const auto file = folder.open_if_present("chat_template.jinja")) jinja = std::string(file->text());
-  const auto config_file = folder.open_if_present("tokenizer_config.json");
-  const Json config = config_file ? folder.open_json("tokenizer_config.json") : Json::object();
-  return with_context(folder.name_of("tokenizer_config.json"),
-                      [&] { return chat_template_text(jinja, config, with_tools); });
-}
-
-ChatTemplate open_chat_template(const ModelFolder& folder, const std::string& name, bool with_tools) {
-  if (!name.empty()) return ChatTemplate::named(name);
-  const std::optional<std::string> text = read_chat_template(folder, with_tools);
-  return with_context(folder.name(), [&] {
-    if (!text)
-      fail_unsupported("no chat template: name one with --chat-template NAME (known: {})", ChatTemplate::known_names());
-    return ChatTemplate::recognise(*text);
-  });
-}
-
-std::unique_ptr<Llm> Llm::open(const LlmOptions& options) {
-  // A card takes a while to answer: meanwhile the files are opened.
-  auto backend = std::async(std::launch::async, open_backend, options);
-  return std::unique_ptr<Llm>(new Llm(options, std::move(backend)));
-}
-
-Llm::Llm(const LlmOptions& options, std::future<Backend> opening)
-    : options_(options),
-      folder_(ModelFolder::find(options.model, options.hub_cache)),
-      checkpoint_(Checkpoint::open(folder_)),
-      tokenizer_(open_tokenizer(folder_)) {
+Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
+    : options(wanted),
+      folder(ModelFolder::find(wanted.model, wanted.hub_cache)),
+      checkpoint(Checkpoint::open(folder)),
+      tokenizer(open_tokenizer(folder)) {
   Backend backend = opening.get();
-  ops_ = std::move(backend.ops);
-  device_name_ = backend.name;
-  const ModelConfig config = with_rope(checkpoint_.config(), options.rope);
-  warnings_ = config.warnings;
+  ops = std::move(backend.ops);
+  device_name = backend.name;
+  const ModelConfig config = with_rope(checkpoint.config(), options.rope);
+  warnings = config.warnings;
   if (!backend.on_cuda)  // a card reads the files while it loads them
-    warm_up(checkpoint_.files(), num_threads(backend.cpu), options.progress, options.cancel);
+    warm_up(checkpoint.files(), num_threads(backend.cpu), options.progress, options.cancel);
   const int64_t context = config.context_len();
   const int64_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
-  require_room(backend, config, options.dtype, options.kv_dtype.value_or(DType::bf16), max_seq_len);
-  model_ = load_model(*ops_, config, rope_settings(config), CheckpointTensors(checkpoint_), options.dtype);
+  require_room(backend, config, options.dtype, kv_dtype(options.kv_dtype).value_or(DType::bf16), max_seq_len);
+  model = load_model(*ops, config, rope_settings(config), CheckpointTensors(checkpoint), options.dtype);
   if (options.max_seq_len > context)
-    warnings_.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
-                                    options.max_seq_len, context));
-  engine_ = std::make_unique<Engine>(*ops_, *model_,
-                                     EngineConfig{.max_seq_len = max_seq_len,
-                                                  .chunk_size = backend.chunk_size,
-                                                  .kv_dtype = options.kv_dtype,
-                                                  .num_drawable = tokenizer_ ? tokenizer_->size() : config.vocab_size,
-                                                  .rope_when = options.rope_when});
-  load_s_ = seconds_since(opened_);
+    warnings.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
+                                   options.max_seq_len, context));
+  auto core = std::make_unique<EngineCore>(*ops, *model,
+                                           EngineConfig{.max_seq_len = max_seq_len,
+                                                        .chunk_size = backend.chunk_size,
+                                                        .max_sequences = options.max_sequences,
+                                                        .reserve = options.reserve,
+                                                        .kv_dtype = kv_dtype(options.kv_dtype),
+                                                        .num_drawable = tokenizer ? tokenizer->size() : config.vocab_size,
+                                                        .rope_when = options.rope_when});
+  delivery = std::make_unique<Delivery>();
+  engine = std::make_unique<Engine>(std::move(core), options.max_queued);
 }
 
-const Tokenizer& Llm::require_tokenizer() const {
-  if (!tokenizer_) fail_invalid("{}: no tokenizer.json: give the prompt with --token-ids", folder_.name());
-  return *tokenizer_;
+const Tokenizer& Llm::Parts::require_tokenizer() const {
+  if (!tokenizer) fail_invalid("{}: no tokenizer.json: give the prompt with --token-ids", folder.name());
+  return *tokenizer;
 }
 
-std::vector<int32_t> Llm::encode_prompt(const std::vector<PromptSegment>& segments) const {
+std::vector<int32_t> Llm::Parts::encode_prompt(const std::vector<PromptSegment>& segments) const {
   std::vector<Tokenizer::Segment> parts;
   for (const PromptSegment& segment : segments)
     parts.push_back({segment.text, segment.trusted ? Tokenizer::Special::parse : Tokenizer::Special::as_text});
   return require_tokenizer().encode_segments(parts);
 }
 
-ChatTemplate Llm::chat_template(bool with_tools) const {
-  return open_chat_template(folder_, options_.chat_template, with_tools);
+ChatTemplate Llm::Parts::chat_template(bool with_tools) const {
+  return open_chat_template(folder, options.chat_template, with_tools);
+}
+
+std::unique_ptr<Llm> Llm::open(const LlmOptions& options) { return std::unique_ptr<Llm>(new Llm(options)); }
+
+Llm::Llm(const LlmOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  // A card takes a while to answer: meanwhile the files are opened.
+  parts_ = std::make_unique<Parts>(options, std::async(std::launch::async, open_backend, options));
+  parts_->load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Llm::~Llm() = default;
+
+std::vector<int32_t> Llm::encode(std::string_view text, bool plain) const {
+  return parts_->require_tokenizer().encode(text, plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse);
+}
+
+std::string Llm::decode(const std::vector<int32_t>& ids) const { return parts_->require_tokenizer().decode(ids); }
+
+std::vector<int32_t> Llm::encode_chat(std::string_view json) const {
+  const Json chat = Json::parse(json);
+  return parts_->encode_prompt(parts_->chat_template(chat.find_value("tools") != nullptr).render_segments(chat));
 }
 
 SamplingParams Llm::default_sampling() const {
-  const GenerationConfig& config = checkpoint_.generation_config();
+  const GenerationConfig& config = parts_->checkpoint.generation_config();
   SamplingParams params;
   params.repetition_penalty = config.repetition_penalty.value_or(1);
   if (config.do_sample) {
@@ -121,54 +119,45 @@ SamplingParams Llm::default_sampling() const {
   return params;
 }
 
-GenerateResult Llm::generate(const GenerateRequest& request, const TextSink& on_text, const std::atomic<bool>* cancel) {
-  const auto start = Clock::now();
-  Request engine_request{request.prompt, request.sampling};
-  if (!request.ignore_eos) {
-    auto& stop_ids = engine_request.sampling.stop_ids;
-    const auto& ends = checkpoint_.generation_config().eos_token_ids;
-    stop_ids.insert(stop_ids.end(), ends.begin(), ends.end());
-  }
-  if (!request.stop.empty()) require_tokenizer();
+Llm::Job Llm::submit(GenerateRequest request, TextSink on_text) {
+  if (!request.stop.empty()) parts_->require_tokenizer();
   for (const std::string& stop : request.stop)
     if (stop.empty()) fail(ErrorKind::usage, "a stop string is empty");
-  const int64_t sequence = engine_->add(std::move(engine_request));
-
-  GenerateResult result;
-  StopStrings stops(request.stop);
-  std::optional<Detokenizer> detokenizer;
-  if (tokenizer_) detokenizer.emplace(*tokenizer_, Detokenizer::Special::skip);
-  const auto emit = [&](const std::string& text) {
-    result.text += text;
-    if (on_text && !text.empty()) on_text(text);
-  };
-  auto first_token = start;
-  bool ended = false;
-  while (!ended) {
-    if ((cancel && cancel->load()) || stops.found()) engine_->cancel(sequence);
-    for (TokenEvent& event : engine_->step()) {
-      if (event.draw) {
-        if (result.token_ids.empty()) first_token = Clock::now();
-        result.token_ids.push_back(event.draw->id);
-        if (detokenizer) emit(stops.push(detokenizer->push(event.draw->id)));
-        result.draws.push_back(std::move(*event.draw));
-      }
-      if (!event.finish) continue;
-      if (*event.finish == FinishReason::failed) fail(ErrorKind::device, "{}", engine_->failure());
-      ended = true;
-      result.finish = *event.finish;
-      if (event.stop_id >= 0) result.stop_id = event.stop_id;
-    }
+  Request wanted{.prompt = std::move(request.prompt),
+                 .sampling = std::move(request.sampling),
+                 .priority = request.priority,
+                 .deadline = request.deadline,
+                 .cache_namespace = request.cache_namespace};
+  if (!request.ignore_eos) {
+    const auto& ends = parts_->checkpoint.generation_config().eos_token_ids;
+    wanted.sampling.stop_ids.insert(wanted.sampling.stop_ids.end(), ends.begin(), ends.end());
   }
-  if (detokenizer) emit(stops.push(detokenizer->finish()) + stops.finish());
-  if (stops.found()) {
-    result.finish = FinishReason::stop;
-    result.stop_string = stops.found();
-    result.stop_id.reset();
-  }
-  result.prefill_s = result.ttft_s = std::chrono::duration<double>(first_token - start).count();
-  result.decode_s = seconds_since(first_token);
-  return result;
+  const auto answer = std::make_shared<Answer>(parts_->tokenizer ? &*parts_->tokenizer : nullptr,
+                                               std::move(request.stop), std::move(on_text));
+  Job job{.sequence = 0, .result = answer->result()};
+  Engine& engine = *parts_->engine;
+  Delivery& delivery = *parts_->delivery;
+  job.sequence = engine.submit(std::move(wanted), [&engine, &delivery, answer](TokenEvent&& event) {
+    delivery.push(engine, answer, std::move(event));
+  });
+  return job;
 }
+
+void Llm::cancel(int64_t sequence) { parts_->engine->cancel(sequence); }
+
+GenerateResult Llm::generate(GenerateRequest request, TextSink on_text, const std::atomic<bool>* cancel) {
+  Job job = submit(std::move(request), std::move(on_text));
+  if (cancel) {
+    constexpr auto kPoll = std::chrono::milliseconds(10);
+    while (job.result.wait_for(kPoll) == std::future_status::timeout)
+      if (cancel->load()) this->cancel(job.sequence);
+  }
+  return job.result.get();
+}
+
+Engine& Llm::engine() { return *parts_->engine; }
+const std::string& Llm::device_name() const { return parts_->device_name; }
+const std::vector<std::string>& Llm::warnings() const { return parts_->warnings; }
+double Llm::load_s() const { return parts_->load_s; }
 
 }  // namespace qwill

@@ -158,7 +158,7 @@ class RowComparison {
   int64_t top1_same = 0;
 };
 
-void compare_greedy(Engine& engine, const Reference& reference, const std::vector<int64_t>& first_token,
+void compare_greedy(EngineCore& engine, const Reference& reference, const std::vector<int64_t>& first_token,
                     double max_logit_error, VerifyReport& report) {
   if (reference.greedy_seqs.empty()) return;
   const size_t steps = reference.greedy_ids.size() / reference.greedy_seqs.size();
@@ -185,7 +185,7 @@ void compare_greedy(Engine& engine, const Reference& reference, const std::vecto
 
 }  // namespace
 
-VerifyReport verify(Engine& engine, const ModelConfig& config, const SafetensorsFile& file, double layer_tolerance) {
+VerifyReport verify(EngineCore& engine, const ModelConfig& config, const SafetensorsFile& file, double layer_tolerance) {
   const Reference reference(file, config);
   VerifyReport report;
   report.layer_tolerance = layer_tolerance;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "engine/engine.h"
+#include "engine/engine_core.h"
 #include "weights/safetensors.h"
 
 namespace qwill {
@@ -35,7 +35,7 @@ struct VerifyReport {
 };
 
 // Throws Error(invalid) if the file is not a reference file, or of a model with another vocabulary or depth.
-VerifyReport verify(Engine& engine, const ModelConfig& config, const SafetensorsFile& reference,
+VerifyReport verify(EngineCore& engine, const ModelConfig& config, const SafetensorsFile& reference,
                     double layer_tolerance);
 
 }  // namespace qwill

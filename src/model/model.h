@@ -6,13 +6,10 @@
 
 #include "model/tensor_source.h"
 #include "ops/ops.h"
+#include "qwill/options.h"
 #include "weights/model_config.h"
 
 namespace qwill {
-
-// What `--dtype` chooses: how weights enter products. automatic: bf16 where the file has bf16, else f32. fp8, int4:
-// matrices of layers as e4m3 or by four bits, embeddings and the output head as bf16.
-enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8, int4 };
 
 class Model {
  public:

@@ -1,5 +1,7 @@
 #include "ops/ops.h"
 
+#include <cstring>
+
 #include "base/error.h"
 
 namespace qwill {
@@ -25,6 +27,15 @@ Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute 
   }
   CHECK(shard.world == 1 && shard.rank == 0, "one rank for now");
   return do_place(sources, use, compute, shard);
+}
+
+void Ops::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
+  const auto bytes = static_cast<size_t>(kv.geometry.layer_page_bytes());
+  for (int64_t layer = 0; layer < kv.geometry.num_layers; ++layer) {
+    char* pages = static_cast<char*>(kv[layer].data);
+    for (const auto& [from, to] : copies)
+      std::memcpy(pages + static_cast<size_t>(to) * bytes, pages + static_cast<size_t>(from) * bytes, bytes);
+  }
 }
 
 void Ops::begin_step(const Batch& batch, const RopeSettings& rope) {

@@ -104,6 +104,8 @@ class Ops {
   // the head's dimensions further than was asked for.
   virtual PagedKv allocate_kv(const KvGeometry& geometry) = 0;
   virtual void free_kv(PagedKv& kv) = 0;
+  // Copies pages in all layers, before the step that begins next. No page is both a source and a destination.
+  virtual void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies);
 
   // While rehearsing, ops compute nothing and only make room for their results: after a rehearsal of the largest step,
   // no step allocates.
@@ -140,6 +142,8 @@ class Ops {
   // The draws are fetched by take_draws, in the order of the calls; a device may still be at work when sample returns.
   virtual void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) = 0;
   virtual std::vector<Draw> take_draws() = 0;
+  // Whether sample returns while a device is still at work, so that the next step is best begun before take_draws.
+  virtual bool overlaps_steps() const { return false; }
 
   // A tensor of the host where the ops can take it, valid until the next call.
   virtual Tensor to_device(const Tensor& host) = 0;

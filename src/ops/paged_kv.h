@@ -26,6 +26,13 @@ struct KvGeometry {
   // Bytes of one token's keys and values in all layers.
   int64_t token_bytes() const { return 2 * num_layers * num_kv_heads * padded_head_dim() * dtype_bytes(dtype); }
   int64_t total_bytes() const { return token_bytes() * page_size * num_pages; }
+  // Of one page in one layer, where it is one run of bytes.
+  int64_t layer_page_bytes() const { return token_bytes() / num_layers * page_size; }
+};
+
+// All entries of a page are copied to another.
+struct PageCopy {
+  int32_t from, to;
 };
 
 // One layer's slice of the cache.
@@ -40,7 +47,7 @@ struct PagedKv {
   void* data = nullptr;
 
   LayerKv operator[](int64_t layer) const {
-    const int64_t layer_bytes = geometry.total_bytes() / geometry.num_layers;
+    const int64_t layer_bytes = geometry.layer_page_bytes() * geometry.num_pages;
     return {&geometry, static_cast<char*>(data) + layer * layer_bytes};
   }
 };

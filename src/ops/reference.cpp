@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "ops/host_draws.h"
 #include "tensor/fp8.h"
 #include "tensor/int4.h"
 
@@ -83,14 +84,9 @@ class ReferenceOps final : public Ops {
     std::vector<Draw> draws;
     for (size_t r = 0; r < rows.size(); ++r)
       draws.push_back(sample_row(row_of(logits, static_cast<int64_t>(r)), rows[r], num_drawable));
-    draws_.push_back(std::move(draws));
+    draws_.push(std::move(draws));
   }
-  std::vector<Draw> take_draws() override {
-    CHECK(!draws_.empty(), "every take_draws follows its sample");
-    std::vector<Draw> draws = std::move(draws_.front());
-    draws_.pop_front();
-    return draws;
-  }
+  std::vector<Draw> take_draws() override { return draws_.take(); }
   Tensor to_device(const Tensor& host) override { return host; }
   std::span<const float> to_host(const Tensor& t) override {
     return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
@@ -132,7 +128,7 @@ class ReferenceOps final : public Ops {
 
   Tensor do_embed(const Batch& batch, const PlacedWeight& table) override {
     Tensor x = make(batch.num_rows(), table.cols);
-    for (int64_t t = 0; t < x.rows; ++t) std::ranges::copy(weight(table).row(batch.tokens[t]), x.row<float>(t));
+    for (int64_t t = 0; t < x.rows; ++t) std::ranges::copy(weight(table).row(draws_.token(batch, t)), x.row<float>(t));
     return x;
   }
 
@@ -301,7 +297,7 @@ class ReferenceOps final : public Ops {
 
   std::deque<std::vector<float>> arena_, kv_;
   std::vector<float> cos_, sin_;
-  std::deque<std::vector<Draw>> draws_;
+  HostDraws draws_;
 };
 
 }  // namespace

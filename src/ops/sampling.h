@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "qwill/request.h"
+
 namespace qwill {
 
 struct SamplingRow {
@@ -32,17 +34,6 @@ struct SamplingRow {
   uint32_t choice = 0;        // which of the n answers to one prompt
   uint64_t position = 0;      // of the drawn token in its sequence
   int32_t num_logprobs = -1;  // -1: none; 0: of the drawn token; k: of the k most likely as well
-};
-
-struct TokenLogprob {
-  int32_t id;
-  float logprob;  // nats
-};
-
-struct Draw {
-  int32_t id = 0;
-  float logprob = 0;              // of the drawn token, if asked for
-  std::vector<TokenLogprob> top;  // descending
 };
 
 // The plain meaning of Ops::sample for one row of V logits, of which the first num_drawable may be drawn. If none of

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "cuda/cuda_ops.h"
-#include "engine/engine.h"
+#include "engine/engine_core.h"
 #include "support/backends.h"
 #include "support/random.h"
 #include "support/test_paths.h"
@@ -72,7 +72,7 @@ constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic}, {"nib-moe", DT
                                  {"nib", DTypeChoice::fp8},       {"nib-moe", DTypeChoice::fp8}};
 
 // Requests of many lengths that come and go; the answers by request.
-std::vector<std::vector<int32_t>> answers(Engine& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {
+std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {
   std::vector<std::vector<int32_t>> all(static_cast<size_t>(num_requests));
   std::map<int64_t, size_t> request_of;
   size_t next = 0;
@@ -101,7 +101,7 @@ TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
   for (const auto& [name, dtype] : kSubjects) {
     if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
     const Loaded on(GetParam(), name, dtype);
-    Engine engine(*on.ops, *on.model, {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8});
+    EngineCore engine(*on.ops, *on.model, {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8});
     const int64_t before = cuda_device_allocations();
     answers(engine, on.checkpoint.config().vocab_size, 40, 8);
     EXPECT_EQ(cuda_device_allocations(), before) << name;
@@ -116,7 +116,7 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
     const int64_t vocab_size = on.checkpoint.config().vocab_size;
     std::vector<std::vector<int32_t>> wanted;
     for (const int64_t at_once : {1, 3, 16}) {
-      Engine engine(
+      EngineCore engine(
           *on.ops, *on.model,
           {.max_seq_len = 256, .num_pages = 80, .chunk_size = at_once == 3 ? 33 : 128, .max_sequences = at_once});
       const auto got = answers(engine, vocab_size, 24, at_once);
@@ -136,7 +136,7 @@ TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
     std::vector<std::vector<int32_t>> wanted;
     for (const char* backend : {"cuda", "cuda-portable"}) {
       const Loaded on(backend, name, dtype);
-      Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5});
+      EngineCore engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5});
       const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 5);
       if (wanted.empty()) wanted = got;
       EXPECT_EQ(got, wanted) << name;
@@ -150,7 +150,7 @@ TEST(Cuda, AStepInOneKernelGivesTheSameAnswers) {
   std::vector<std::vector<int32_t>> wanted;
   for (const char* backend : {"cuda", "cuda-apart"}) {
     const Loaded on(backend, "nib");
-    Engine engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1});
+    EngineCore engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1});
     const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 1);
     if (wanted.empty()) wanted = got;
     EXPECT_EQ(got, wanted);

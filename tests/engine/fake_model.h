@@ -29,6 +29,7 @@ class FakeModel final : public Model {
 
  private:
   ModelConfig config_;
+  mutable Weight ids_;  // [V, 1]: the embedding of a token is its id
   mutable std::vector<float> logits_;
   mutable int64_t num_rows_ = 0;
   mutable std::vector<RopeKind> ropes_;

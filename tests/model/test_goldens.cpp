@@ -39,7 +39,7 @@ VerifyReport report_of(const std::string& name, const std::string& path, DTypeCh
   int64_t drawable = checkpoint.config().vocab_size;
   if (const auto it = reference.metadata().find("greedy_vocab"); it != reference.metadata().end())
     drawable = std::stoll(it->second);
-  Engine engine(*ops, *model, {.max_seq_len = 2048, .chunk_size = chunk_size, .num_drawable = drawable});
+  EngineCore engine(*ops, *model, {.max_seq_len = 2048, .chunk_size = chunk_size, .num_drawable = drawable});
   return verify(engine, checkpoint.config(), reference, 1e-4);
 }
 

@@ -104,6 +104,15 @@ __global__ void copy_words_kernel(uint4* to, const uint4* from, int64_t num_word
   if (rest < num_words) reinterpret_cast<uint32_t*>(to)[rest] = reinterpret_cast<const uint32_t*>(from)[rest];
 }
 
+// copy_strided: count runs of run_bytes, each stride_bytes behind the one before. One block a run.
+__global__ void copy_strided_kernel(char* to, const char* from, int64_t run_bytes, int64_t stride_bytes) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const int64_t offset = blockIdx.x * stride_bytes;
+  for (int64_t i = threadIdx.x * 16; i < run_bytes; i += blockDim.x * 16)
+    *reinterpret_cast<uint4*>(to + offset + i) = *reinterpret_cast<const uint4*>(from + offset + i);
+}
+
 }  // namespace
 
 cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
@@ -140,6 +149,12 @@ cudaError_t copy_words(void* to, const void* from, int64_t bytes, cudaStream_t s
   const auto num_blocks = static_cast<unsigned>(std::clamp<int64_t>((num_words / 4 + kThreads - 1) / kThreads, 1, 64));
   return launch(copy_words_kernel, dim3(num_blocks), kThreads, 0, stream, static_cast<uint4*>(to),
                 static_cast<const uint4*>(from), num_words);
+}
+
+cudaError_t copy_strided(void* to, const void* from, int64_t run_bytes, int64_t stride_bytes, int64_t count,
+                         cudaStream_t stream) {
+  return launch(copy_strided_kernel, blocks(count), 1024, 0, stream, static_cast<char*>(to),
+                static_cast<const char*>(from), run_bytes, stride_bytes);
 }
 
 cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t cols, int64_t num_rows,

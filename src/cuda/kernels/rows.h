@@ -47,6 +47,9 @@ cudaError_t copy_rows(float* y, const float* x, const int32_t* rows, int64_t col
 // Words of 4 bytes between device and pinned host memory: a few kilobytes are there before a copy engine, which the
 // stream would wait for, has begun. Both aligned to 16 bytes.
 cudaError_t copy_words(void* to, const void* from, int64_t bytes, cudaStream_t stream);
+// `count` runs of run_bytes (a multiple of 16), each stride_bytes behind the one before; within device memory.
+cudaError_t copy_strided(void* to, const void* from, int64_t run_bytes, int64_t stride_bytes, int64_t count,
+                         cudaStream_t stream);
 
 enum class SourceType : uint8_t { f32, bf16, f16 };
 

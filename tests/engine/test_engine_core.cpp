@@ -9,7 +9,7 @@
 #include <map>
 
 #include "base/error.h"
-#include "engine/engine.h"
+#include "engine/engine_core.h"
 #include "engine/fake_model.h"
 #include "ops/reference.h"
 #include "support/random.h"
@@ -36,7 +36,7 @@ struct Answer {
 };
 
 // Runs to the end, at most max_steps.
-std::map<int64_t, Answer> run(Engine& engine, int max_steps = 5000) {
+std::map<int64_t, Answer> run(EngineCore& engine, int max_steps = 5000) {
   std::map<int64_t, Answer> answers;
   for (int step = 0; !engine.idle(); ++step) {
     if (step == max_steps) {
@@ -58,7 +58,7 @@ struct Fixture {
   explicit Fixture(EngineConfig config) : ops(make_reference_ops()), engine(*ops, model, config) {}
   std::unique_ptr<Ops> ops = make_reference_ops();
   FakeModel model;
-  Engine engine;
+  EngineCore engine;
 };
 
 Request greedy(Ids prompt, int64_t max_tokens) {
@@ -86,7 +86,7 @@ TEST(Engine, GeneratesTheModelsTokensInAnyChunks) {
         const Answer answer = run(f.engine)[id];
         EXPECT_EQ(answer.tokens, f.model.continuation(prompt, max_tokens)) << length << " in chunks of " << chunk_size;
         EXPECT_EQ(answer.finish, FinishReason::length);
-        EXPECT_EQ(f.engine.num_free_pages(), f.engine.config().num_pages);
+        EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
       }
     }
   }
@@ -201,7 +201,7 @@ TEST(Engine, ManySequencesAnswerAsEachAlone) {
       for (size_t i = 0; i < ids.size(); ++i)
         EXPECT_EQ(answers[ids[i]].tokens, wanted[i])
             << fmt::format("sequence {}, {} pages, chunks of {}", i, num_pages, chunk_size);
-      EXPECT_EQ(together.engine.num_free_pages(), num_pages);
+      EXPECT_EQ(together.engine.scheduler().num_available_pages(), num_pages);
     }
   }
 }
@@ -214,7 +214,7 @@ TEST(Engine, SequencesThatTogetherOutgrowTheCacheEnd) {
   std::map<int64_t, Answer> answers = run(f.engine, 1000);
   for (uint64_t i = 0; i < 3; ++i)
     EXPECT_EQ(answers[ids[i]].tokens, f.model.continuation(random_prompt(i, 60), 196)) << i;
-  EXPECT_EQ(f.engine.num_free_pages(), 4);
+  EXPECT_EQ(f.engine.scheduler().num_available_pages(), 4);
 }
 
 TEST(Engine, CancelsInEveryState) {
@@ -241,7 +241,7 @@ TEST(Engine, CancelsInEveryState) {
   EXPECT_FALSE(f.engine.idle());
   EXPECT_EQ(cancelled(decoding), 1);
   EXPECT_TRUE(f.engine.idle());
-  EXPECT_EQ(f.engine.num_free_pages(), 6);
+  EXPECT_EQ(f.engine.scheduler().num_available_pages(), 6);
   EXPECT_EQ(cancelled(decoding), 0) << "gone";
   EXPECT_EQ(cancelled(12345), 0) << "never there";
   const int64_t next = f.engine.add(greedy({1, 2}, 3));
@@ -263,8 +263,8 @@ class FailingModel final : public Model {
 TEST(Engine, ADeviceThatFailsEndsEverySequenceOnce) {
   const auto ops = make_reference_ops();
   const FailingModel model;
-  Engine engine(*ops, model, {.max_seq_len = 256, .num_pages = 12, .chunk_size = 16});
-  const int64_t free_pages = engine.num_free_pages();
+  EngineCore engine(*ops, model, {.max_seq_len = 256, .num_pages = 12, .chunk_size = 16});
+  const int64_t free_pages = engine.scheduler().num_available_pages();
   for (uint64_t i = 0; i < 3; ++i) {
     Request request{random_prompt(i, 20), {}};
     request.sampling.max_tokens = 50;
@@ -274,7 +274,7 @@ TEST(Engine, ADeviceThatFailsEndsEverySequenceOnce) {
   EXPECT_EQ(answers.size(), 3u);
   for (const auto& [id, answer] : answers) EXPECT_EQ(answer.finish, FinishReason::failed);
   EXPECT_TRUE(engine.idle());
-  EXPECT_EQ(engine.num_free_pages(), free_pages);
+  EXPECT_EQ(engine.scheduler().num_available_pages(), free_pages);
   EXPECT_TRUE(engine.step().empty());
   try {
     engine.add({random_prompt(9, 3), {}});
@@ -317,7 +317,7 @@ TEST(Engine, RandomTrafficLosesNothing) {
       }
     }
     ASSERT_TRUE(f.engine.idle());
-    EXPECT_EQ(f.engine.num_free_pages(), f.engine.config().num_pages);
+    EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
     ASSERT_EQ(answers.size(), asked.size());
     for (const auto& [id, request] : asked) {
       const auto& [prompt, max_tokens] = request;
@@ -357,7 +357,7 @@ TEST(Engine, YarnIsUsedAlwaysOrWhenNeeded) {
     FakeModel model;
     model.config().yarn = YarnConfig{};
     model.config().yarn->original_max_position_embeddings = 64;
-    Engine engine(*ops, model, {.max_seq_len = 256, .rope_when = when});
+    EngineCore engine(*ops, model, {.max_seq_len = 256, .rope_when = when});
     for (const int64_t max_tokens : {54, 55}) {
       const int64_t id = engine.add(greedy(random_prompt(1, 10), max_tokens));
       engine.step();
@@ -369,7 +369,7 @@ TEST(Engine, YarnIsUsedAlwaysOrWhenNeeded) {
   }
 }
 
-std::vector<float> scored(Engine& engine, const Ids& tokens) {
+std::vector<float> scored(EngineCore& engine, const Ids& tokens) {
   std::vector<float> all;
   int64_t next = 0;
   engine.score(tokens, [&](int64_t first, const Tensor& logits) {
@@ -392,7 +392,7 @@ TEST(EngineScore, ChunksGiveWhatTheWholeGives) {
     for (const int64_t chunk_size : {1, 3, 64, 100, 512}) {
       Fixture f({.max_seq_len = 200, .chunk_size = chunk_size});
       EXPECT_EQ(scored(f.engine, tokens), wanted) << length << " in chunks of " << chunk_size;
-      EXPECT_EQ(f.engine.num_free_pages(), f.engine.config().num_pages);
+      EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
     }
   }
 }
@@ -400,7 +400,7 @@ TEST(EngineScore, ChunksGiveWhatTheWholeGives) {
 TEST(EngineScore, WithoutVisitorNoLogitsAreMade) {
   Fixture f({.max_seq_len = 200});
   f.engine.score(random_prompt(1, 200), nullptr);
-  EXPECT_EQ(f.engine.num_free_pages(), f.engine.config().num_pages);
+  EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
 }
 
 TEST(EngineScore, ReturnsItsPagesWhenTheVisitorThrows) {
@@ -409,7 +409,7 @@ TEST(EngineScore, ReturnsItsPagesWhenTheVisitorThrows) {
     if (first == 50) fail_invalid("enough");
   };
   for (int i = 0; i < 10; ++i) EXPECT_EQ(error_of([&] { f.engine.score(random_prompt(1, 200), stop); }), "enough");
-  EXPECT_EQ(f.engine.num_free_pages(), f.engine.config().num_pages);
+  EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
 }
 
 TEST(EngineScore, RefusalsNameNumbers) {

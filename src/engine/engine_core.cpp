@@ -1,0 +1,194 @@
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/batch_builder.h"
+
+namespace qwill {
+namespace {
+
+int64_t pages_for(int64_t tokens, int64_t page_size) { return (tokens + page_size - 1) / page_size; }
+
+EngineConfig complete(EngineConfig config, const ModelConfig& model) {
+  CHECK(config.max_seq_len > 0 && config.chunk_size > 0, "engine limits are positive");
+  if (config.num_pages == 0) config.num_pages = pages_for(config.max_seq_len, config.page_size);
+  config.max_seq_len = std::min(config.max_seq_len, config.num_pages * config.page_size);
+  if (config.mixed_chunk_size == 0) config.mixed_chunk_size = config.chunk_size;
+  if (config.num_drawable == 0) config.num_drawable = model.vocab_size;
+  config.num_drawable = std::min(config.num_drawable, model.vocab_size);
+  return config;
+}
+
+EngineConfig for_device(EngineConfig config, const Ops& ops) {
+  config.overlap = config.overlap.value_or(ops.overlaps_steps());
+  return config;
+}
+
+SamplingRow sampling_row(const Sequence& sequence, int64_t position) {
+  const SamplingParams& p = sequence.sampling;
+  return {.temperature = p.temperature,
+          .top_k = p.top_k,
+          .top_p = p.top_p,
+          .min_p = p.min_p,
+          .repetition_penalty = p.repetition_penalty,
+          .presence_penalty = p.presence_penalty,
+          .frequency_penalty = p.frequency_penalty,
+          .logit_bias = p.logit_bias,
+          .prompt = sequence.prompt(),
+          .output = sequence.output(),
+          .seed = p.seed,
+          .choice = p.choice,
+          .position = static_cast<uint64_t>(position),
+          .num_logprobs = p.num_logprobs};
+}
+
+}  // namespace
+
+EngineCore::EngineCore(std::unique_ptr<Runner> runner, const ModelConfig& model, const EngineConfig& config)
+    : config_(complete(config, model)),
+      model_(model),
+      runner_(std::move(runner)),
+      scheduler_({.num_pages = config_.num_pages,
+                  .page_size = config_.page_size,
+                  .chunk_size = config_.chunk_size,
+                  .mixed_chunk_size = config_.mixed_chunk_size,
+                  .max_sequences = config_.max_sequences,
+                  .reserve = config_.reserve,
+                  .prefix_cache = config_.prefix_cache}) {}
+
+EngineCore::EngineCore(Ops& ops, const Model& model, const EngineConfig& config)
+    : EngineCore(nullptr, model.config(), for_device(config, ops)) {
+  auto runner = std::make_unique<ModelRunner>(
+      ops, model,
+      ModelRunner::Limits{.num_pages = config_.num_pages,
+                          .page_size = config_.page_size,
+                          .kv_dtype = config_.kv_dtype,
+                          .num_drawable = config_.num_drawable,
+                          .max_seq_len = config_.max_seq_len,
+                          .max_rows = std::max(config_.chunk_size, config_.mixed_chunk_size),
+                          .max_sequences = config_.max_sequences});
+  model_runner_ = runner.get();
+  runner_ = std::move(runner);
+}
+
+void EngineCore::check_tokens(std::span<const int32_t> tokens) const {
+  for (const int32_t id : tokens)
+    if (id < 0 || id >= model_.vocab_size)
+      fail_invalid("the prompt has token id {}: the model has ids 0 to {}", id, model_.vocab_size - 1);
+}
+
+void EngineCore::check(const Request& request) const {
+  request.sampling.check();
+  if (request.prompt.empty()) fail_invalid("the prompt is empty: give at least one token");
+  check_tokens(request.prompt);
+  check_tokens(request.output);
+  const auto prompt = static_cast<int64_t>(request.prompt.size()), output = static_cast<int64_t>(request.output.size());
+  if (prompt >= config_.max_seq_len)
+    fail_invalid("the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise "
+                 "--max-seq-len",
+                 prompt, config_.max_seq_len);
+  if (output >= request.sampling.max_tokens || prompt + output >= config_.max_seq_len)
+    fail_invalid("the output has {} tokens already, and may have {}: there is nothing to continue", output,
+                 std::min(request.sampling.max_tokens, config_.max_seq_len - prompt));
+}
+
+std::shared_ptr<Sequence> EngineCore::make_sequence(int64_t id, Request request, int64_t max_len) const {
+  auto sequence = std::make_shared<Sequence>();
+  sequence->id = id;
+  sequence->priority = request.priority;
+  sequence->sampling = std::move(request.sampling);
+  sequence->deadline = request.deadline;
+  sequence->prompt_len = static_cast<int64_t>(request.prompt.size());
+  sequence->tokens = std::move(request.prompt);
+  sequence->tokens.insert(sequence->tokens.end(), request.output.begin(), request.output.end());
+  sequence->max_len = max_len;
+  sequence->prefix.cache_namespace = request.cache_namespace;
+  if (model_.yarn && (config_.rope_when == RopeWhen::always || max_len > model_.trained_len()))
+    sequence->prefix.rope = RopeKind::yarn;
+  return sequence;
+}
+
+int64_t EngineCore::add(int64_t id, Request request) {
+  if (!failure_.empty()) fail(ErrorKind::device, "{}: the model must be loaded again", failure_);
+  check(request);
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t max_len = prompt + std::min(config_.max_seq_len - prompt, request.sampling.max_tokens);
+  scheduler_.add(make_sequence(id, std::move(request), max_len));
+  return id;
+}
+
+std::vector<TokenEvent> EngineCore::step() {
+  std::vector<TokenEvent> events;
+  try {
+    Step step = scheduler_.schedule(Request::Clock::now(), events);
+    if (!step.empty()) launch(step);
+    if (under_way_) commit(*std::exchange(under_way_, std::nullopt), events);
+    if (step.empty()) return events;
+    if (config_.overlap.value_or(false))
+      under_way_ = std::move(step);
+    else
+      commit(std::move(step), events);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::device) throw;
+    // The device's memory is not to be trusted any more: every sequence ends, and no other begins.
+    failure_ = e.what();
+    under_way_.reset();
+    scheduler_.fail_all(events);
+  }
+  return events;
+}
+
+Batch EngineCore::build(const Step& step) const {
+  BatchBuilder builder(config_.page_size);
+  for (const Scheduled& rows : step.rows)
+    builder.add(*rows.sequence, rows.first, rows.count,
+                rows.draws ? BatchBuilder::Logits::last : BatchBuilder::Logits::none, rows.draw_source);
+  Batch batch = builder.take();
+  batch.is_decode = std::ranges::all_of(step.rows, [](const Scheduled& s) { return s.count == 1 && s.draws; });
+  return batch;
+}
+
+void EngineCore::launch(const Step& step) {
+  std::vector<SamplingRow> draws;
+  for (const Scheduled& rows : step.rows)
+    if (rows.draws) draws.push_back(sampling_row(*rows.sequence, rows.first + rows.count));
+  runner_->launch(build(step), step.copies, draws);
+}
+
+void EngineCore::commit(Step step, std::vector<TokenEvent>& events) {
+  scheduler_.commit(step, step.num_draws > 0 ? runner_->take_draws() : std::vector<Draw>(), events);
+}
+
+void EngineCore::score(std::span<const int32_t> tokens, const LogitsVisitor& visit, const Model::Observer& observe) {
+  CHECK(model_runner_, "a model gives logits");
+  const auto total = static_cast<int64_t>(tokens.size());
+  if (tokens.empty()) fail_invalid("the prompt is empty: give at least one token");
+  check_tokens(tokens);
+  if (total > config_.max_seq_len)
+    fail_invalid("the prompt has {} tokens, and a sequence may have {}: shorten it or raise --max-seq-len", total,
+                 config_.max_seq_len);
+  const auto sequence = make_sequence(-1, {{tokens.begin(), tokens.end()}, {}}, total);
+  // Returns the pages also when the visitor throws.
+  const struct Loan {
+    Scheduler& scheduler;
+    std::vector<int32_t>& pages;
+    ~Loan() { scheduler.give_back(pages); }
+  } loan{scheduler_, sequence->pages};
+  const int64_t available = scheduler_.num_available_pages(), needed = pages_for(total, config_.page_size);
+  if (needed > available)
+    fail_invalid("the prompt has {} tokens, and the cache has {} free pages of {}", total, available,
+                 config_.page_size);
+  sequence->pages = scheduler_.lend(needed);
+  for (int64_t first = 0; first < total;) {
+    const int64_t count = std::min({ModelRunner::kScoredRows, config_.chunk_size, total - first});
+    BatchBuilder builder(config_.page_size);
+    builder.add(*sequence, first, count, visit ? BatchBuilder::Logits::all : BatchBuilder::Logits::none);
+    const Tensor logits = model_runner_->logits_on_host(builder.take(), observe);
+    if (visit) visit(first, logits);
+    first += count;
+  }
+}
+
+}  // namespace qwill

@@ -1,0 +1,348 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "base/error.h"
+
+namespace qwill {
+
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), pool_(limits.num_pages), cache_(std::make_unique<PrefixCache>(pool_, limits.page_size)) {
+  CHECK(limits.chunk_size > 0 && limits.mixed_chunk_size > 0 && limits.max_sequences > 0 && limits.page_size > 0,
+        "limits are positive");
+}
+
+void Scheduler::add(Ptr sequence) {
+  CHECK(pages_for(sequence->max_len) <= limits_.num_pages, "a sequence fits all pages together");
+  if (sequence->deadline) deadlines_.emplace(*sequence->deadline, sequence->id);
+  sequences_.emplace(sequence->id, sequence);
+  waiting_.insert(std::move(sequence));
+}
+
+void Scheduler::cancel(int64_t id) { cancelled_.push_back(id); }
+
+// --- ends ---
+
+void Scheduler::end(const Ptr& sequence, TokenEvent event, std::vector<TokenEvent>& events) {
+  if (sequence->state == Sequence::State::waiting)
+    waiting_.erase(sequence);
+  else
+    running_.erase(std::ranges::lower_bound(running_, sequence, InOrder()));
+  sequence->state = Sequence::State::ended;
+  release_pages(*sequence);
+  if (sequence->deadline) deadlines_.erase({*sequence->deadline, sequence->id});
+  sequences_.erase(sequence->id);
+  ++stats_.finished;
+  events.push_back(std::move(event));
+}
+
+void Scheduler::end_early(Time now, std::vector<TokenEvent>& events) {
+  const auto end_with = [&](int64_t id, FinishReason reason) {
+    const auto found = sequences_.find(id);
+    if (found == sequences_.end()) return;
+    const Ptr sequence = found->second;
+    end(sequence, {.sequence = id, .draw = {}, .finish = reason}, events);
+  };
+  for (const int64_t id : std::exchange(cancelled_, {})) end_with(id, FinishReason::cancelled);
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now)
+    end_with(deadlines_.begin()->second, FinishReason::deadline);
+}
+
+void Scheduler::fail_all(std::vector<TokenEvent>& events) {
+  std::vector<int64_t> ids;
+  for (const auto& [id, sequence] : sequences_) ids.push_back(id);
+  std::ranges::sort(ids);
+  for (const int64_t id : ids) {
+    const Ptr sequence = sequences_.at(id);
+    sequence->num_cached = 0;  // the pages hold nothing that can be trusted
+    end(sequence, {.sequence = id, .draw = {}, .finish = FinishReason::failed}, events);
+  }
+  while (cache_->evict()) {
+  }
+  cancelled_.clear();
+}
+
+// --- pages ---
+
+// Takes pages for the first num_pages of the sequence; what it got it keeps, also where they were too few.
+bool Scheduler::extend(Sequence& sequence, int64_t num_pages) {
+  while (static_cast<int64_t>(sequence.pages.size()) < num_pages) {
+    std::optional<int32_t> page = pool_.take();
+    if (!page && cache_->evict()) page = pool_.take();
+    if (!page) return false;
+    sequence.pages.push_back(*page);
+  }
+  return true;
+}
+
+// If need be with those of sequences behind it in order, the last first.
+bool Scheduler::extend_by_preemption(Sequence& sequence, int64_t num_pages) {
+  while (!extend(sequence, num_pages)) {
+    if (running_.back().get() == &sequence) return false;
+    preempt_last();
+  }
+  return true;
+}
+
+void Scheduler::preempt_last() {
+  const Ptr last = running_.back();
+  running_.pop_back();
+  last->state = Sequence::State::waiting;
+  release_pages(*last);
+  waiting_.insert(last);
+  ++stats_.preempted;
+}
+
+// Pages that are full of known tokens become known to others.
+void Scheduler::share_pages(Sequence& sequence, bool also_partial) {
+  if (!limits_.prefix_cache) return;
+  const int64_t stored = std::min(sequence.num_cached, sequence.size());
+  for (;;) {
+    const size_t i = sequence.nodes.size();
+    const int64_t first = static_cast<int64_t>(i) * limits_.page_size;
+    const int64_t count = std::min(limits_.page_size, stored - first);
+    if (count <= 0 || (count < limits_.page_size && !also_partial)) return;
+    const auto page_tokens = std::span(sequence.tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+    PrefixCache::Node* parent = i == 0 ? nullptr : sequence.nodes.back();
+    PrefixCache::Node* node = cache_->insert(sequence.prefix, parent, page_tokens, sequence.pages[i]);
+    sequence.nodes.push_back(node);
+    sequence.pages[i] = PrefixCache::page_of(node);
+  }
+}
+
+void Scheduler::release_pages(Sequence& sequence) {
+  share_pages(sequence, /*also_partial=*/true);
+  for (size_t i = sequence.nodes.size(); i < sequence.pages.size(); ++i) pool_.give_back(sequence.pages[i]);
+  // The end of a sequence is the least likely to be asked for again: it counts as used before its beginning.
+  while (!sequence.nodes.empty()) {
+    cache_->unpin(sequence.nodes.back());
+    sequence.nodes.pop_back();
+  }
+  sequence.pages.clear();
+  sequence.num_cached = 0;
+}
+
+std::vector<int32_t> Scheduler::lend(int64_t count) {
+  Sequence borrower;
+  extend(borrower, count);
+  num_lent_ += static_cast<int64_t>(borrower.pages.size());
+  return borrower.pages;
+}
+
+void Scheduler::give_back(const std::vector<int32_t>& pages) {
+  for (auto page = pages.rbegin(); page != pages.rend(); ++page) pool_.give_back(*page);
+  num_lent_ -= static_cast<int64_t>(pages.size());
+}
+
+// --- admission ---
+
+// Beside what the running ones still need for what they know, and one page for the growth of each; or with `reserve`
+// for all they may become.
+bool Scheduler::has_room_for(const Sequence& sequence, int64_t matched_pages) const {
+  const auto wanted = [&](const Sequence& s) { return pages_for(limits_.reserve ? s.max_len : s.size()); };
+  int64_t needed = wanted(sequence) - matched_pages;
+  for (const Ptr& s : running_) {
+    needed += std::max<int64_t>(0, wanted(*s) - static_cast<int64_t>(s->pages.size()));
+    if (!limits_.reserve) ++needed;
+  }
+  return needed <= num_available_pages();
+}
+
+// Whether a sequence before it in order computes a page that it needs next.
+bool Scheduler::will_be_cached_soon(const Sequence& sequence, int64_t matched_tokens) const {
+  const int64_t next_page = matched_tokens + limits_.page_size;
+  if (!limits_.prefix_cache || next_page >= sequence.size()) return false;
+  return std::ranges::any_of(running_, [&](const Ptr& other) {
+    const auto shared = static_cast<int64_t>(other->nodes.size()) * limits_.page_size;
+    return other->before(sequence) && other->prefix == sequence.prefix && shared < next_page &&
+           other->size() >= next_page && std::equal(other->tokens.begin(), other->tokens.begin() + next_page,
+                                                    sequence.tokens.begin());
+  });
+}
+
+void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step) {
+  Sequence& s = *sequence;
+  s.state = Sequence::State::running;
+  s.nodes = std::move(match.nodes);
+  for (const PrefixCache::Node* node : s.nodes) s.pages.push_back(PrefixCache::page_of(node));
+  s.num_cached = static_cast<int64_t>(s.nodes.size()) * limits_.page_size;
+  if (match.partial && extend(s, static_cast<int64_t>(s.pages.size()) + 1)) {
+    step.copies.push_back({PrefixCache::page_of(match.partial), s.pages.back()});
+    s.num_cached += match.partial_tokens;
+  }
+  stats_.prompt_tokens += s.size();
+  stats_.prefix_hit_tokens += s.num_cached;
+  running_.insert(std::ranges::lower_bound(running_, sequence, InOrder()), sequence);
+}
+
+void Scheduler::admit(Step& step) {
+  constexpr int kMostPassed = 64;  // so that a step costs little, however many wait
+  int num_passed = 0;
+  std::vector<PrefixCache::Node*> copied;  // must not be evicted before the copy is made
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    const Ptr sequence = *next;
+    ++next;
+    if (sequence->is_drawing()) continue;  // preempted a moment ago: its last token is on its way
+    const auto is_behind = [&] { return !running_.empty() && running_.back()->priority > sequence->priority; };
+    if (static_cast<int64_t>(running_.size()) >= limits_.max_sequences && !is_behind()) break;
+    PrefixCache::Match match;
+    // The last token is computed in any case: its logits are wanted.
+    if (limits_.prefix_cache)
+      match = cache_->match(sequence->prefix, std::span(sequence->tokens).first(sequence->tokens.size() - 1));
+    const auto matched_pages = static_cast<int64_t>(match.nodes.size());
+    const auto forget_partial = [&] {
+      if (match.partial) cache_->unpin(std::exchange(match.partial, nullptr));
+    };
+    const auto give_up = [&] {
+      forget_partial();
+      for (auto node = match.nodes.rbegin(); node != match.nodes.rend(); ++node) cache_->unpin(*node);
+    };
+    if (will_be_cached_soon(*sequence, matched_pages * limits_.page_size)) {
+      give_up();
+      if (++num_passed == kMostPassed) break;
+      continue;
+    }
+    if (!has_room_for(*sequence, matched_pages)) forget_partial();  // its page counts
+    while (is_behind() && (static_cast<int64_t>(running_.size()) >= limits_.max_sequences ||
+                           !has_room_for(*sequence, matched_pages)))
+      preempt_last();
+    if (!has_room_for(*sequence, matched_pages)) {
+      give_up();
+      break;  // those behind it must not take the pages that it waits for
+    }
+    waiting_.erase(sequence);
+    if (match.partial) copied.push_back(match.partial);
+    begin(sequence, std::move(match), step);
+    next = waiting_.upper_bound(sequence);
+  }
+  for (PrefixCache::Node* node : copied) cache_->unpin(node);
+}
+
+// --- steps ---
+
+void Scheduler::add_rows(const Ptr& sequence, int64_t count, Step& step) {
+  Sequence& s = *sequence;
+  Scheduled rows{.sequence = sequence, .first = s.num_cached, .count = count, .draw_source = s.draw_row};
+  s.num_cached += count;
+  rows.draws = s.num_cached == s.size() + (s.is_drawing() ? 1 : 0);
+  s.draw_row = rows.draws ? static_cast<int32_t>(step.num_draws++) : -1;
+  step.rows.push_back(std::move(rows));
+}
+
+// As many of `count` rows as there are pages for.
+void Scheduler::add_prompt_rows(const Ptr& sequence, int64_t count, Step& step) {
+  extend(*sequence, pages_for(sequence->num_cached + count));
+  const int64_t room = static_cast<int64_t>(sequence->pages.size()) * limits_.page_size - sequence->num_cached;
+  if (std::min(count, room) > 0) add_rows(sequence, std::min(count, room), step);
+}
+
+Step Scheduler::schedule(Time now, std::vector<TokenEvent>& events) {
+  Step step;
+  end_early(now, events);
+  for (const Ptr& sequence : running_) share_pages(*sequence, /*also_partial=*/false);
+  admit(step);
+
+  const auto missing = [](const Sequence& s) { return s.size() + (s.is_drawing() ? 1 : 0) - s.num_cached; };
+  const auto decodes = [&](const Sequence& s) {
+    return missing(s) == 1 && !(s.is_drawing() && (s.draws_depend_on_output() || s.size() + 1 >= s.max_len));
+  };
+  const bool any_decodes = std::ranges::any_of(running_, [&](const Ptr& s) { return decodes(*s); });
+  int64_t budget = any_decodes ? limits_.mixed_chunk_size : limits_.chunk_size;
+
+  // In order: who decodes, and who is the first with a prompt.
+  Ptr first_prompt;
+  std::vector<Ptr> prompts;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    const Ptr sequence = running_[i];
+    if (missing(*sequence) > 1) {
+      if (first_prompt) {
+        prompts.push_back(sequence);
+        continue;
+      }
+      first_prompt = sequence;
+      extend_by_preemption(*sequence, pages_for(sequence->num_cached + 1));
+    } else if (decodes(*sequence)) {
+      if (extend_by_preemption(*sequence, pages_for(sequence->num_cached + 1)))
+        add_rows(sequence, 1, step);
+      else
+        preempt_last();  // itself: it waits for pages with empty hands
+    }
+  }
+  if (!first_prompt) return step;
+
+  // The shortest rest first; equal ones in order.
+  std::erase_if(prompts, [](const Ptr& s) { return s->state != Sequence::State::running; });
+  std::ranges::stable_sort(prompts, {}, [&](const Ptr& s) { return missing(*s); });
+  const int64_t others = std::accumulate(prompts.begin(), prompts.end(), int64_t{0},
+                                         [&](int64_t sum, const Ptr& s) { return sum + missing(*s); });
+  const int64_t first_share = std::min(missing(*first_prompt), budget - std::min(others, budget / 2));
+  add_prompt_rows(first_prompt, first_share, step);
+  budget -= first_share;
+  for (const Ptr& sequence : prompts) {
+    const int64_t count = std::min(missing(*sequence), budget);
+    if (count == 0) break;
+    add_prompt_rows(sequence, count, step);
+    budget -= count;
+  }
+  return step;
+}
+
+void Scheduler::commit(const Step& step, std::vector<Draw> draws, std::vector<TokenEvent>& events) {
+  CHECK(static_cast<int64_t>(draws.size()) == step.num_draws, "one draw for each row that draws");
+  ++stats_.steps;
+  auto draw = draws.begin();
+  for (const Scheduled& rows : step.rows) {
+    if (rows.first < rows.sequence->prompt_len) stats_.computed_prompt_tokens += rows.count;
+    if (!rows.draws) continue;
+    Sequence& s = *rows.sequence;
+    Draw& drawn = *draw++;
+    if (s.state == Sequence::State::ended) continue;
+    TokenEvent event{.sequence = s.id, .draw = {}, .finish = {}};
+    if (std::ranges::find(s.sampling.stop_ids, drawn.id) != s.sampling.stop_ids.end()) {
+      event.stop_id = drawn.id;
+      event.finish = FinishReason::stop;
+    } else {
+      s.tokens.push_back(drawn.id);
+      ++stats_.output_tokens;
+      event.draw = std::move(drawn);
+      if (s.size() >= s.max_len) event.finish = FinishReason::length;
+    }
+    // A step scheduled since may have taken this draw on the device, and be drawing the next.
+    if (s.num_cached < s.size() || event.finish) s.draw_row = -1;
+    if (event.finish)
+      end(rows.sequence, std::move(event), events);
+    else
+      events.push_back(std::move(event));
+  }
+}
+
+EngineStats Scheduler::stats() const {
+  EngineStats stats = stats_;
+  stats.running = static_cast<int64_t>(running_.size());
+  stats.waiting = static_cast<int64_t>(waiting_.size());
+  stats.num_pages = limits_.num_pages;
+  stats.free_pages = pool_.num_free();
+  stats.cached_pages = cache_->num_unpinned();
+  return stats;
+}
+
+void Scheduler::check_pages() const {
+  int64_t owned = num_lent_;
+  CHECK(std::ranges::is_sorted(running_, InOrder()), "running sequences are in order");
+  CHECK(sequences_.size() == running_.size() + waiting_.size(), "a sequence waits or runs");
+  for (const Ptr& s : running_) {
+    CHECK(s->state == Sequence::State::running, "running sequences know it");
+    CHECK(s->nodes.size() <= s->pages.size(), "shared pages come first");
+    CHECK(static_cast<int64_t>(s->pages.size()) >= pages_for(s->num_cached), "what is stored has pages");
+    owned += static_cast<int64_t>(s->pages.size() - s->nodes.size());
+  }
+  for (const Ptr& s : waiting_)
+    CHECK(s->state == Sequence::State::waiting && s->pages.empty() && s->nodes.empty() && s->num_cached == 0,
+          "waiting sequences hold nothing");
+  CHECK(owned + pool_.num_free() + cache_->num_pages() == limits_.num_pages, "every page has one owner");
+  CHECK(static_cast<int64_t>(running_.size()) <= limits_.max_sequences, "not more run than may");
+}
+
+}  // namespace qwill

@@ -1,0 +1,85 @@
+#include "llm/delivery.h"
+
+#include "base/error.h"
+
+namespace qwill {
+
+Answer::Answer(const Tokenizer* tokenizer, std::vector<std::string> stops, Llm::TextSink on_text)
+    : stops_(std::move(stops)), on_text_(std::move(on_text)) {
+  if (tokenizer) detokenizer_.emplace(*tokenizer, Detokenizer::Special::skip);
+}
+
+void Answer::emit(const std::string& text) {
+  result_.text += text;
+  if (on_text_ && !text.empty()) on_text_(text);
+}
+
+void Answer::finish() {
+  ended_ = true;
+  if (detokenizer_) emit(stops_.push(detokenizer_->finish()) + stops_.finish());
+  if (stops_.found()) {
+    result_.finish = FinishReason::stop;
+    result_.stop_string = stops_.found();
+    result_.stop_id.reset();
+  }
+  result_.ttft_s = std::chrono::duration<double>(first_token_ - start_).count();
+  result_.decode_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - first_token_).count();
+  promise_.set_value(std::move(result_));
+}
+
+bool Answer::take(TokenEvent&& event, const std::string& failure) {
+  if (ended_) return false;
+  try {
+    if (event.finish == FinishReason::failed) fail(ErrorKind::device, "{}", failure);
+    if (event.draw) {
+      if (result_.token_ids.empty()) first_token_ = std::chrono::steady_clock::now();
+      result_.token_ids.push_back(event.draw->id);
+      result_.draws.push_back(std::move(*event.draw));
+      if (detokenizer_) emit(stops_.push(detokenizer_->push(result_.token_ids.back())));
+    }
+    if (event.finish) result_.finish = *event.finish;
+    if (event.stop_id >= 0) result_.stop_id = event.stop_id;
+    if (event.finish || stops_.found()) finish();
+  } catch (...) {
+    ended_ = true;
+    promise_.set_exception(std::current_exception());
+  }
+  return ended_;
+}
+
+Delivery::~Delivery() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Delivery::push(Engine& engine, std::shared_ptr<Answer> answer, TokenEvent&& event) {
+  {
+    const std::lock_guard lock(mutex_);
+    items_.push_back({&engine, std::move(answer), std::move(event)});
+  }
+  changed_.notify_one();
+}
+
+void Delivery::run() {
+  for (;;) {
+    std::vector<Item> items;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stopping_ || !items_.empty(); });
+      items.swap(items_);
+      if (items.empty()) return;
+    }
+    for (Item& item : items) {
+      const int64_t sequence = item.event.sequence;
+      const bool by_engine = item.event.finish.has_value();
+      const std::string failure = by_engine ? item.engine->failure() : "";
+      if (item.answer->take(std::move(item.event), failure) && !by_engine) item.engine->cancel(sequence);
+    }
+  }
+}
+
+}  // namespace qwill

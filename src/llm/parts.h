@@ -1,0 +1,46 @@
+// What an open model consists of.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine_core.h"
+#include "llm/backend.h"
+#include "llm/delivery.h"
+#include "llm/text_files.h"
+#include "qwill/llm.h"
+#include "weights/checkpoint.h"
+#include "weights/model_folder.h"
+
+namespace qwill {
+
+struct Llm::Parts {
+  Parts(const LlmOptions& options, std::future<Backend> backend);
+
+  // Throws Error(invalid) that names the folder if there is no tokenizer.
+  const Tokenizer& require_tokenizer() const;
+  // A rendered conversation: special tokens count in the template's own words only.
+  std::vector<int32_t> encode_prompt(const std::vector<PromptSegment>& segments) const;
+  // The template for requests with or without tools. Throws Error(unsupported).
+  ChatTemplate chat_template(bool with_tools) const;
+  // With the rope that was asked for.
+  const ModelConfig& config() const { return model->config(); }
+
+  LlmOptions options;
+  ModelFolder folder;
+  Checkpoint checkpoint;
+  std::optional<Tokenizer> tokenizer;  // nothing if the folder has no tokenizer.json
+  std::string device_name;
+  std::vector<std::string> warnings;
+  double load_s = 0;
+  std::unique_ptr<Ops> ops;
+  std::unique_ptr<Model> model;
+  // The engine's thread ends first, then the one that it delivers to.
+  std::unique_ptr<Delivery> delivery;
+  std::unique_ptr<Engine> engine;
+};
+
+}  // namespace qwill
