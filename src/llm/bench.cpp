@@ -185,6 +185,10 @@ class Runner {
 
 }  // namespace
 
+double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
+  return weight_elements(config, dtype, rows).read_bytes;
+}
+
 BenchReport run_bench(const BenchOptions& options) {
   const int64_t context = std::max<int64_t>(options.context >= 0 ? options.context : options.prompt_len, 1);
   const Backend backend = open_backend(options.llm);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "model/model.h"
 #include "qwill/options.h"
 
 namespace qwill {
@@ -33,6 +34,9 @@ struct BenchReport {
   Json to_json() const;
   std::string to_text() const;
 };
+
+// Bytes of weights that a step of so many rows reads; of experts, the expected number of different ones.
+double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows);
 
 // Throws Error for what cannot be measured.
 BenchReport run_bench(const BenchOptions& options);
