@@ -67,13 +67,14 @@ void ModelRunner::reserve() {
   const int64_t context = std::min(limits_.max_seq_len, limits_.num_pages * limits_.page_size);
   const int64_t sequences = limits_.max_sequences;
   ops_.rehearse(true);
-  const Tensor most = model_.forward(ops_, step(sequences, std::min(limits_.max_rows, context), context, false), kv_);
   const int64_t scored = std::min({kScoredRows, limits_.max_rows, context});
   model_.forward(ops_, step(1, scored, context, true), kv_);
   for (const int64_t size : sizes) {
     model_.forward(ops_, step(size, 1, context, true), kv_);
     if (size >= sequences) break;
   }
+  // Last, so that nothing moves its logits any more.
+  const Tensor most = model_.forward(ops_, step(sequences, std::min(limits_.max_rows, context), context, false), kv_);
   ops_.rehearse(false);
   ops_.sample(most, std::vector<SamplingRow>(static_cast<size_t>(most.rows)), limits_.num_drawable);
   ops_.take_draws();
@@ -81,7 +82,8 @@ void ModelRunner::reserve() {
     for (const int64_t size : sizes) {
       Batch batch = step(size, 1, 1, true);
       std::ranges::fill(batch.seq_lens, 0);
-      model_.forward(ops_, batch, kv_);
+      launch(batch, {}, std::vector<SamplingRow>(static_cast<size_t>(size)));
+      take_draws();  // a recording is finished by the thread that began it
       if (size >= sequences) break;
     }
 }
