@@ -62,6 +62,7 @@ class CudaOps final : public Ops {
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override;
   std::vector<Draw> take_draws() override;
   bool overlaps_steps() const override { return true; }
+  int64_t row_tile() const override { return 128; }
 
   Tensor to_device(const Tensor& host) override;
   std::span<const float> to_host(const Tensor& t) override;

@@ -16,6 +16,7 @@ EngineConfig complete(EngineConfig config, const ModelConfig& model) {
   if (config.num_pages == 0) config.num_pages = pages_for(config.max_seq_len, config.page_size);
   config.max_seq_len = std::min(config.max_seq_len, config.num_pages * config.page_size);
   if (config.mixed_chunk_size == 0) config.mixed_chunk_size = config.chunk_size;
+  if (config.row_tile == 0) config.row_tile = 1;
   if (config.num_drawable == 0) config.num_drawable = model.vocab_size;
   config.num_drawable = std::min(config.num_drawable, model.vocab_size);
   return config;
@@ -23,6 +24,7 @@ EngineConfig complete(EngineConfig config, const ModelConfig& model) {
 
 EngineConfig for_device(EngineConfig config, const Ops& ops) {
   config.overlap = config.overlap.value_or(ops.overlaps_steps());
+  if (config.row_tile == 0) config.row_tile = ops.row_tile();
   return config;
 }
 
@@ -54,6 +56,7 @@ EngineCore::EngineCore(std::unique_ptr<Runner> runner, const ModelConfig& model,
                   .page_size = config_.page_size,
                   .chunk_size = config_.chunk_size,
                   .mixed_chunk_size = config_.mixed_chunk_size,
+                  .row_tile = config_.row_tile,
                   .max_sequences = config_.max_sequences,
                   .reserve = config_.reserve,
                   .prefix_cache = config_.prefix_cache}) {}

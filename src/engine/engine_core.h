@@ -24,6 +24,7 @@ struct EngineConfig {
   int64_t page_size = 64;
   int64_t chunk_size = 512;            // prompt tokens of one step
   int64_t mixed_chunk_size = 0;        // of a step that decodes as well; 0: the same
+  int64_t row_tile = 0;                // what such a step is brought to a multiple of; 0: as suits the device
   int64_t max_sequences = 1;           // that run at once; more wait
   bool reserve = false;                // a sequence begins only when its longest length has room
   bool prefix_cache = true;

@@ -248,8 +248,10 @@ Step Scheduler::schedule(Time now, std::vector<TokenEvent>& events) {
   const auto decodes = [&](const Sequence& s) {
     return missing(s) == 1 && !(s.is_drawing() && (s.draws_depend_on_output() || s.size() + 1 >= s.max_len));
   };
-  const bool any_decodes = std::ranges::any_of(running_, [&](const Ptr& s) { return decodes(*s); });
-  int64_t budget = any_decodes ? limits_.mixed_chunk_size : limits_.chunk_size;
+  const int64_t num_decodes = std::ranges::count_if(running_, [&](const Ptr& s) { return decodes(*s); });
+  int64_t budget = num_decodes > 0 ? limits_.mixed_chunk_size : limits_.chunk_size;
+  const int64_t beyond_tiles = (num_decodes + budget) % limits_.row_tile;
+  if (num_decodes > 0 && beyond_tiles <= budget / 2) budget -= beyond_tiles;
 
   // In order: who decodes, and who is the first with a prompt.
   Ptr first_prompt;

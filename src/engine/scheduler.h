@@ -33,7 +33,9 @@ struct SchedulerLimits {
   int64_t num_pages = 0;
   int64_t page_size = 64;
   int64_t chunk_size = 512;        // prompt rows of a step
-  int64_t mixed_chunk_size = 512;  // of a step that decodes as well
+  int64_t mixed_chunk_size = 512;  // of a step that decodes as well; fewer, down to half, if all its rows then are a
+                                   // multiple of row_tile
+  int64_t row_tile = 1;
   int64_t max_sequences = 1;       // that run at once
   bool reserve = false;
   bool prefix_cache = true;

@@ -19,6 +19,7 @@ struct Backend {
   CudaOptions cuda;  // where on_cuda
   CpuOptions cpu;    // where not
   int64_t chunk_size = 512;
+  int64_t mixed_chunk_size = 512;
 };
 // Throws Error(unsupported) for a device that this build or machine does not have.
 Backend open_backend(const LlmOptions& options);

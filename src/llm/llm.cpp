@@ -59,6 +59,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   auto core = std::make_unique<EngineCore>(*ops, *model,
                                            EngineConfig{.max_seq_len = max_seq_len,
                                                         .chunk_size = backend.chunk_size,
+                                                        .mixed_chunk_size = backend.mixed_chunk_size,
                                                         .max_sequences = options.max_sequences,
                                                         .reserve = options.reserve,
                                                         .kv_dtype = kv_dtype(options.kv_dtype),

@@ -144,6 +144,8 @@ class Ops {
   virtual std::vector<Draw> take_draws() = 0;
   // Whether sample returns while a device is still at work, so that the next step is best begun before take_draws.
   virtual bool overlaps_steps() const { return false; }
+  // Products take rows by so many at once: a step of a few rows more costs as much as one of the next multiple.
+  virtual int64_t row_tile() const { return 1; }
 
   // A tensor of the host where the ops can take it, valid until the next call.
   virtual Tensor to_device(const Tensor& host) = 0;
