@@ -185,8 +185,10 @@ void Scheduler::admit(Step& step) {
     const Ptr sequence = *next;
     ++next;
     if (sequence->is_drawing()) continue;  // preempted a moment ago: its last token is on its way
-    const auto is_behind = [&] { return !running_.empty() && running_.back()->priority > sequence->priority; };
-    if (static_cast<int64_t>(running_.size()) >= limits_.max_sequences && !is_behind()) break;
+    const auto may_preempt = [&] {
+      return !limits_.reserve && !running_.empty() && running_.back()->priority > sequence->priority;
+    };
+    if (static_cast<int64_t>(running_.size()) >= limits_.max_sequences && !may_preempt()) break;
     PrefixCache::Match match;
     // The last token is computed in any case: its logits are wanted.
     if (limits_.prefix_cache)
@@ -205,7 +207,7 @@ void Scheduler::admit(Step& step) {
       continue;
     }
     if (!has_room_for(*sequence, matched_pages)) forget_partial();  // its page counts
-    while (is_behind() && (static_cast<int64_t>(running_.size()) >= limits_.max_sequences ||
+    while (may_preempt() && (static_cast<int64_t>(running_.size()) >= limits_.max_sequences ||
                            !has_room_for(*sequence, matched_pages)))
       preempt_last();
     if (!has_room_for(*sequence, matched_pages)) {

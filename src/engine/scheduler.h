@@ -9,7 +9,8 @@
 //
 // Pages are taken when they are needed. A sequence that finds none takes those of the last in order, which begins again
 // later (what the prefix cache still holds, it need not compute again): the first in order always advances, so all end.
-// With `reserve` a sequence begins only when its longest possible length has its pages; then none ever begins again.
+// With `reserve` a sequence begins only when its longest possible length has its pages; then none ever begins again, and
+// a higher priority means no more than to be the next to begin.
 //
 // Steps may overlap: schedule may be called once more before the step before is committed. What that step draws is
 // then still on the device, and rows that follow it take their token from there.

@@ -1,0 +1,100 @@
+// What the scheduler promises, one situation at a time, without a device: a step is only looked at.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+#include <numeric>
+
+#include "engine/scheduler.h"
+#include "support/random.h"
+
+namespace qwill {
+namespace {
+
+using test::Random;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Ids = std::vector<int32_t>;
+
+constexpr int32_t kDrawn = 7;
+
+// A scheduler that is driven as EngineCore does it.
+struct Driver {
+  explicit Driver(const SchedulerLimits& limits, bool overlap_steps = true)
+      : scheduler(limits), overlap(overlap_steps) {}
+
+  // The prompt is drawn from a seed, so that the same seed gives the same beginning.
+  int64_t add(int64_t prompt_len, int64_t max_tokens, int32_t priority = 0, uint64_t seed = 0) {
+    const int64_t id = next_id++;
+    auto s = std::make_shared<Sequence>();
+    Random random(seed == 0 ? static_cast<uint64_t>(id) + 1000 : seed);
+    for (int64_t i = 0; i < prompt_len; ++i) s->tokens.push_back(static_cast<int32_t>(random.below(1000)) + 10);
+    s->id = id;
+    s->priority = priority;
+    s->prompt_len = prompt_len;
+    s->max_len = prompt_len + max_tokens;
+    sequences[id] = s;
+    scheduler.add(s);
+    return id;
+  }
+
+  // Returns the rows that each sequence has in this step.
+  std::map<int64_t, int64_t> step() {
+    std::vector<TokenEvent> events;
+    Step step = scheduler.schedule({}, events);
+    scheduler.check_pages();
+    std::map<int64_t, int64_t> rows;
+    for (const Scheduled& s : step.rows) rows[s.sequence->id] += s.count;
+    under_way.push_back(std::move(step));
+    while (under_way.size() > (overlap && !rows.empty() ? 1u : 0u)) {
+      const Step& oldest = under_way.front();
+      scheduler.commit(oldest, std::vector<Draw>(static_cast<size_t>(oldest.num_draws), Draw{kDrawn, 0, {}}), events);
+      under_way.pop_front();
+    }
+    scheduler.check_pages();
+    for (const TokenEvent& event : events)
+      if (event.finish) ended.push_back(event.sequence);
+    return rows;
+  }
+  void steps(int count) {
+    for (int i = 0; i < count; ++i) step();
+  }
+  bool runs(int64_t id) const { return sequences.at(id)->state == Sequence::State::running; }
+
+  Scheduler scheduler;
+  bool overlap;
+  int64_t next_id = 0;
+  std::map<int64_t, std::shared_ptr<Sequence>> sequences;
+  std::deque<Step> under_way;
+  std::vector<int64_t> ended;
+};
+
+TEST(Scheduler, AHigherPriorityTakesTheLastOnesPlace) {
+  Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2});
+  const int64_t first = d.add(10, 50, 5), second = d.add(10, 50, 5);
+  d.steps(3);
+  const int64_t urgent = d.add(10, 50, 1);
+  d.step();
+  EXPECT_TRUE(d.runs(first));
+  EXPECT_FALSE(d.runs(second));
+  EXPECT_TRUE(d.runs(urgent));
+  EXPECT_EQ(d.scheduler.stats().preempted, 1);
+}
+
+TEST(Scheduler, WithReserveNoneBeginsAgain) {
+  Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2, .reserve = true});
+  const int64_t first = d.add(10, 50, 5), second = d.add(10, 50, 5);
+  d.steps(3);
+  const int64_t urgent = d.add(10, 50, 1), other = d.add(10, 50, 5);
+  d.steps(3);
+  EXPECT_TRUE(d.runs(first) && d.runs(second));
+  d.scheduler.cancel(first);
+  d.step();
+  EXPECT_TRUE(d.runs(urgent)) << "the next to begin";
+  EXPECT_FALSE(d.runs(other));
+  EXPECT_EQ(d.scheduler.stats().preempted, 0);
+}
+
+}  // namespace
+}  // namespace qwill
