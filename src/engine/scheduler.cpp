@@ -184,7 +184,7 @@ void Scheduler::admit(Step& step) {
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     const Ptr sequence = *next;
     ++next;
-    if (sequence->is_drawing()) continue;  // preempted a moment ago: its last token is on its way
+    if (sequence->is_drawing()) break;  // preempted a moment ago, its last token is on its way: it is still the next
     const auto may_preempt = [&] {
       return !limits_.reserve && !running_.empty() && running_.back()->priority > sequence->priority;
     };

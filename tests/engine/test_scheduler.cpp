@@ -96,5 +96,21 @@ TEST(Scheduler, WithReserveNoneBeginsAgain) {
   EXPECT_EQ(d.scheduler.stats().preempted, 0);
 }
 
+// The one that lost its place a moment ago cannot begin yet, since its last token is still on the device.
+TEST(Scheduler, NobodyOvertakesOneThatWasPreempted) {
+  for (const bool overlap : {false, true}) {
+    Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 3}, overlap);
+    const int64_t first = d.add(10, 50, 5), big = d.add(200, 50, 5), second = d.add(20, 50, 5);
+    d.steps(5);
+    ASSERT_TRUE(d.runs(first) && d.runs(big) && d.runs(second));
+    const int64_t behind = d.add(10, 50, 5);
+    d.add(220, 50, 1);  // its pages are those of big and second
+    d.step();
+    d.step();
+    EXPECT_FALSE(d.runs(big));
+    EXPECT_FALSE(d.runs(behind)) << "overlap " << overlap;
+  }
+}
+
 }  // namespace
 }  // namespace qwill
