@@ -138,28 +138,33 @@ void Scheduler::give_back(const std::vector<int32_t>& pages) {
 
 // --- admission ---
 
-// Beside what the running ones still need for what they know, and one page for the growth of each; or with `reserve`
-// for all they may become.
-bool Scheduler::has_room_for(const Sequence& sequence, int64_t matched_pages) const {
-  const auto wanted = [&](const Sequence& s) { return pages_for(limits_.reserve ? s.max_len : s.size()); };
-  int64_t needed = wanted(sequence) - matched_pages;
+// Pages that a sequence needs for what it knows, or with `reserve` for all that it may become.
+int64_t Scheduler::wanted_pages(const Sequence& sequence) const {
+  return pages_for(limits_.reserve ? sequence.max_len : sequence.size());
+}
+
+// Beside what the running ones still want, with one page for the growth of each, and what is promised to others.
+bool Scheduler::has_room_for(const Sequence& sequence, int64_t matched_pages, int64_t promised_pages) const {
+  int64_t needed = wanted_pages(sequence) - matched_pages + promised_pages;
   for (const Ptr& s : running_) {
-    needed += std::max<int64_t>(0, wanted(*s) - static_cast<int64_t>(s->pages.size()));
+    needed += std::max<int64_t>(0, wanted_pages(*s) - static_cast<int64_t>(s->pages.size()));
     if (!limits_.reserve) ++needed;
   }
   return needed <= num_available_pages();
 }
 
-// Whether a sequence before it in order computes a page that it needs next.
-bool Scheduler::will_be_cached_soon(const Sequence& sequence, int64_t matched_tokens) const {
-  const int64_t next_page = matched_tokens + limits_.page_size;
-  if (!limits_.prefix_cache || next_page >= sequence.size()) return false;
-  return std::ranges::any_of(running_, [&](const Ptr& other) {
-    const auto shared = static_cast<int64_t>(other->nodes.size()) * limits_.page_size;
-    return other->before(sequence) && other->prefix == sequence.prefix && shared < next_page &&
-           other->size() >= next_page && std::equal(other->tokens.begin(), other->tokens.begin() + next_page,
-                                                    sequence.tokens.begin());
-  });
+// Pages of its beginning that are in the cache, or that a sequence before it in order is about to compute.
+int64_t Scheduler::pages_cached_soon(const Sequence& sequence, int64_t matched_pages) const {
+  if (!limits_.prefix_cache) return matched_pages;
+  const auto wanted = std::span(sequence.tokens).first(sequence.tokens.size() - 1);
+  int64_t most = matched_pages;
+  for (const Ptr& other : running_) {
+    if (!other->before(sequence)) break;
+    if (other->prefix != sequence.prefix || static_cast<int64_t>(other->nodes.size()) > matched_pages) continue;
+    const auto common = std::ranges::mismatch(wanted, other->tokens).in1 - wanted.begin();
+    most = std::max(most, common / limits_.page_size);
+  }
+  return most;
 }
 
 void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step) {
@@ -178,8 +183,8 @@ void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step)
 }
 
 void Scheduler::admit(Step& step) {
-  constexpr int kMostPassed = 64;  // so that a step costs little, however many wait
-  int num_passed = 0;
+  constexpr int64_t kMostPassed = 64;  // so that a step costs little, however many wait
+  int64_t num_passed = 0, promised_pages = 0;  // those passed keep their places and their pages
   std::vector<PrefixCache::Node*> copied;  // must not be evicted before the copy is made
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     const Ptr sequence = *next;
@@ -188,12 +193,14 @@ void Scheduler::admit(Step& step) {
     const auto may_preempt = [&] {
       return !limits_.reserve && !running_.empty() && running_.back()->priority > sequence->priority;
     };
-    if (static_cast<int64_t>(running_.size()) >= limits_.max_sequences && !may_preempt()) break;
+    const auto is_full = [&] { return static_cast<int64_t>(running_.size()) + num_passed >= limits_.max_sequences; };
+    if (is_full() && !may_preempt()) break;
     PrefixCache::Match match;
     // The last token is computed in any case: its logits are wanted.
     if (limits_.prefix_cache)
       match = cache_->match(sequence->prefix, std::span(sequence->tokens).first(sequence->tokens.size() - 1));
     const auto matched_pages = static_cast<int64_t>(match.nodes.size());
+    const auto has_room = [&] { return has_room_for(*sequence, matched_pages, promised_pages); };
     const auto forget_partial = [&] {
       if (match.partial) cache_->unpin(std::exchange(match.partial, nullptr));
     };
@@ -201,16 +208,15 @@ void Scheduler::admit(Step& step) {
       forget_partial();
       for (auto node = match.nodes.rbegin(); node != match.nodes.rend(); ++node) cache_->unpin(*node);
     };
-    if (will_be_cached_soon(*sequence, matched_pages * limits_.page_size)) {
+    if (const int64_t soon = pages_cached_soon(*sequence, matched_pages); soon > matched_pages) {
       give_up();
+      promised_pages += wanted_pages(*sequence) - soon + (limits_.reserve ? 0 : 1);
       if (++num_passed == kMostPassed) break;
       continue;
     }
-    if (!has_room_for(*sequence, matched_pages)) forget_partial();  // its page counts
-    while (may_preempt() && (static_cast<int64_t>(running_.size()) >= limits_.max_sequences ||
-                           !has_room_for(*sequence, matched_pages)))
-      preempt_last();
-    if (!has_room_for(*sequence, matched_pages)) {
+    if (!has_room()) forget_partial();  // its page counts
+    while (may_preempt() && (is_full() || !has_room())) preempt_last();
+    if (is_full() || !has_room()) {
       give_up();
       break;  // those behind it must not take the pages that it waits for
     }

@@ -101,8 +101,9 @@ class Scheduler {
   void end(const Ptr& sequence, TokenEvent event, std::vector<TokenEvent>& events);
 
   void admit(Step& step);
-  bool has_room_for(const Sequence& sequence, int64_t matched_pages) const;
-  bool will_be_cached_soon(const Sequence& sequence, int64_t matched_tokens) const;
+  int64_t wanted_pages(const Sequence& sequence) const;
+  bool has_room_for(const Sequence& sequence, int64_t matched_pages, int64_t promised_pages) const;
+  int64_t pages_cached_soon(const Sequence& sequence, int64_t matched_pages) const;
   void begin(const Ptr& sequence, PrefixCache::Match match, Step& step);
   void preempt_last();
 

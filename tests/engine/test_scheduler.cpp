@@ -112,5 +112,35 @@ TEST(Scheduler, NobodyOvertakesOneThatWasPreempted) {
   }
 }
 
+// One that waits until its beginning is cached has its place and its pages kept.
+TEST(Scheduler, NobodyOvertakesOneThatWaitsForAPrefix) {
+  Driver places({.num_pages = 100, .page_size = 4, .chunk_size = 16, .mixed_chunk_size = 16, .max_sequences = 2});
+  places.add(80, 50, 0, 1);
+  const int64_t twin = places.add(80, 50, 0, 1), behind = places.add(10, 50);
+  places.steps(8);
+  EXPECT_TRUE(places.runs(twin));
+  EXPECT_FALSE(places.runs(behind));
+
+  Driver pages({.num_pages = 30, .page_size = 4, .chunk_size = 16, .mixed_chunk_size = 16, .max_sequences = 3});
+  pages.add(60, 10, 0, 1);
+  const int64_t longer = pages.add(72, 10, 0, 1), large = pages.add(44, 10), small = pages.add(4, 10);
+  // 15 pages for the first, 3 more and one of growth for the second: 11 do not fit beside them, and 1 must not pass 11.
+  pages.steps(8);
+  EXPECT_TRUE(pages.runs(longer));
+  EXPECT_FALSE(pages.runs(large));
+  EXPECT_FALSE(pages.runs(small));
+}
+
+// All but one of many samples take the prompt's full pages from the cache.
+TEST(Scheduler, SamplesOfOnePromptComputeItOnce) {
+  for (const bool overlap : {false, true}) {
+    Driver d({.num_pages = 1000, .page_size = 16, .chunk_size = 50, .mixed_chunk_size = 50, .max_sequences = 100},
+             overlap);
+    for (int i = 0; i < 100; ++i) d.add(400, 20, 0, 1);
+    while (!d.scheduler.idle()) d.step();
+    EXPECT_LE(d.scheduler.stats().computed_prompt_tokens, 400 + 99 * 16);
+  }
+}
+
 }  // namespace
 }  // namespace qwill
