@@ -7,6 +7,28 @@
 #include "base/error.h"
 
 namespace qwill {
+namespace {
+
+// A step's budget of rows for prompts of which so many are missing, in order. Half of it goes to them in this order, what
+// is left to the shortest rest first (equal ones in order).
+std::vector<int64_t> divide(int64_t budget, const std::vector<int64_t>& missing) {
+  std::vector<int64_t> counts(missing.size(), 0);
+  const auto give = [&](size_t i, int64_t& rows) {
+    const int64_t count = std::min(missing[i] - counts[i], rows);
+    counts[i] += count;
+    rows -= count;
+  };
+  int64_t in_order = budget - budget / 2;
+  for (size_t i = 0; i < missing.size(); ++i) give(i, in_order);
+  std::vector<size_t> shortest(missing.size());
+  std::iota(shortest.begin(), shortest.end(), size_t{0});
+  std::ranges::stable_sort(shortest, {}, [&](size_t i) { return missing[i] - counts[i]; });
+  int64_t left = budget / 2 + in_order;
+  for (const size_t i : shortest) give(i, left);
+  return counts;
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits), pool_(limits.num_pages), cache_(std::make_unique<PrefixCache>(pool_, limits.page_size)) {
@@ -241,6 +263,7 @@ void Scheduler::add_rows(const Ptr& sequence, int64_t count, Step& step) {
 
 // As many of `count` rows as there are pages for.
 void Scheduler::add_prompt_rows(const Ptr& sequence, int64_t count, Step& step) {
+  if (count == 0) return;
   extend(*sequence, pages_for(sequence->num_cached + count));
   const int64_t room = static_cast<int64_t>(sequence->pages.size()) * limits_.page_size - sequence->num_cached;
   if (std::min(count, room) > 0) add_rows(sequence, std::min(count, room), step);
@@ -261,41 +284,26 @@ Step Scheduler::schedule(Time now, std::vector<TokenEvent>& events) {
   const int64_t beyond_tiles = (num_decodes + budget) % limits_.row_tile;
   if (num_decodes > 0 && beyond_tiles <= budget / 2) budget -= beyond_tiles;
 
-  // In order: who decodes, and who is the first with a prompt.
-  Ptr first_prompt;
   std::vector<Ptr> prompts;
   for (size_t i = 0; i < running_.size(); ++i) {
     const Ptr sequence = running_[i];
+    const int64_t next_page = pages_for(sequence->num_cached + 1);
     if (missing(*sequence) > 1) {
-      if (first_prompt) {
-        prompts.push_back(sequence);
-        continue;
-      }
-      first_prompt = sequence;
-      extend_by_preemption(*sequence, pages_for(sequence->num_cached + 1));
+      if (prompts.empty()) extend_by_preemption(*sequence, next_page);
+      prompts.push_back(sequence);
     } else if (decodes(*sequence)) {
-      if (extend_by_preemption(*sequence, pages_for(sequence->num_cached + 1)))
+      if (extend_by_preemption(*sequence, next_page))
         add_rows(sequence, 1, step);
       else
         preempt_last();  // itself: it waits for pages with empty hands
     }
   }
-  if (!first_prompt) return step;
-
-  // The shortest rest first; equal ones in order.
   std::erase_if(prompts, [](const Ptr& s) { return s->state != Sequence::State::running; });
-  std::ranges::stable_sort(prompts, {}, [&](const Ptr& s) { return missing(*s); });
-  const int64_t others = std::accumulate(prompts.begin(), prompts.end(), int64_t{0},
-                                         [&](int64_t sum, const Ptr& s) { return sum + missing(*s); });
-  const int64_t first_share = std::min(missing(*first_prompt), budget - std::min(others, budget / 2));
-  add_prompt_rows(first_prompt, first_share, step);
-  budget -= first_share;
-  for (const Ptr& sequence : prompts) {
-    const int64_t count = std::min(missing(*sequence), budget);
-    if (count == 0) break;
-    add_prompt_rows(sequence, count, step);
-    budget -= count;
-  }
+
+  std::vector<int64_t> rests;
+  for (const Ptr& s : prompts) rests.push_back(missing(*s));
+  const std::vector<int64_t> counts = divide(budget, rests);
+  for (size_t i = 0; i < prompts.size(); ++i) add_prompt_rows(prompts[i], counts[i], step);
   return step;
 }
 

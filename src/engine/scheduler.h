@@ -1,11 +1,10 @@
 // Which rows run in the next step: knows sequences and pages, no tensors and no device.
 //
 // Sequences are served in the order of priority, then arrival. A step holds one row of each sequence that decodes, and
-// rows of prompts within a budget. The first sequence in order whose prompt is unfinished gets at least half of the
-// budget; the other half goes to the others, the shortest rest first, so that a short prompt does not wait for the long
-// ones before it. Hence no prompt waits for ever: counted from the step at which it and those before it have their
-// pages, a prompt is done after at most 2 R / B steps more than those before it, R being their unfinished prompt rows
-// together with its own, B the budget.
+// rows of prompts within a budget B. Half of it goes to the unfinished prompts in order; the other half to the shortest
+// rest first, so that a short prompt does not wait for the long ones before it. Hence no prompt waits for ever: from the
+// step on from which it and those before it get the pages they ask for, a prompt is done after at most 2 R / B steps,
+// rounded up, R being the unfinished prompt rows of all of them.
 //
 // Pages are taken when they are needed. A sequence that finds none takes those of the last in order, which begins again
 // later (what the prefix cache still holds, it need not compute again): the first in order always advances, so all end.

@@ -131,6 +131,62 @@ TEST(Scheduler, NobodyOvertakesOneThatWaitsForAPrefix) {
   EXPECT_FALSE(pages.runs(small));
 }
 
+// Half of the budget goes to prompts in order; the other half to the shortest rest first.
+TEST(Scheduler, DividesTheBudgetOfPrompts) {
+  Driver d({.num_pages = 1000, .page_size = 4, .chunk_size = 100, .mixed_chunk_size = 100, .max_sequences = 8});
+  d.add(30, 1);
+  d.add(200, 1);
+  d.add(300, 1);
+  d.add(20, 1);
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(0, 30), std::pair(1, 50), std::pair(3, 20)));
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(1, 100)));
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(1, 50), std::pair(2, 50)));
+
+  Driver all({.num_pages = 1000, .page_size = 4, .chunk_size = 100, .mixed_chunk_size = 100, .max_sequences = 8});
+  all.add(30, 1);
+  all.add(40, 1);
+  all.add(30, 1);
+  EXPECT_THAT(all.step(), ElementsAre(std::pair(0, 30), std::pair(1, 40), std::pair(2, 30)));
+
+  Driver one({.num_pages = 1000, .page_size = 4, .chunk_size = 1, .mixed_chunk_size = 1, .max_sequences = 8});
+  one.add(3, 1);
+  one.add(2, 1);
+  EXPECT_THAT(one.step(), ElementsAre(std::pair(0, 1)));
+}
+
+// The bound that scheduler.h gives: 2 R / B steps, rounded up.
+TEST(Scheduler, APromptIsDoneWithinTheBound) {
+  Random random(1);
+  for (int round = 0; round < 50; ++round) {
+    const int64_t budget = random.between(1, 60);
+    Driver d({.num_pages = 1 << 16,
+              .page_size = 4,
+              .chunk_size = budget + random.between(0, 9),
+              .mixed_chunk_size = budget,
+              .max_sequences = 1000});
+    struct Prompt {
+      int64_t id, bound;
+    };
+    std::vector<Prompt> prompts;
+    int64_t rows = 0;
+    for (int i = 0; i < 8; ++i) {
+      const int64_t length = random.between(2, 300);
+      rows += length;
+      prompts.push_back({d.add(length, 5), (2 * rows + budget - 1) / budget});
+    }
+    for (int64_t step = 1; step <= prompts.back().bound; ++step) {
+      for (int i = 0; i < 3; ++i) d.add(random.between(1, 10), random.between(1, 5));  // an endless stream of short ones
+      d.step();
+      for (const Prompt& prompt : prompts) {
+        if (step < prompt.bound) continue;
+        const Sequence& s = *d.sequences[prompt.id];
+        ASSERT_TRUE(s.num_cached >= s.prompt_len || s.state == Sequence::State::ended)
+            << "prompt " << prompt.id << " after " << step << " steps of " << budget << " rows";
+      }
+    }
+  }
+}
+
 // All but one of many samples take the prompt's full pages from the cache.
 TEST(Scheduler, SamplesOfOnePromptComputeItOnce) {
   for (const bool overlap : {false, true}) {
