@@ -199,7 +199,8 @@ void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step)
     step.copies.push_back({PrefixCache::page_of(match.partial), s.pages.back()});
     s.num_cached += match.partial_tokens;
   }
-  stats_.prompt_tokens += s.size();
+  s.begin_len = s.size();
+  stats_.prompt_tokens += s.begin_len;
   stats_.prefix_hit_tokens += s.num_cached;
   running_.insert(std::ranges::lower_bound(running_, sequence, InOrder()), sequence);
 }
@@ -255,6 +256,7 @@ void Scheduler::admit(Step& step) {
 void Scheduler::add_rows(const Ptr& sequence, int64_t count, Step& step) {
   Sequence& s = *sequence;
   Scheduled rows{.sequence = sequence, .first = s.num_cached, .count = count, .draw_source = s.draw_row};
+  stats_.computed_prompt_tokens += std::clamp<int64_t>(s.begin_len - s.num_cached, 0, count);
   s.num_cached += count;
   rows.draws = s.num_cached == s.size() + (s.is_drawing() ? 1 : 0);
   s.draw_row = rows.draws ? static_cast<int32_t>(step.num_draws++) : -1;
@@ -312,7 +314,6 @@ void Scheduler::commit(const Step& step, std::vector<Draw> draws, std::vector<To
   ++stats_.steps;
   auto draw = draws.begin();
   for (const Scheduled& rows : step.rows) {
-    if (rows.first < rows.sequence->prompt_len) stats_.computed_prompt_tokens += rows.count;
     if (!rows.draws) continue;
     Sequence& s = *rows.sequence;
     Draw& drawn = *draw++;

@@ -29,6 +29,7 @@ struct Sequence {
   // i * page_size ….
   std::vector<int32_t> pages;
   std::vector<PrefixCache::Node*> nodes;
+  int64_t begin_len = 0;    // tokens known when it last began, which are its prompt as far as computing goes
   int64_t num_cached = 0;   // positions whose keys and values are stored, by steps that may still be under way
   int32_t draw_row = -1;    // of the last step's draws, while that step is under way; else -1
 

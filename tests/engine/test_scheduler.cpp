@@ -187,6 +187,20 @@ TEST(Scheduler, APromptIsDoneWithinTheBound) {
   }
 }
 
+// Whatever begins, begins again or finds its beginning in the cache: each of its tokens is a hit or computed.
+TEST(Scheduler, CountsWhatItComputes) {
+  Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2});
+  d.add(10, 40, 5);
+  d.add(21, 40, 5);
+  d.steps(20);
+  d.add(80, 1, 1);  // one of them begins again, its output included
+  while (!d.scheduler.idle()) d.step();
+  const EngineStats stats = d.scheduler.stats();
+  EXPECT_EQ(stats.preempted, 1);
+  EXPECT_EQ(stats.prompt_tokens, stats.prefix_hit_tokens + stats.computed_prompt_tokens);
+  EXPECT_GT(stats.prompt_tokens, 10 + 21 + 80 + 30);
+}
+
 // All but one of many samples take the prompt's full pages from the cache.
 TEST(Scheduler, SamplesOfOnePromptComputeItOnce) {
   for (const bool overlap : {false, true}) {
