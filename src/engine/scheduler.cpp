@@ -43,7 +43,9 @@ void Scheduler::add(Ptr sequence) {
   waiting_.insert(std::move(sequence));
 }
 
-void Scheduler::cancel(int64_t id) { cancelled_.push_back(id); }
+void Scheduler::cancel(int64_t id) {
+  if (sequences_.contains(id)) cancelled_.push_back(id);
+}
 
 // --- ends ---
 
