@@ -122,10 +122,10 @@ int64_t EngineCore::add(int64_t id, Request request) {
   return id;
 }
 
-std::vector<TokenEvent> EngineCore::step() {
+std::vector<TokenEvent> EngineCore::step(Request::Clock::time_point now) {
   std::vector<TokenEvent> events;
   try {
-    Step step = scheduler_.schedule(Request::Clock::now(), events);
+    Step step = scheduler_.schedule(now, events);
     if (!step.empty()) launch(step);
     if (under_way_) commit(*std::exchange(under_way_, std::nullopt), events);
     if (step.empty()) return events;
