@@ -79,6 +79,7 @@ void Engine::Shared::run() {
       stats = core->stats();
       changed.wait(lock, [&] { return stopping || !inbox.empty() || !core->idle(); });
       taken = std::exchange(inbox, {});
+      stats.waiting += static_cast<int64_t>(taken.submissions.size());  // until the core counts them
       if (stopping) {
         for (const auto& [id, sink] : sinks) taken.cancelled.push_back(id);
         if (taken.empty() && core->idle()) return;
