@@ -14,8 +14,8 @@ namespace qwill {
 // One request's settings. They apply in this order: repetition penalty, presence and frequency penalties, bias;
 // temperature; top-k, top-p, min-p; draw.
 struct SamplingParams {
-  double temperature = 0;                             // 0: greedy
-  int64_t top_k = 0;                                  // 0: off
+  double temperature = 0;  // 0: greedy
+  int64_t top_k = 0;       // 0: off
   double top_p = 1;
   double min_p = 0;
   double repetition_penalty = 1;                      // prompt and output count
@@ -39,13 +39,14 @@ struct Request {
 
   std::vector<int32_t> prompt;
   SamplingParams sampling;
-  std::vector<int32_t> output = {};                   // drawn before; counts as output
-  int32_t priority = 0;                               // lower comes first; equal ones in the order of arrival
-  std::optional<Clock::time_point> deadline = {};     // ends with FinishReason::deadline
-  int32_t cache_namespace = 0;                        // cached prefixes are shared only within one
+  std::vector<int32_t> output = {};                // drawn before; counts as output
+  int32_t priority = 0;                            // lower comes first; equal ones in the order of arrival
+  std::optional<Clock::time_point> deadline = {};  // ends with FinishReason::deadline
+  int32_t cache_namespace = 0;                     // cached prefixes are shared only within one
 
-  // One JSON object, and back (without the deadline, whose clock belongs to a process). Throws Error(invalid) that names
-  // the field.
+  // One JSON object on one line, and back to the bit (without the deadline, whose clock belongs to a process). A field
+  // that is absent has its default. Throws Error(invalid) that names the field: of the wrong type, out of range,
+  // unknown.
   std::string to_json() const;
   static Request from_json(std::string_view json);
 };
@@ -62,8 +63,8 @@ struct Draw {
 };
 
 enum class FinishReason : uint8_t {
-  stop,       // one of stop_ids was drawn
-  length,     // max_tokens, or the room of a sequence
+  stop,    // one of stop_ids was drawn
+  length,  // max_tokens, or the room of a sequence
   cancelled,
   deadline,
   failed,  // the device did

@@ -168,7 +168,9 @@ TEST(Engine, SamplingParamsNameWhatIsOutOfRange) {
   }
   EXPECT_THAT(error([](auto& p) { p.top_k = -1; }), HasSubstr("top_k"));
   EXPECT_THAT(error([](auto& p) { p.max_tokens = 0; }), HasSubstr("max_tokens"));
-  EXPECT_THAT(error([](auto& p) { p.num_logprobs = 1001; }), HasSubstr("logprobs"));
+  for (const int32_t bad : {1001, -2})
+    EXPECT_THAT(error([&](auto& p) { p.num_logprobs = bad; }), HasSubstr("num_logprobs"));
+  EXPECT_THAT(error([](auto& p) { p.stop_ids = {2, -1}; }), HasSubstr("stop_ids"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{-1, 0.0f}}; }), HasSubstr("logit_bias"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{1, std::nanf("")}}; }), HasSubstr("logit_bias"));
   EXPECT_EQ(error([](auto& p) { p.logit_bias = {{1, -std::numeric_limits<float>::infinity()}}; }), "no error");
