@@ -1,0 +1,136 @@
+// Whatever the schedule, a sequence's tokens and log-probabilities are to the bit those that it has alone: batches,
+// chunks, prefix hits, preemption, cancelled neighbours, other limits, another engine, another process.
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/schedules.h"
+#include "support/backends.h"
+#include "support/test_paths.h"
+
+namespace qwill {
+namespace {
+
+using test::Instance;
+using test::Known;
+using test::Random;
+using test::Subject;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kNumSchedules = 20;
+#else
+constexpr int kNumSchedules = 200;
+#endif
+
+// yarn's sequences use both rotary kinds: those that may grow beyond 64 tokens, and the others.
+const Subject kSubjects[] = {
+    {"yarn", DTypeChoice::automatic, RopeWhen::needed},
+    {"moe-30b"},
+    {"06b", DTypeChoice::f32},
+    {"moe-yarn"},
+};
+constexpr int64_t kNumRequests = 30;
+
+class Schedules : public test::BackendTest {};
+
+TEST_P(Schedules, ASequencesTokensAreItsOwn) {
+  test::Occurrences occurred;
+  int num_differences = 0, seed = 0;
+  for (const Subject& subject : kSubjects) {
+    const Instance on(subject, GetParam());
+    const std::vector<Known> known = test::answer_alone(on, kNumRequests, 1);
+    for (const int end = seed + kNumSchedules / 4; seed < end && num_differences < 5; ++seed)
+      for (const std::string& complaint : test::run_schedule(on, known, static_cast<uint64_t>(seed), occurred)) {
+        ADD_FAILURE() << subject.checkpoint << ": " << complaint;
+        ++num_differences;
+      }
+  }
+  if (num_differences > 0) return;
+  EXPECT_EQ(seed, kNumSchedules);
+  // What was to happen did, and often.
+  EXPECT_GT(occurred.preempted, seed / 2);
+  EXPECT_GT(occurred.hit_tokens, seed * 100);
+  EXPECT_GT(occurred.copied_pages, seed / 2);
+  EXPECT_GT(occurred.cancelled, seed / 2);
+  EXPECT_GT(occurred.continued_here, seed / 2);
+  EXPECT_GT(occurred.continued_elsewhere, seed / 2);
+  EXPECT_GT(occurred.in_chunks, seed);
+  EXPECT_GT(occurred.stopped, seed / 4);
+  EXPECT_GT(occurred.many_at_once, seed * 5);
+  EXPECT_GT(occurred.overlapping, seed / 4);
+  EXPECT_GT(occurred.reserving, seed / 20);
+  EXPECT_GT(occurred.without_cache, seed / 20);
+}
+
+// --- another process ---
+
+constexpr const char* kBackendVariable = "QWILL_CONTINUE_ON";
+constexpr const char* kJournalsVariable = "QWILL_CONTINUE_JOURNALS";
+constexpr std::string_view kLineBegin = "continued:";
+
+// One line: the words of each draw.
+std::string line_of(const std::vector<Draw>& draws) {
+  std::string line(kLineBegin);
+  for (const Draw& draw : draws) line += fmt::format(" {:x}", fmt::join(test::words(draw), ","));
+  return line;
+}
+
+// What this program does in the other process: it continues the journals of a file, one a line, and prints what comes.
+TEST(SchedulesElsewhere, ContinuesJournals) {
+  const char *backend = std::getenv(kBackendVariable), *journals = std::getenv(kJournalsVariable);
+  if (!backend || !journals) GTEST_SKIP() << "Schedules.GoOnInANewProcess names the journals";
+  std::ifstream file(journals);
+  std::string line;
+  std::getline(file, line);
+  const Subject& subject = kSubjects[std::stoul(line)];
+  std::vector<Request> requests;
+  while (std::getline(file, line)) requests.push_back(Request::from_json(line));
+  for (const auto& rest : test::continue_all(Instance(subject, backend), requests)) fmt::print("{}\n", line_of(rest));
+}
+
+std::vector<std::string> continue_elsewhere(const std::string& backend, const std::string& journals) {
+  const std::string command = fmt::format(
+      "{}={} {}='{}' '{}' --gtest_filter=SchedulesElsewhere.ContinuesJournals --root '{}'", kBackendVariable, backend,
+      kJournalsVariable, journals, std::filesystem::read_symlink("/proc/self/exe").string(), test::source_path("."));
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  std::string output;
+  for (int c; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
+  EXPECT_EQ(::pclose(pipe), 0) << output;
+  std::vector<std::string> lines;
+  std::istringstream stream(output);
+  for (std::string line; std::getline(stream, line);)
+    if (line.starts_with(kLineBegin)) lines.push_back(line);
+  return lines;
+}
+
+TEST_P(Schedules, GoOnInANewProcess) {
+  const std::string journals = (std::filesystem::temp_directory_path() / fmt::format("qwill-{}", ::getpid())).string();
+  for (size_t s = 0; s < std::size(kSubjects); ++s) {
+    Random random(s);
+    std::ofstream file(journals);
+    file << s << "\n";
+    std::vector<std::string> wanted;
+    for (Known& known : test::answer_alone(Instance(kSubjects[s], GetParam()), kNumRequests, 1)) {
+      // Cut anywhere, also before the first token; what ends by a stop id may be cut before that as well.
+      const auto last = static_cast<int64_t>(known.draws.size()) - (known.finish == FinishReason::stop ? 0 : 1);
+      const auto cut = known.draws.begin() + random.between(0, last);
+      for (auto draw = known.draws.begin(); draw != cut; ++draw) known.request.output.push_back(draw->id);
+      file << known.request.to_json() << "\n";
+      wanted.push_back(line_of({cut, known.draws.end()}));
+    }
+    file.close();
+    EXPECT_EQ(continue_elsewhere(GetParam(), journals), wanted) << kSubjects[s].checkpoint;
+  }
+  std::filesystem::remove(journals);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Schedules, testing::ValuesIn(test::model_backends()), test::backend_test_name);
+
+}  // namespace
+}  // namespace qwill
