@@ -18,34 +18,36 @@ class EngineCore;
 // What the engine has done since it started, and what it holds now.
 struct EngineStats {
   int64_t steps = 0;
-  int64_t running = 0, waiting = 0;            // sequences
-  int64_t prompt_tokens = 0;                   // of the sequences that began, and began again
-  int64_t prefix_hit_tokens = 0;               // of those, taken from the prefix cache
-  int64_t computed_prompt_tokens = 0;          // and computed
+  int64_t running = 0, waiting = 0;    // sequences
+  int64_t prompt_tokens = 0;           // of the sequences that began, and began again
+  int64_t prefix_hit_tokens = 0;       // of those, taken from the prefix cache
+  int64_t computed_prompt_tokens = 0;  // and computed
   int64_t output_tokens = 0;
-  int64_t finished = 0, preempted = 0;         // sequences
-  int64_t num_pages = 0, free_pages = 0;       // of the key/value cache
-  int64_t cached_pages = 0;                    // hold prefixes and are used by no sequence: free when needed
+  int64_t finished = 0, preempted = 0;    // sequences
+  int64_t num_pages = 0, free_pages = 0;  // of the key/value cache
+  int64_t cached_pages = 0;               // hold prefixes and are used by no sequence: free when needed
 };
 
 class Engine {
  public:
-  // Sees a sequence's events in order, the last has `finish`. Called on the engine's thread: it must not block, and must
-  // not throw.
+  // Sees a sequence's events in order, the last has `finish`. Called on the engine's thread: it must not block, and
+  // must not throw. It may submit and cancel, but neither `call` nor stop the engine.
   using Sink = std::function<void(TokenEvent&& event)>;
 
-  // The core is driven by this engine's thread alone from now on. At most max_queued requests wait to begin.
+  // The core is driven by this engine's thread alone from now on. At most max_queued requests are open beyond those
+  // that may run at once.
   Engine(std::unique_ptr<EngineCore> core, int64_t max_queued);
-  // Cancels what runs.
-  ~Engine();
+  ~Engine();  // stops it
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Queues a request and returns its sequence id. Throws Error: busy if the queue is full; usage or invalid for what can
-  // never be served; device once the device has failed.
+  // Queues a request and returns its sequence id. Throws Error: busy if the queue is full, or the engine stopped; usage
+  // or invalid for what can never be served; device once the device has failed.
   int64_t submit(Request request, Sink sink);
   // Takes effect within one step, wherever the sequence is. Unknown and ended ids are ignored.
   void cancel(int64_t sequence);
+  // Cancels what runs and waits, and returns when every sink has had its end. No more is taken from then on.
+  void stop();
 
   EngineStats stats() const;
   // Tokens of one sequence, prompt and output.
@@ -53,7 +55,8 @@ class Engine {
   // What the device said when it failed; empty while it works.
   std::string failure() const;
 
-  // Runs f on the engine's thread between two steps, and waits for it. What f throws is thrown here.
+  // Runs f on the engine's thread between two steps, and waits for it. What f throws is thrown here. It adds no
+  // sequences. Throws Error(busy) once the engine is stopped.
   void call(const std::function<void(EngineCore&)>& f);
 
  private:

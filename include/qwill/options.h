@@ -31,14 +31,14 @@ struct LlmOptions {
   std::string hub_cache;        // folder of the hub's local cache; may be empty
   std::string device = "auto";  // auto, cpu, cuda or cuda:N
   DTypeChoice dtype = DTypeChoice::automatic;
-  int num_threads = 0;        // 0: as many as there are processors
-  std::string cpu_path;       // avx2, avx512, avx512-bf16, amx, neon; empty: the best here
+  int num_threads = 0;         // 0: as many as there are processors
+  std::string cpu_path;        // avx2, avx512, avx512-bf16, amx, neon; empty: the best here
   bool cuda_portable = false;  // kernels for any card, also where it is a Hopper
   KvDTypeChoice kv_dtype = KvDTypeChoice::automatic;
 
   int64_t max_seq_len = 0;    // tokens of prompt and output together; 0: what the configuration allows
   int64_t max_sequences = 1;  // that run at once; more wait
-  int64_t max_queued = 4096;  // that wait; more are refused
+  int64_t max_queued = 4096;  // that wait beside as many as may run; more are refused
   int64_t memory_bytes = 0;   // of the device, for weights, cache and work; 0: what is free
   bool reserve = false;       // a sequence begins only when its longest length has room, so that none begins again
   int64_t chunk_size = 0;     // prompt tokens of one step; 0: what suits the device

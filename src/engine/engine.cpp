@@ -1,10 +1,13 @@
 // The engine's thread, and the way in and out of it. The thread owns the core; others only leave requests and wishes in
-// `inbox`, and read what it leaves in `stats`.
+// `inbox`, and read what it publishes between two steps.
 #include "qwill/engine.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <future>
+#include <iterator>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -29,102 +32,124 @@ struct Engine::Shared {
   };
 
   std::unique_ptr<EngineCore> core;
-  int64_t max_queued;
+  int64_t max_open = 0;
   std::unordered_map<int64_t, Sink> sinks;  // of the thread
 
   std::mutex mutex;
   std::condition_variable changed;
   // Guarded by the mutex:
   Inbox inbox;
+  int64_t num_open = 0;  // submitted, and the end not yet told
   bool stopping = false;
   EngineStats stats;
   std::string failure;
 
   std::thread thread;
+  std::thread::id thread_id;
+  std::once_flag joined;
 
   void run();
-  void take_in(Inbox& taken);
+  std::optional<Inbox> next_inbox();
+  void take_in(Inbox& taken, std::vector<TokenEvent>& events);
+  void publish(const std::vector<TokenEvent>& events);
   void deliver(std::vector<TokenEvent> events);
+
+  // put(inbox) leaves something for the thread. Throws Error(busy) once the engine is stopping.
+  void leave(auto&& put);
 };
 
-void Engine::Shared::deliver(std::vector<TokenEvent> events) {
-  for (TokenEvent& event : events) {
-    const auto sink = sinks.find(event.sequence);
-    if (sink == sinks.end()) continue;
-    const bool ends = event.finish.has_value();
-    sink->second(std::move(event));
-    if (ends) sinks.erase(sink);
-  }
+// Waits for something to do. Nothing: the engine has been stopped, and all has come to its end.
+std::optional<Engine::Shared::Inbox> Engine::Shared::next_inbox() {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return stopping || !inbox.empty() || !core->idle(); });
+  Inbox taken = std::exchange(inbox, {});
+  if (!stopping) return taken;
+  for (const auto& [id, sink] : sinks) taken.cancelled.push_back(id);
+  for (const Submission& submission : taken.submissions) taken.cancelled.push_back(submission.id);
+  if (taken.empty() && core->idle()) return std::nullopt;
+  return taken;
 }
 
-void Engine::Shared::take_in(Inbox& taken) {
+void Engine::Shared::take_in(Inbox& taken, std::vector<TokenEvent>& events) {
   for (Submission& submission : taken.submissions) {
-    const int64_t id = submission.id;
-    sinks.emplace(id, std::move(submission.sink));
+    sinks.emplace(submission.id, std::move(submission.sink));
     try {
-      core->add(id, std::move(submission.request));
+      core->add(submission.id, std::move(submission.request));
     } catch (const Error&) {  // the device failed since it was submitted
-      deliver({{.sequence = id, .draw = {}, .finish = FinishReason::failed}});
+      events.push_back({.sequence = submission.id, .draw = {}, .finish = FinishReason::failed});
     }
   }
   for (const int64_t id : taken.cancelled) core->cancel(id);
   for (auto& call : taken.calls) call();
 }
 
+// Before the events are delivered: whoever learns of an end finds it in the stats, and room for another request.
+void Engine::Shared::publish(const std::vector<TokenEvent>& events) {
+  const std::lock_guard lock(mutex);
+  stats = core->stats();
+  failure = core->failure();
+  num_open -= std::ranges::count_if(events, [](const TokenEvent& event) { return event.finish.has_value(); });
+}
+
+void Engine::Shared::deliver(std::vector<TokenEvent> events) {
+  for (TokenEvent& event : events) {
+    const auto sink = sinks.find(event.sequence);
+    CHECK(sink != sinks.end(), "every sequence was submitted");
+    const bool ends = event.finish.has_value();
+    sink->second(std::move(event));
+    if (ends) sinks.erase(sink);
+  }
+}
+
 void Engine::Shared::run() {
-  for (;;) {
-    Inbox taken;
-    {
-      std::unique_lock lock(mutex);
-      stats = core->stats();
-      changed.wait(lock, [&] { return stopping || !inbox.empty() || !core->idle(); });
-      taken = std::exchange(inbox, {});
-      stats.waiting += static_cast<int64_t>(taken.submissions.size());  // until the core counts them
-      if (stopping) {
-        for (const auto& [id, sink] : sinks) taken.cancelled.push_back(id);
-        if (taken.empty() && core->idle()) return;
-      }
-    }
-    take_in(taken);
-    if (core->idle()) continue;
-    std::vector<TokenEvent> events = core->step();
-    if (!core->failure().empty()) {  // known before anyone is told that a sequence failed
-      const std::lock_guard lock(mutex);
-      failure = core->failure();
-    }
+  while (std::optional<Inbox> taken = next_inbox()) {
+    std::vector<TokenEvent> events;
+    take_in(*taken, events);
+    if (!core->idle()) std::ranges::move(core->step(), std::back_inserter(events));
+    publish(events);
     deliver(std::move(events));
   }
 }
 
-Engine::Engine(std::unique_ptr<EngineCore> core, int64_t max_queued) : shared_(std::make_unique<Shared>()) {
-  shared_->core = std::move(core);
-  shared_->max_queued = max_queued;
-  shared_->stats = shared_->core->stats();
-  shared_->thread = std::thread([shared = shared_.get()] { shared->run(); });
+void Engine::Shared::leave(auto&& put) {
+  {
+    const std::lock_guard lock(mutex);
+    if (stopping) fail(ErrorKind::busy, "the engine is ending, and takes no more");
+    put(inbox);
+  }
+  changed.notify_one();
 }
 
-Engine::~Engine() {
+Engine::Engine(std::unique_ptr<EngineCore> core, int64_t max_queued) : shared_(std::make_unique<Shared>()) {
+  shared_->max_open = core->config().max_sequences + max_queued;
+  shared_->stats = core->stats();
+  shared_->core = std::move(core);
+  shared_->thread = std::thread([shared = shared_.get()] { shared->run(); });
+  shared_->thread_id = shared_->thread.get_id();
+}
+
+Engine::~Engine() { stop(); }
+
+void Engine::stop() {
+  CHECK(std::this_thread::get_id() != shared_->thread_id, "a sink does not stop its engine");
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->stopping = true;
   }
   shared_->changed.notify_one();
-  shared_->thread.join();
+  std::call_once(shared_->joined, [&] { shared_->thread.join(); });
 }
 
 int64_t Engine::submit(Request request, Sink sink) {
   shared_->core->check(request);
   const int64_t id = shared_->core->next_id();
-  {
-    const std::lock_guard lock(shared_->mutex);
-    if (!shared_->failure.empty())
-      fail(ErrorKind::device, "{}: the model must be loaded again", shared_->failure);
-    const int64_t queued = shared_->stats.waiting + static_cast<int64_t>(shared_->inbox.submissions.size());
-    if (queued >= shared_->max_queued)
-      fail(ErrorKind::busy, "{} requests wait already, and no more may: try again later", queued);
-    shared_->inbox.submissions.push_back({id, std::move(request), std::move(sink)});
-  }
-  shared_->changed.notify_one();
+  shared_->leave([&](Shared::Inbox& inbox) {
+    if (!shared_->failure.empty()) fail(ErrorKind::device, "{}: the model must be loaded again", shared_->failure);
+    if (shared_->num_open >= shared_->max_open)
+      fail(ErrorKind::busy, "{} requests run or wait already, and no more may: try again later", shared_->num_open);
+    ++shared_->num_open;
+    inbox.submissions.push_back({id, std::move(request), std::move(sink)});
+  });
   return id;
 }
 
@@ -137,19 +162,18 @@ void Engine::cancel(int64_t sequence) {
 }
 
 void Engine::call(const std::function<void(EngineCore&)>& f) {
+  CHECK(std::this_thread::get_id() != shared_->thread_id, "a sink does not wait for its engine");
   std::packaged_task<void()> task([&] { f(*shared_->core); });
   std::future<void> done = task.get_future();
-  {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->inbox.calls.push_back(std::move(task));
-  }
-  shared_->changed.notify_one();
+  shared_->leave([&](Shared::Inbox& inbox) { inbox.calls.push_back(std::move(task)); });
   done.get();
 }
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(shared_->mutex);
-  return shared_->stats;
+  EngineStats stats = shared_->stats;
+  stats.waiting += static_cast<int64_t>(shared_->inbox.submissions.size());
+  return stats;
 }
 
 std::string Engine::failure() const {

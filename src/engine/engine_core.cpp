@@ -1,6 +1,7 @@
 #include "engine/engine_core.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -89,9 +90,10 @@ void EngineCore::check(const Request& request) const {
   check_tokens(request.output);
   const auto prompt = static_cast<int64_t>(request.prompt.size()), output = static_cast<int64_t>(request.output.size());
   if (prompt >= config_.max_seq_len)
-    fail_invalid("the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise "
-                 "--max-seq-len",
-                 prompt, config_.max_seq_len);
+    fail_invalid(
+        "the prompt has {} tokens, and a sequence may have {} with its answer: shorten it or raise "
+        "--max-seq-len",
+        prompt, config_.max_seq_len);
   if (output >= request.sampling.max_tokens || prompt + output >= config_.max_seq_len)
     fail_invalid("the output has {} tokens already, and may have {}: there is nothing to continue", output,
                  std::min(request.sampling.max_tokens, config_.max_seq_len - prompt));
@@ -133,8 +135,7 @@ std::vector<TokenEvent> EngineCore::step(Request::Clock::time_point now) {
       under_way_ = std::move(step);
     else
       commit(std::move(step), events);
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::device) throw;
+  } catch (const std::exception& e) {
     // The device's memory is not to be trusted any more: every sequence ends, and no other begins.
     failure_ = e.what();
     under_way_.reset();

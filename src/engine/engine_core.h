@@ -55,7 +55,8 @@ class EngineCore {
   const std::string& failure() const { return failure_; }
 
   // Runs one step of the model (scheduler.h tells which rows), and returns what came of it; where steps overlap, of the
-  // step before. If the device fails, all sequences end with FinishReason::failed. Deadlines are compared with `now`.
+  // step before. If the device fails, or anything else throws, all sequences end with FinishReason::failed.
+  // Deadlines are compared with `now`.
   std::vector<TokenEvent> step(Request::Clock::time_point now = Request::Clock::now());
 
   // Logits of every position of a prompt, in order, in chunks: visit(first position, [rows, V]), and what observe asks

@@ -19,6 +19,7 @@ namespace qwill {
 
 struct Llm::Parts {
   Parts(const LlmOptions& options, std::future<Backend> backend);
+  ~Parts() { engine->stop(); }
 
   // Throws Error(invalid) that names the folder if there is no tokenizer.
   const Tokenizer& require_tokenizer() const;
@@ -38,9 +39,9 @@ struct Llm::Parts {
   double load_s = 0;
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
-  // The engine's thread ends first, then the one that it delivers to.
-  std::unique_ptr<Delivery> delivery;
+  // The engine's thread ends first, then the one that it delivers to, which still asks the engine.
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<Delivery> delivery;
 };
 
 }  // namespace qwill
