@@ -7,6 +7,7 @@ namespace qwill::cli {
 
 void add_generate(CLI::App& app);
 void add_chat(CLI::App& app);
+void add_batch(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_detokenize(CLI::App& app);
 void add_render(CLI::App& app);

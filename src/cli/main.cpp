@@ -30,6 +30,7 @@ int run(int argc, char** argv) {
   app.footer("qwill COMMAND --help tells a command's flags, with examples.");
   add_generate(app);
   add_chat(app);
+  add_batch(app);
   add_tokenize(app);
   add_detokenize(app);
   add_render(app);

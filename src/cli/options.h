@@ -21,6 +21,9 @@ ModelFolder find_model(const std::string& model);
 // MODEL and everything about how it runs: device, dtype, threads, lengths, rope.
 void add_llm_options(CLI::App& command, LlmOptions& options);
 
+// How many sequences run at once. After add_llm_options.
+void add_batch_options(CLI::App& command, LlmOptions& options);
+
 // Whole numbers separated by commas or white space. Throws Error(kind) for what is none.
 std::vector<int32_t> parse_ids(std::string_view text, ErrorKind kind);
 // The value of --token-ids: "1,2,3" or "@FILE". Throws Error(usage), or for a file Error(invalid), for what is no id.

@@ -1,6 +1,7 @@
 // A bar on stderr while something long happens; nothing where stderr is no terminal.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 
@@ -8,5 +9,25 @@ namespace qwill::cli {
 
 // For LlmOptions::progress. Shown only once loading has taken half a second.
 std::function<void(int64_t done, int64_t total)> loading_progress();
+
+// The bar of a batch; gone with it. Speed and time left are of this run.
+class BatchProgress {
+ public:
+  // done: requests, of total, that an earlier run has answered.
+  BatchProgress(int64_t done, int64_t total);
+  ~BatchProgress();
+  BatchProgress(const BatchProgress&) = delete;
+  BatchProgress& operator=(const BatchProgress&) = delete;
+
+  // What this run has answered and drawn so far. May be called as often as one likes.
+  void show(int64_t answered, int64_t tokens);
+
+ private:
+  const bool on_;
+  const int64_t first_, total_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  bool shown_ = false;
+  double shown_s_ = 0;
+};
 
 }  // namespace qwill::cli

@@ -1,6 +1,7 @@
 #include "text/chat_template.h"
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "text/chat_coder.h"
 #include "text/chat_hermes.h"
 #include "text/chat_parts.h"
@@ -46,12 +47,6 @@ constexpr KnownText kTexts[] = {
     {2506, 0xe642ce246d7f2e3d, TemplateKind::qwen2_5},
     {6210, 0x317b88632f7d850d, TemplateKind::qwen3_coder},
 };
-
-uint64_t fnv1a(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
-}
 
 const Named& entry(TemplateKind kind) {
   for (const Named& named : kTemplates)

@@ -1,0 +1,326 @@
+#include "server/openai_request.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "llm/parts.h"
+
+namespace qwill {
+namespace {
+
+// The API's words for what is wrong.
+constexpr std::string_view kWrongType = "invalid_type", kWrongValue = "invalid_value",
+                           kMissing = "missing_required_parameter", kUnknown = "unknown_parameter",
+                           kUnsupported = "unsupported_value", kTooLong = "context_length_exceeded";
+
+constexpr int64_t kMaxChoices = 128;   // n
+constexpr int64_t kMaxAnswers = 2048;  // prompts times n
+constexpr size_t kMaxStops = 4;
+constexpr int64_t kMaxLogprobs = 20;
+constexpr int64_t kCompletionTokens = 16;  // the API's default of max_tokens
+constexpr double kAny = std::numeric_limits<double>::max();
+constexpr int64_t kAnyInteger = std::numeric_limits<int64_t>::max();
+
+template <typename... Args>
+[[noreturn]] void refuse(std::string param, std::string_view code, fmt::format_string<Args...> format, Args&&... args) {
+  const std::string message = fmt::format(format, std::forward<Args>(args)...);
+  throw RequestError(param, code, param.empty() ? message : param + ": " + message);
+}
+
+// Runs f; what is wrong with a field's value is told with its name.
+template <typename F>
+auto reading(const std::string& param, std::string_view code, F&& f) {
+  try {
+    return f();
+  } catch (const RequestError&) {
+    throw;
+  } catch (const Error& e) {
+    throw RequestError(param, code, param + ": " + e.what());
+  }
+}
+
+const std::vector<Json>& items_of(const std::string& param, const Json& array) {
+  if (!array.is_array()) refuse(param, kWrongType, "expected an array, found {}", array.kind_name());
+  return array.as_array();
+}
+
+const std::string& string_of(const std::string& param, const Json& value) {
+  if (!value.is_string()) refuse(param, kWrongType, "expected a string, found {}", value.kind_name());
+  return value.as_string();
+}
+
+int64_t integer_of(const std::string& param, const Json& value, int64_t low, int64_t high) {
+  const int64_t number = reading(param, kWrongType, [&] { return value.as_integer(); });
+  if (number >= low && number <= high) return number;
+  if (high == kAnyInteger) refuse(param, kWrongValue, "{} is below {}", number, low);
+  refuse(param, kWrongValue, "{} is not from {} to {}", number, low, high);
+}
+
+// The members of a body, asked for one by one. Null counts as absent.
+class Fields {
+ public:
+  explicit Fields(const Json& body) : body_(body) {
+    if (!body.is_object()) refuse("", kWrongType, "the body: expected an object, found {}", body.kind_name());
+  }
+
+  const Json* find(const std::string& name) {
+    asked_.insert(name);
+    return body_.find_value(name);
+  }
+  const Json& required(const std::string& name) {
+    const Json* value = find(name);
+    if (!value) refuse(name, kMissing, "missing");
+    return *value;
+  }
+  std::string string(const std::string& name) {
+    const Json* value = find(name);
+    return value ? string_of(name, *value) : "";
+  }
+  bool boolean(const std::string& name) {
+    const Json* value = find(name);
+    return value && reading(name, kWrongType, [&] { return value->as_boolean(); });
+  }
+  std::optional<int64_t> integer(const std::string& name, int64_t low, int64_t high) {
+    const Json* value = find(name);
+    if (!value) return std::nullopt;
+    return integer_of(name, *value, low, high);
+  }
+  // `above`: low itself is out of range.
+  double number(const std::string& name, double fallback, double low, double high, bool above = false) {
+    const Json* value = find(name);
+    if (!value) return fallback;
+    const double number = reading(name, kWrongType, [&] { return value->as_double(); });
+    if (number <= high && (above ? number > low : number >= low)) return number;
+    if (high == kAny) refuse(name, kWrongValue, "{} is not {} {}", number, above ? "above" : "at least", low);
+    refuse(name, kWrongValue, "{} is not {} {} {} {}", number, above ? "above" : "from", low,
+           above ? "and at most" : "to", high);
+  }
+  // A parameter of the API that qwill does not have, with the value (as JSON) that asks for nothing.
+  void only(const std::string& name, std::string_view harmless) {
+    const Json* value = find(name);
+    if (value && value->dump() != harmless)
+      refuse(name, kUnsupported, "only {} is supported, not {}", harmless, printable(value->dump()));
+  }
+
+  void refuse_others() const {
+    for (const auto& [name, value] : body_.as_object())
+      if (!value.is_null() && !asked_.contains(name))
+        throw RequestError(printable(name), kUnknown, fmt::format("unknown parameter \"{}\"", printable(name)));
+  }
+
+ private:
+  const Json& body_;
+  std::set<std::string, std::less<>> asked_;
+};
+
+// ------------------------------------------------------------------------------------------------ prompts
+
+using Ids = std::vector<int32_t>;
+
+Ids token_ids(const std::string& param, const Json& array, int64_t vocab_size) {
+  Ids ids;
+  for (const Json& item : items_of(param, array))
+    ids.push_back(static_cast<int32_t>(integer_of(param, item, 0, vocab_size - 1)));
+  return ids;
+}
+
+std::vector<Ids> read_prompts(const Llm& llm, const Json& prompt, int64_t vocab_size) {
+  const auto encode = [&](const std::string& param, const Json& text) {
+    return reading(param, kWrongValue, [&] { return llm.encode(text.as_string()); });
+  };
+  if (prompt.is_string()) return {encode("prompt", prompt)};
+  if (!prompt.is_array())
+    refuse("prompt", kWrongType, "expected a string or an array, found {}", prompt.kind_name());
+  const std::vector<Json>& items = prompt.as_array();
+  if (items.empty()) refuse("prompt", kWrongValue, "an empty array");
+  if (items.front().is_number()) return {token_ids("prompt", prompt, vocab_size)};
+  if (static_cast<int64_t>(items.size()) > kMaxAnswers)
+    refuse("prompt", kWrongValue, "{} prompts, and a request may have {}", items.size(), kMaxAnswers);
+  std::vector<Ids> prompts;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string param = fmt::format("prompt[{}]", i);
+    prompts.push_back(items[i].is_string() ? encode(param, items[i]) : token_ids(param, items[i], vocab_size));
+  }
+  return prompts;
+}
+
+// The messages as templates know them: OpenAI's "developer" is another word for "system".
+Json read_messages(const Json& messages) {
+  constexpr std::string_view kRoles[] = {"system", "user", "assistant", "tool"};
+  Json list = Json::array();
+  for (const Json& message : items_of("messages", messages)) {
+    const std::string param = fmt::format("messages[{}]", list.as_array().size());
+    if (!message.is_object()) refuse(param, kWrongType, "expected an object, found {}", message.kind_name());
+    const Json* role = message.find_value("role");
+    if (!role) refuse(param + ".role", kMissing, "missing");
+    const std::string& name = string_of(param + ".role", *role);
+    Json copy = message;
+    if (name == "developer")
+      copy.set("role", "system");
+    else if (std::ranges::find(kRoles, name) == std::end(kRoles))
+      refuse(param + ".role", kWrongValue, "\"{}\" is not one of {}, developer", printable(name),
+             fmt::join(kRoles, ", "));
+    list.push_back(std::move(copy));
+  }
+  return list;
+}
+
+Ids read_chat(const Llm& llm, Fields& fields) {
+  Json chat = Json::object();
+  chat.set("messages", read_messages(fields.required("messages")));
+  if (const Json* tools = fields.find("tools")) chat.set("tools", *tools);
+  if (const Json* settings = fields.find("chat_template_kwargs")) {
+    const std::string param = "chat_template_kwargs";
+    if (!settings->is_object()) refuse(param, kWrongType, "expected an object, found {}", settings->kind_name());
+    for (const auto& [name, value] : settings->as_object()) {
+      const std::string inner = param + "." + printable(name);
+      if (name != "enable_thinking" && !value.is_null()) refuse(inner, kUnknown, "unknown parameter");
+      if (!value.is_null())
+        chat.set(name, reading(inner, kWrongType, [&] { return value.as_boolean(); }));
+    }
+  }
+  try {
+    return llm.encode_chat(chat.dump());
+  } catch (const Error& e) {
+    // The template's errors begin with the place: "messages[1].content: …".
+    const std::string message = e.what(), place = message.substr(0, message.find(": "));
+    const bool names_field = place.starts_with("messages") || place.starts_with("tools");
+    throw RequestError(names_field ? place : "messages", kWrongValue, message);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ settings
+
+std::vector<std::string> read_stops(Fields& fields) {
+  const Json* stop = fields.find("stop");
+  if (!stop) return {};
+  std::vector<std::string> stops;
+  if (stop->is_string())
+    stops.push_back(stop->as_string());
+  else
+    for (const Json& item : items_of("stop", *stop)) stops.push_back(string_of("stop", item));
+  if (stops.size() > kMaxStops) refuse("stop", kWrongValue, "{} strings, and {} are allowed", stops.size(), kMaxStops);
+  if (std::ranges::find(stops, "") != stops.end()) refuse("stop", kWrongValue, "an empty string");
+  return stops;
+}
+
+void read_logit_bias(Fields& fields, int64_t vocab_size, SamplingParams& params) {
+  const Json* bias = fields.find("logit_bias");
+  if (!bias) return;
+  if (!bias->is_object()) refuse("logit_bias", kWrongType, "expected an object, found {}", bias->kind_name());
+  for (const auto& [name, value] : bias->as_object()) {
+    int32_t id = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+    if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= vocab_size)
+      refuse("logit_bias", kWrongValue, "\"{}\" is no token id from 0 to {}", printable(name), vocab_size - 1);
+    const double number = reading("logit_bias", kWrongType, [&] { return value.as_double(); });
+    if (!(number >= -100 && number <= 100))
+      refuse("logit_bias", kWrongValue, "{} of token {} is not from -100 to 100", number, id);
+    params.logit_bias.emplace_back(id, static_cast<float>(number));
+  }
+}
+
+int32_t read_num_logprobs(Fields& fields, Endpoint endpoint) {
+  if (endpoint == Endpoint::completions)
+    return static_cast<int32_t>(fields.integer("logprobs", 0, kMaxLogprobs).value_or(-1));
+  const bool wanted = fields.boolean("logprobs");
+  const std::optional<int64_t> top = fields.integer("top_logprobs", 0, kMaxLogprobs);
+  if (top && !wanted) refuse("top_logprobs", kWrongValue, "needs \"logprobs\": true");
+  return wanted ? static_cast<int32_t>(top.value_or(0)) : -1;
+}
+
+// Nothing if the body names none.
+std::optional<int64_t> read_max_tokens(Fields& fields, Endpoint endpoint) {
+  const std::optional<int64_t> plain = fields.integer("max_tokens", 1, kAnyInteger);
+  if (endpoint == Endpoint::completions) return plain;
+  const std::optional<int64_t> completion = fields.integer("max_completion_tokens", 1, kAnyInteger);
+  if (plain && completion) refuse("max_tokens", kWrongValue, "give it or max_completion_tokens, not both");
+  return plain ? plain : completion;
+}
+
+SamplingParams read_sampling(Fields& fields, Endpoint endpoint, int64_t vocab_size, SamplingParams params) {
+  params.temperature = fields.number("temperature", params.temperature, 0, 2);
+  params.top_p = fields.number("top_p", params.top_p, 0, 1, true);
+  params.min_p = fields.number("min_p", params.min_p, 0, 1);
+  params.top_k = std::max<int64_t>(fields.integer("top_k", -1, kAnyInteger).value_or(params.top_k), 0);
+  params.repetition_penalty = fields.number("repetition_penalty", params.repetition_penalty, 0, kAny, true);
+  params.presence_penalty = fields.number("presence_penalty", params.presence_penalty, -2, 2);
+  params.frequency_penalty = fields.number("frequency_penalty", params.frequency_penalty, -2, 2);
+  read_logit_bias(fields, vocab_size, params);
+  if (const auto seed = fields.integer("seed", std::numeric_limits<int64_t>::min(), kAnyInteger))
+    params.seed = static_cast<uint64_t>(*seed);
+  if (const Json* ids = fields.find("stop_token_ids")) params.stop_ids = token_ids("stop_token_ids", *ids, vocab_size);
+  params.num_logprobs = read_num_logprobs(fields, endpoint);
+  return params;
+}
+
+}  // namespace
+
+std::optional<Endpoint> endpoint_of(std::string_view path) {
+  if (path == "/v1/chat/completions") return Endpoint::chat_completions;
+  if (path == "/v1/completions") return Endpoint::completions;
+  return std::nullopt;
+}
+
+ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body, uint64_t default_seed) {
+  const bool is_chat = endpoint == Endpoint::chat_completions;
+  const int64_t vocab_size = llm.parts().config().vocab_size, max_seq_len = llm.parts().engine->max_seq_len();
+  Fields fields(body);
+  ApiRequest api;
+  api.form.endpoint = endpoint;
+  api.form.model = fields.string("model");
+  api.stream = fields.boolean("stream");
+
+  GenerateRequest common;
+  common.sampling = llm.default_sampling();
+  common.sampling.seed = default_seed;
+  common.sampling = read_sampling(fields, endpoint, vocab_size, common.sampling);
+  api.form.num_logprobs = common.sampling.num_logprobs;
+  const std::optional<int64_t> max_tokens = read_max_tokens(fields, endpoint);
+  const int64_t num_choices = fields.integer("n", 1, kMaxChoices).value_or(1);
+  common.stop = read_stops(fields);
+  common.ignore_eos = fields.boolean("ignore_eos");
+  common.priority = static_cast<int32_t>(
+      fields.integer("priority", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).value_or(0));
+  fields.string("user");
+  fields.only("store", "false");
+  if (is_chat) {
+    fields.only("response_format", R"({"type":"text"})");
+    fields.only("tool_choice", R"("auto")");
+  } else {
+    fields.only("echo", "false");
+    fields.only("best_of", std::to_string(num_choices));
+  }
+
+  std::vector<Ids> prompts;
+  if (is_chat)
+    prompts.push_back(read_chat(llm, fields));
+  else
+    prompts = read_prompts(llm, fields.required("prompt"), vocab_size);
+  fields.refuse_others();
+  if (static_cast<int64_t>(prompts.size()) * num_choices > kMaxAnswers)
+    refuse("n", kWrongValue, "{} prompts with {} answers each, and a request may have {} together", prompts.size(),
+           num_choices, kMaxAnswers);
+
+  const std::string param = is_chat ? "messages" : "prompt";
+  for (Ids& prompt : prompts) {
+    const auto size = static_cast<int64_t>(prompt.size());
+    if (size == 0) refuse(param, kWrongValue, "empty: at least one token is needed");
+    if (size >= max_seq_len)
+      refuse(param, kTooLong, "{} tokens, and a sequence may have {} with its answer", size, max_seq_len);
+    api.form.prompt_tokens += size;
+    common.prompt = std::move(prompt);
+    common.sampling.max_tokens = max_tokens.value_or(is_chat ? max_seq_len - size : kCompletionTokens);
+    for (int64_t i = 0; i < num_choices; ++i) {
+      common.sampling.choice = static_cast<uint32_t>(i);
+      api.requests.push_back(common);
+    }
+  }
+  return api;
+}
+
+}  // namespace qwill
