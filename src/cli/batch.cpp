@@ -29,24 +29,24 @@ void Batch::run() {
   BatchInput requests(input);
   BatchOutput results(output, requests);
   requests.start();
-  const auto opened = Llm::open(llm);
-  for (const std::string& warning : opened->warnings()) warn(warning);
-
-  const CatchInterrupt catching;
-  const auto start = std::chrono::steady_clock::now();
+  const int64_t total = requests.num_requests(), found = results.num_found();
   BatchCounts counts;
-  {
-    BatchProgress progress(results.num_found(), requests.num_requests());
+  double seconds = 0;
+  if (found < total) {
+    const auto opened = Llm::open(llm);
+    for (const std::string& warning : opened->warnings()) warn(warning);
+    const CatchInterrupt catching;
+    const auto start = std::chrono::steady_clock::now();
+    BatchProgress progress(found, total);
     counts = run_batch(*opened, opened->parts().folder.name(), requests, results, interrupted(),
                        [&](const BatchCounts& so_far) { progress.show(so_far.answered, so_far.output_tokens); });
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const int64_t done = results.num_found() + counts.answered;
-  std::string summary = fmt::format("{} requests", requests.num_requests());
-  if (done < requests.num_requests()) summary += fmt::format(", {} answered", done);
-  if (results.num_found() > 0) summary += fmt::format(", {} of them before", results.num_found());
+  std::string summary = fmt::format("{} requests", total);
+  if (found + counts.answered < total) summary += fmt::format(", {} answered", found + counts.answered);
+  if (found > 0) summary += fmt::format(", {} of them before", found);
   summary += fmt::format(", {} failed; {} tokens in {:.1f} s", results.num_failed(), counts.output_tokens, seconds);
-  if (done < requests.num_requests()) return warn(summary + "; the same command goes on from here");
+  if (found + counts.answered < total) return warn(summary + "; the same command goes on from here");
   if (results.num_failed() > 0) fail_invalid("{}; {} says why they failed", summary, output);
   warn(summary);
 }

@@ -30,9 +30,11 @@ bool LineReader::next() {
   if (end == std::string::npos) {
     buffer_.erase(0, begin_);
     begin_ = 0;
-    for (size_t searched = buffer_.size(); (end = buffer_.find('\n', searched)) == std::string::npos;
-         searched = buffer_.size())
+    while (end == std::string::npos) {
+      const size_t searched = buffer_.size();
       if (!read_more()) break;
+      end = buffer_.find('\n', searched);
+    }
   }
   ended_ = end != std::string::npos;
   size_ = (ended_ ? end : buffer_.size()) - begin_;
