@@ -4,10 +4,8 @@ python command_line.py PROGRAM SOURCE_FOLDER [NAME of a test …]
 """
 
 import array
-import fcntl
 import json
 import os
-import pty
 import select
 import shutil
 import signal
@@ -15,15 +13,14 @@ import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 
-from program import Program, one_line, run_all
+from program import Program, Terminal, one_line, run_all
 
 RESULT_KEYS = ["text", "token_ids", "finish_reason", "stop", "seed", "logprobs", "usage", "timing"]
 TIMING_KEYS = ["load_s", "ttft_s", "prefill_tok_s", "decode_tok_s", "total_s"]
-COMMANDS = ["generate", "chat", "tokenize", "detokenize", "render", "logits", "verify", "inspect", "bench"]
+COMMANDS = ["generate", "chat", "batch", "tokenize", "detokenize", "render", "logits", "verify", "inspect", "bench"]
 PROMPT = "The little dog went"
 INVALID = b"abc\xff\xfe"
 LIGHT = ("--threads", "1")  # other tests run beside this one
@@ -851,58 +848,6 @@ def test_loading(checks, world):
 
 
 # ---------------------------------------------------------------- chat
-
-
-class Terminal:
-    """The program on a terminal of its own."""
-
-    def __init__(self, qwill, *arguments):
-        self.master, slave = pty.openpty()
-        settings = termios.tcgetattr(slave)
-        settings[3] &= ~termios.ECHO
-        termios.tcsetattr(slave, termios.TCSANOW, settings)
-
-        def take_terminal():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = qwill.start(*arguments, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_terminal)
-        os.close(slave)
-        self.seen = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-    def type(self, keys):
-        self.seen = b""
-        os.write(self.master, keys)
-
-    def read(self, timeout=120):
-        """What comes next; empty at the end."""
-        if not select.select([self.master], [], [], timeout)[0]:
-            raise TimeoutError(f"nothing more comes after {self.seen!r}")
-        try:
-            data = os.read(self.master, 4096)
-        except OSError:  # the other side is closed
-            return b""
-        self.seen += data
-        return data
-
-    def until(self, text):
-        while text not in self.seen:
-            if not self.read():
-                raise EOFError(f"{text!r} did not come: {self.seen!r}")
-
-    def until_end(self):
-        while self.read():
-            pass
-        return self.process.wait(timeout=60)
 
 
 def test_chat_through_a_pipe(checks, world):

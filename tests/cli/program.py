@@ -1,8 +1,12 @@
 """The program under test: runs it, and counts what held and what did not."""
 
+import fcntl
 import os
+import pty
+import select
 import subprocess
 import sys
+import termios
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +54,58 @@ class Program:
             ["sh", "-c", script, self.path, *arguments], capture_output=True, env=self.environment, timeout=timeout
         )
         return Done((script, *arguments), done.returncode, done.stdout, done.stderr)
+
+
+class Terminal:
+    """The program on a terminal of its own."""
+
+    def __init__(self, qwill, *arguments):
+        self.master, slave = pty.openpty()
+        settings = termios.tcgetattr(slave)
+        settings[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+
+        def take_terminal():
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = qwill.start(*arguments, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_terminal)
+        os.close(slave)
+        self.seen = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+    def type(self, keys):
+        self.seen = b""
+        os.write(self.master, keys)
+
+    def read(self, timeout=120):
+        """What comes next; empty at the end."""
+        if not select.select([self.master], [], [], timeout)[0]:
+            raise TimeoutError(f"nothing more comes after {self.seen!r}")
+        try:
+            data = os.read(self.master, 4096)
+        except OSError:  # the other side is closed
+            return b""
+        self.seen += data
+        return data
+
+    def until(self, text):
+        while text not in self.seen:
+            if not self.read():
+                raise EOFError(f"{text!r} did not come: {self.seen!r}")
+
+    def until_end(self):
+        while self.read():
+            pass
+        return self.process.wait(timeout=60)
 
 
 def one_line(err):
