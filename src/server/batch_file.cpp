@@ -77,7 +77,8 @@ BatchRequest parse_batch_request(std::string_view line, int64_t line_number) {
   } catch (const Error& e) {
     return flawed("invalid_json_line", e.what());
   }
-  if (!json.is_object()) return flawed("invalid_json_line", fmt::format("expected an object, found {}", json.kind_name()));
+  if (!json.is_object())
+    return flawed("invalid_json_line", fmt::format("expected an object, found {}", json.kind_name()));
   const Json* custom_id = json.find_value("custom_id");
   if (!custom_id) return flawed("missing_required_parameter", "custom_id: missing");
   if (!custom_id->is_string())
@@ -140,7 +141,8 @@ BatchOutput::BatchOutput(const std::string& path, BatchInput& input) : file_(pat
   if (file_.is_same_as(input.file())) fail_invalid("{}: input and output are the same file", path);
   lock();
   take_in(input);
-  // The file's name is to survive a power loss as well. Some file systems cannot: then it may be lost with what it holds.
+  // The file's name is to survive a power loss as well. Some file systems cannot: then it may be lost with what it
+  // holds.
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
@@ -202,8 +204,7 @@ void BatchOutput::append(const BatchRequest& request, Json response, Json error)
   const std::string line = json.dump() + "\n";
   for (std::string_view rest = line; !rest.empty();) {
     const ssize_t written = ::write(file_.descriptor(), rest.data(), rest.size());
-    if (written < 0 && errno != EINTR)
-      fail(ErrorKind::io, "{}: {}", file_.path(), std::strerror(errno));
+    if (written < 0 && errno != EINTR) fail(ErrorKind::io, "{}: {}", file_.path(), std::strerror(errno));
     if (written > 0) rest.remove_prefix(static_cast<size_t>(written));
   }
   if (std::chrono::steady_clock::now() - synced_ >= kSyncInterval) sync();

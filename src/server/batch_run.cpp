@@ -79,7 +79,8 @@ void Run::begin(BatchRequest request) {
   auto line = std::make_shared<Line>();
   try {
     line->api = read_api_request(llm_, request.endpoint, request.body, request.custom_id_hash);
-    if (line->api.stream) throw RequestError("stream", "unsupported_value", "stream: a batch has no streams, use false");
+    if (line->api.stream)
+      throw RequestError("stream", "unsupported_value", "stream: a batch has no streams, use false");
   } catch (const Error& e) {
     output_.append(request, api_status(e), api_error(e));
     ++answered_;

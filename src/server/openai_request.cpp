@@ -133,8 +133,7 @@ std::vector<Ids> read_prompts(const Llm& llm, const Json& prompt, int64_t vocab_
     return reading(param, kWrongValue, [&] { return llm.encode(text.as_string()); });
   };
   if (prompt.is_string()) return {encode("prompt", prompt)};
-  if (!prompt.is_array())
-    refuse("prompt", kWrongType, "expected a string or an array, found {}", prompt.kind_name());
+  if (!prompt.is_array()) refuse("prompt", kWrongType, "expected a string or an array, found {}", prompt.kind_name());
   const std::vector<Json>& items = prompt.as_array();
   if (items.empty()) refuse("prompt", kWrongValue, "an empty array");
   if (items.front().is_number()) return {token_ids("prompt", prompt, vocab_size)};
@@ -179,8 +178,7 @@ Ids read_chat(const Llm& llm, Fields& fields) {
     for (const auto& [name, value] : settings->as_object()) {
       const std::string inner = param + "." + printable(name);
       if (name != "enable_thinking" && !value.is_null()) refuse(inner, kUnknown, "unknown parameter");
-      if (!value.is_null())
-        chat.set(name, reading(inner, kWrongType, [&] { return value.as_boolean(); }));
+      if (!value.is_null()) chat.set(name, reading(inner, kWrongType, [&] { return value.as_boolean(); }));
     }
   }
   try {

@@ -81,8 +81,7 @@ Json completion_logprobs(const Tokenizer* tokenizer, const GenerateResult& resul
     logprobs.push_back(logprob_json(draw.logprob));
     offsets.push_back(offset);
     Json top = Json::object();
-    for (const TokenLogprob& token : draw.top)
-      top.set(token_name(tokenizer, token.id), logprob_json(token.logprob));
+    for (const TokenLogprob& token : draw.top) top.set(token_name(tokenizer, token.id), logprob_json(token.logprob));
     top.set(token_name(tokenizer, draw.id), logprob_json(draw.logprob));
     tops.push_back(std::move(top));
   }

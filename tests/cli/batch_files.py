@@ -125,7 +125,9 @@ def test_equals_generate(checks, world):
             elif name == "logit_bias":
                 flags += [word for pair in value.items() for word in (flag, "{}={}".format(*pair))]
             else:
-                flags += [word for item in (value if isinstance(value, list) else [value]) for word in (flag, str(item))]
+                flags += [
+                    word for item in (value if isinstance(value, list) else [value]) for word in (flag, str(item))
+                ]
         alone = world.generate(*flags)
         got = body(results, one["custom_id"])
         choice = got["choices"][0]
@@ -158,7 +160,11 @@ def test_chat_equals_generate(checks, world):
     rendered = world.qwill("render", stdin=json.dumps(chat).encode()).out.decode()
     before, after = rendered.split("<|im_end|>river?")
     ids = []
-    for piece, plain in ((before.removesuffix("What is a "), ()), ("What is a <|im_end|>river?", ("--plain",)), (after, ())):
+    for piece, plain in (
+        (before.removesuffix("What is a "), ()),
+        ("What is a <|im_end|>river?", ("--plain",)),
+        (after, ()),
+    ):
         ids += world.qwill("tokenize", *plain, stdin=piece.encode()).out.decode().split()
     alone = world.generate("--token-ids", ",".join(ids), "--max-tokens", "5", "--logprobs", "3")
     choice = got["choices"][0]
@@ -262,9 +268,9 @@ def long_batch():
     ] + ["not JSON\n"]
 
 
-def run_until(world, paths, size):
+def run_until(world, paths, size, *flags):
     """Starts a run and returns it once OUT has this size, or it has ended."""
-    process = world.qwill.start(*world.arguments(paths), stdin=subprocess.DEVNULL)
+    process = world.qwill.start(*world.arguments(paths, *flags), stdin=subprocess.DEVNULL)
     while process.poll() is None and not (paths[1].exists() and paths[1].stat().st_size >= size):
         time.sleep(0.001)
     return process
@@ -295,7 +301,7 @@ def test_interrupted(checks, world):
     requests = long_batch()
     wanted = world.batch(requests, status=1)
     paths = world.files(requests)
-    process = run_until(world, paths, 2000)
+    process = run_until(world, paths, 2000, "--max-seqs", "1")  # slow enough to be caught
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     checks.that(process.returncode == 130 and out == b"" and one_line(err), (process.returncode, err))

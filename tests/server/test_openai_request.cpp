@@ -120,9 +120,11 @@ TEST(OpenAiRequest, PromptsThatAreTooLong) {
 }
 
 TEST(OpenAiRequest, NumbersThatAreNone) {
-  for (const char* text : {R"({"prompt":"a","temperature":NaN})", R"({"prompt":"a","presence_penalty":Infinity})",
-                           R"({"prompt":"a","logit_bias":{"1":NaN}})", R"({"prompt":"a","repetition_penalty":Infinity})"})
-    EXPECT_THROW(read_api_request(test::builtin_llm(), Endpoint::completions, Json::parse(text), 0), RequestError) << text;
+  for (const char* text :
+       {R"({"prompt":"a","temperature":NaN})", R"({"prompt":"a","presence_penalty":Infinity})",
+        R"({"prompt":"a","logit_bias":{"1":NaN}})", R"({"prompt":"a","repetition_penalty":Infinity})"})
+    EXPECT_THROW(read_api_request(test::builtin_llm(), Endpoint::completions, Json::parse(text), 0), RequestError)
+        << text;
 }
 
 TEST(OpenAiRequest, Endpoints) {

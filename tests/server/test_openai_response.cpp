@@ -113,8 +113,9 @@ TEST(OpenAiResponse, InfinityIsWritten) {
 
 TEST(OpenAiResponse, Errors) {
   const auto dump = [](const Error& e) { return std::to_string(api_status(e)) + " " + api_error(e).dump(); };
-  EXPECT_EQ(dump(RequestError("n", "invalid_value", "n: 0 is below 1")),
-            R"(400 {"error":{"message":"n: 0 is below 1","type":"invalid_request_error","param":"n","code":"invalid_value"}})");
+  EXPECT_EQ(
+      dump(RequestError("n", "invalid_value", "n: 0 is below 1")),
+      R"(400 {"error":{"message":"n: 0 is below 1","type":"invalid_request_error","param":"n","code":"invalid_value"}})");
   EXPECT_EQ(dump(Error(ErrorKind::busy, "later")),
             R"(503 {"error":{"message":"later","type":"server_error","param":null,"code":null}})");
   EXPECT_EQ(dump(Error(ErrorKind::device, "it broke")),
