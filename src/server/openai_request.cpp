@@ -60,6 +60,11 @@ int64_t integer_of(const std::string& param, const Json& value, int64_t low, int
   refuse(param, kWrongValue, "{} is not from {} to {}", number, low, high);
 }
 
+// For a field that means text.
+void require_tokenizer(const Llm& llm, const std::string& param) {
+  if (!llm.parts().tokenizer) refuse(param, kUnsupported, "the model has no tokenizer: only prompts of token ids work");
+}
+
 // The members of a body, asked for one by one. Null counts as absent.
 class Fields {
  public:
@@ -130,6 +135,7 @@ Ids token_ids(const std::string& param, const Json& array, int64_t vocab_size) {
 
 std::vector<Ids> read_prompts(const Llm& llm, const Json& prompt, int64_t vocab_size) {
   const auto encode = [&](const std::string& param, const Json& text) {
+    require_tokenizer(llm, param);
     return reading(param, kWrongValue, [&] { return llm.encode(text.as_string()); });
   };
   if (prompt.is_string()) return {encode("prompt", prompt)};
@@ -169,6 +175,7 @@ Json read_messages(const Json& messages) {
 }
 
 Ids read_chat(const Llm& llm, Fields& fields) {
+  require_tokenizer(llm, "messages");
   Json chat = Json::object();
   chat.set("messages", read_messages(fields.required("messages")));
   if (const Json* tools = fields.find("tools")) chat.set("tools", *tools);
@@ -281,6 +288,7 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
   const std::optional<int64_t> max_tokens = read_max_tokens(fields, endpoint);
   const int64_t num_choices = fields.integer("n", 1, kMaxChoices).value_or(1);
   common.stop = read_stops(fields);
+  if (!common.stop.empty()) require_tokenizer(llm, "stop");
   common.ignore_eos = fields.boolean("ignore_eos");
   common.priority = static_cast<int32_t>(
       fields.integer("priority", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).value_or(0));

@@ -127,6 +127,28 @@ TEST(OpenAiRequest, NumbersThatAreNone) {
         << text;
 }
 
+TEST(OpenAiRequest, AModelWithoutTokenizer) {
+  LlmOptions options;
+  options.model = test::source_path("tests/data/checkpoints/06b");
+  options.device = "cpu";
+  options.num_threads = 1;
+  const auto bare = Llm::open(options);
+  const auto read = [&](const char* body) {
+    return read_api_request(*bare, Endpoint::completions, Json::parse(body), 0);
+  };
+  EXPECT_EQ(read(R"({"prompt":[1,2]})").form.prompt_tokens, 2);
+  for (const auto& [body, param] : {std::pair{R"({"prompt":"a"})", "prompt"},
+                                    {R"({"prompt":[[1],"a"]})", "prompt[1]"},
+                                    {R"({"prompt":[1],"stop":"a"})", "stop"}}) {
+    try {
+      read(body);
+      ADD_FAILURE() << body;
+    } catch (const RequestError& e) {
+      EXPECT_EQ(e.param(), param) << e.what();
+    }
+  }
+}
+
 TEST(OpenAiRequest, Endpoints) {
   EXPECT_EQ(endpoint_of("/v1/completions"), Endpoint::completions);
   EXPECT_EQ(endpoint_of("/v1/chat/completions"), Endpoint::chat_completions);
