@@ -37,7 +37,7 @@ struct LlmOptions {
   KvDTypeChoice kv_dtype = KvDTypeChoice::automatic;
 
   int64_t max_seq_len = 0;    // tokens of prompt and output together; 0: what the configuration allows
-  int64_t max_sequences = 1;  // that run at once; more wait
+  int64_t max_sequences = 1;  // that run at once; more wait; 0: what suits the device, 256 on a card and 8 on the CPU
   int64_t max_queued = 4096;  // that wait beside as many as may run; more are refused
   int64_t memory_bytes = 0;   // of the device, for weights, cache and work; 0: what is free
   bool reserve = false;       // a sequence begins only when its longest length has room, so that none begins again

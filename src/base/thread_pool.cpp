@@ -17,7 +17,11 @@ void pause() {
 #endif
 }
 
+thread_local int number = 0;
+
 }  // namespace
+
+int ThreadPool::current_thread() { return number; }
 
 ThreadPool::ThreadPool(int num_threads) : shares_(static_cast<size_t>(num_threads)) {
   for (size_t i = 1; i < shares_.size(); ++i) workers_.emplace_back([this, i] { work(i); });
@@ -62,6 +66,7 @@ void ThreadPool::run_erased(int64_t num_tasks, Call call, void* context) {
 }
 
 void ThreadPool::work(size_t thread) {
+  number = static_cast<int>(thread);
   uint32_t seen = 0;
   for (;;) {
     uint32_t epoch = epoch_.load(std::memory_order_acquire);

@@ -18,6 +18,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
+  // The calling thread's number within its pool; 0 of those that call run.
+  static int current_thread();
 
   // Calls f(task) once for each task in [0, num_tasks), on all threads; returns when all are done. f must not throw.
   // One run at a time; f must not call run. Each thread begins with its own contiguous share, in order (neighbouring

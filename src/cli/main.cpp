@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   add_verify(app);
   add_inspect(app);
   add_bench(app);
+  add_plan(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

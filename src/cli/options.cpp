@@ -47,6 +47,27 @@ DTypeChoice read_dtype(const std::string& name) {
   throw CLI::ValidationError("--dtype", fmt::format("\"{}\" is not one of auto, f32, bf16, fp8, int8, int4", name));
 }
 
+// "80GB", "1.5GiB", "500000": bytes, with a decimal or a binary unit.
+int64_t read_bytes(const std::string& flag, const std::string& text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
+                                                            {"TiB", 0x1p40}, {"KB", 1e3},     {"MB", 1e6},
+                                                            {"GB", 1e9},     {"TB", 1e12},    {"B", 1}};
+  std::string_view number = text;
+  double unit = 1;
+  for (const auto& [name, bytes] : kUnits) {
+    if (!number.ends_with(name)) continue;
+    number.remove_suffix(name.size());
+    unit = bytes;
+    break;
+  }
+  const std::optional<double> value = parse_number<double>(number);
+  constexpr double kMost = 1e15;
+  if (!value || !(*value * unit >= 1 && *value * unit <= kMost))
+    throw CLI::ValidationError(
+        flag, fmt::format("\"{}\" is no amount of memory: give a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB", text));
+  return static_cast<int64_t>(*value * unit);
+}
+
 }  // namespace
 
 void add_model(CLI::App& command, std::string& model) {
@@ -111,9 +132,16 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
 }
 
 void add_batch_options(CLI::App& command, LlmOptions& options) {
-  options.max_sequences = 8;
-  add_number(command, "--max-seqs", options.max_sequences, int64_t{1}, int64_t{1} << 16,
-             "sequences that run at once; more wait (8)");
+  options.max_sequences = 0;
+  add_number(command, "--max-seqs", options.max_sequences, int64_t{1}, int64_t{4096},
+             "sequences that run at once; more wait (8; on a card 256)");
+  command
+      .add_option_function<std::string>(
+          "--memory", [&options](const std::string& text) { options.memory_bytes = read_bytes("--memory", text); },
+          "memory for weights, cache and everything else (default: what is free)")
+      ->type_name("N[GB|GiB|MB…]");
+  command.add_flag("--reserve", options.reserve,
+                   "a sequence begins only when its longest length has room, so that none ever begins again");
 }
 
 std::vector<int32_t> parse_ids(std::string_view text, ErrorKind kind) {

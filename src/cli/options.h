@@ -21,7 +21,7 @@ ModelFolder find_model(const std::string& model);
 // MODEL and everything about how it runs: device, dtype, threads, lengths, rope.
 void add_llm_options(CLI::App& command, LlmOptions& options);
 
-// How many sequences run at once. After add_llm_options.
+// Of commands that run many sequences at once: --max-seqs, --memory, --reserve.
 void add_batch_options(CLI::App& command, LlmOptions& options);
 
 // Whole numbers separated by commas or white space. Throws Error(kind) for what is none.

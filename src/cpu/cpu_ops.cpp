@@ -27,33 +27,37 @@ constexpr int64_t kAttendItems = 32;         // queries per attention task
 // Memory that only grows, aligned to a cache line.
 class Buffer {
  public:
-  template <typename T>
-  T* get(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    if (bytes > capacity_) {
-      std::free(data_);
-      data_ = std::aligned_alloc(64, bytes);
-      if (!data_) fail(ErrorKind::io, "out of memory: {} bytes for activations", bytes);
-      capacity_ = bytes;
-    }
-    return static_cast<T*>(data_);
-  }
-  Buffer() = default;
+  explicit Buffer(const MemoryPurpose& purpose) : purpose_(purpose) {}
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
+  ~Buffer() {
+    if (!purpose_.dry()) std::free(data_);
+  }
+
+  template <typename T>
+  T* get(int64_t count) {
+    const int64_t bytes = (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+    if (bytes > capacity_) grow(bytes);
+    return static_cast<T*>(data_);
+  }
 
  private:
-  void* data_ = nullptr;
-  size_t capacity_ = 0;
-};
+  void grow(int64_t bytes) {
+    if (purpose_.dry()) {
+      data_ = MemoryLedger::nowhere();
+    } else {
+      std::free(data_);
+      data_ = std::aligned_alloc(64, static_cast<size_t>(bytes));
+      if (!data_) fail(ErrorKind::io, "out of memory: {} bytes for {}", bytes, purpose_.name);
+    }
+    purpose_.add(bytes - capacity_);
+    capacity_ = bytes;
+  }
 
-// Per-thread scratch, kept between tasks.
-float* thread_scratch(int64_t floats) {
-  thread_local std::vector<float> scratch;
-  if (static_cast<int64_t>(scratch.size()) < floats) scratch.resize(static_cast<size_t>(floats));
-  return scratch.data();
-}
+  MemoryPurpose purpose_;
+  void* data_ = nullptr;
+  int64_t capacity_ = 0;
+};
 
 const CpuWeight& as_cpu(const PlacedWeight& weight) { return static_cast<const CpuWeight&>(weight); }
 const CpuWeight& as_cpu(const Weight& weight) { return static_cast<const CpuWeight&>(*weight); }
@@ -83,7 +87,11 @@ struct Product {
 
 class CpuOps final : public Ops {
  public:
-  explicit CpuOps(const CpuOptions& options) : kernels_(select_kernels(options.path)), pool_(num_threads(options)) {}
+  explicit CpuOps(const CpuOptions& options)
+      : kernels_(select_kernels(options.path)),
+        ledger_(options.dry),
+        num_threads_(num_threads(options)),
+        pool_(options.dry ? 1 : num_threads_) {}
 
   PagedKv allocate_kv(const KvGeometry& geometry) override {
     CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
@@ -91,6 +99,8 @@ class CpuOps final : public Ops {
       fail_unsupported("--kv-dtype {}: on the CPU the cache is f32", dtype_name(geometry.dtype));
     if (geometry.padded_head_dim() > kMaxHeadDim)
       fail_unsupported("head_dim is {}: the CPU kernels take at most {}", geometry.head_dim, kMaxHeadDim);
+    ledger_.add("cache", geometry.total_bytes());
+    if (ledger_.dry()) return {geometry, MemoryLedger::nowhere()};
     // Zero pages that become resident when they are first written.
     void* data = ::mmap(nullptr, static_cast<size_t>(geometry.total_bytes()), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -100,11 +110,19 @@ class CpuOps final : public Ops {
     return {geometry, data};
   }
   void free_kv(PagedKv& kv) override {
-    if (kv.data) ::munmap(kv.data, static_cast<size_t>(kv.geometry.total_bytes()));
+    if (!kv.data) return;
+    ledger_.add("cache", -kv.geometry.total_bytes());
+    if (!ledger_.dry()) ::munmap(kv.data, static_cast<size_t>(kv.geometry.total_bytes()));
     kv = {};
   }
 
+  bool rehearse(bool on) override {
+    rehearsing_ = on;
+    return true;
+  }
+
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
+    if (rehearsing_) return;
     std::vector<Draw> draws(rows.size());
     pool_.run(logits.rows, [&](int64_t r) {
       const std::span<const float> row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
@@ -118,11 +136,13 @@ class CpuOps final : public Ops {
     return {t.row<const float>(0), static_cast<size_t>(t.rows * t.cols)};
   }
   int64_t owned_weight_bytes() const override { return owned_weight_bytes_; }
+  std::vector<MemoryPool> memory() const override { return ledger_.pools(); }
 
  protected:
   Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
-    auto weight = place_weight(kernels_, sources, use, compute);
+    auto weight = place_weight(kernels_, sources, use, compute, ledger_.dry());
     owned_weight_bytes_ += static_cast<int64_t>(weight->owned.size() + weight->vector.size() * sizeof(float));
+    ledger_.add("weight_copies", weight->owned_bytes);
     return weight;
   }
 
@@ -130,6 +150,7 @@ class CpuOps final : public Ops {
     half_dim_ = static_cast<int64_t>(std::max(rope[0].inv_freq.size(), rope[1].inv_freq.size()));
     cos_ = rope_cos_.get<float>(batch.num_rows() * half_dim_);
     sin_ = rope_sin_.get<float>(batch.num_rows() * half_dim_);
+    if (rehearsing_) return;
     for (int64_t s = 0; s < batch.num_sequences(); ++s) {
       const RopeSetting& setting = rope[static_cast<size_t>(batch.rope[static_cast<size_t>(s)])];
       const int64_t first = batch.row_begin[static_cast<size_t>(s)], last = batch.row_begin[static_cast<size_t>(s) + 1];
@@ -142,6 +163,7 @@ class CpuOps final : public Ops {
 
   Tensor do_embed(const Batch& batch, const PlacedWeight& table) override {
     Tensor x = result(embed_, batch.num_rows(), table.cols);
+    if (rehearsing_) return x;
     for_rows(x.rows, [&](int64_t t) { as_cpu(table).read_row(draws_.token(batch, t), x.row<float>(t)); });
     return x;
   }
@@ -149,17 +171,18 @@ class CpuOps final : public Ops {
   Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) override {
     const CpuWeight& weight = as_cpu(w);
     Tensor y = result(norm_linear_, x.rows, weight.rows);
-    linear(pack_normed(x, norm, weight), x.rows, weight, y, false);
+    linear(pack_normed(x, norm, weight), x.rows, weight, y, /*add=*/false);
     return y;
   }
 
   void do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) override {
     const CpuWeight& weight = as_cpu(w);
     std::byte* operand = operand_.get<std::byte>(a.rows * a.cols * weight.kernel->operand_bytes);
+    if (rehearsing_) return;
     for_row_blocks(a.rows, [&](int64_t first, int64_t count) {
       weight.kernel->pack(a.row<float>(first), a.cols, first, count, a.rows, operand);
     });
-    linear(operand, a.rows, weight, x, true);
+    linear(operand, a.rows, weight, x, /*add=*/true);
   }
 
   Tensor do_norm_gated_mlp(const Tensor& x, const Norm& norm, const PlacedWeight& gate_up) override {
@@ -168,6 +191,8 @@ class CpuOps final : public Ops {
     Tensor act = result(gated_, x.rows, weight.rows / 2);
     const void* operand = pack_normed(x, norm, weight);
     const int64_t chunk = rows_per_task(weight, act.cols);
+    make_scratch(gated_scratch(x.rows, std::min(chunk, act.cols)));
+    if (rehearsing_) return act;
     pool_.run((act.cols + chunk - 1) / chunk, [&](int64_t task) {
       gated_task(weight, 0, operand, x.rows, task * chunk, std::min(chunk, act.cols - task * chunk), act.row<float>(0),
                  act.cols);
@@ -181,6 +206,7 @@ class CpuOps final : public Ops {
 
   Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) override {
     Tensor y = result(take_rows_, static_cast<int64_t>(rows.size()), x.cols);
+    if (rehearsing_) return y;
     for (int64_t r = 0; r < y.rows; ++r)
       std::memcpy(y.row<float>(r), x.row<float>(rows[static_cast<size_t>(r)]), static_cast<size_t>(x.cols) * 4);
     return y;
@@ -192,8 +218,16 @@ class CpuOps final : public Ops {
   }
 
   int64_t rows_per_task(const CpuWeight& weight, int64_t segment_rows) const {
-    return task_rows(weight, segment_rows, pool_.num_threads());
+    return task_rows(weight, segment_rows, num_threads_);
   }
+
+  // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
+  void make_scratch(int64_t floats) {
+    constexpr int64_t kLine = 16;
+    scratch_stride_ = std::max(scratch_stride_, (floats + kLine - 1) / kLine * kLine);
+    scratch_data_ = scratch_.get<float>(num_threads_ * scratch_stride_);
+  }
+  float* scratch() const { return scratch_data_ + ThreadPool::current_thread() * scratch_stride_; }
 
   // f(first, count) for blocks of rows, in parallel where there are many.
   template <typename F>
@@ -211,8 +245,10 @@ class CpuOps final : public Ops {
 
   const void* pack_normed(const Tensor& x, const Norm& norm, const CpuWeight& weight) {
     std::byte* operand = operand_.get<std::byte>(x.rows * x.cols * weight.kernel->operand_bytes);
+    make_scratch(std::min(kRowsPerTask, x.rows) * x.cols);
+    if (rehearsing_) return operand;
     for_row_blocks(x.rows, [&](int64_t first, int64_t count) {
-      float* normed = thread_scratch(count * x.cols);
+      float* normed = scratch();
       for (int64_t i = 0; i < count; ++i)
         kernels_.rms_norm(x.row<float>(first + i), as_cpu(norm.weight).vector.data(), x.cols, norm.eps,
                           normed + i * x.cols);
@@ -223,6 +259,7 @@ class CpuOps final : public Ops {
 
   // y (+)= operand W^T over all segments of the weight.
   void linear(const void* operand, int64_t rows, const CpuWeight& weight, Tensor& y, bool add) {
+    if (rehearsing_) return;
     std::vector<Product> products;
     int64_t first = 0;
     for (const CpuWeight::Segment& segment : weight.segments) {
@@ -243,30 +280,41 @@ class CpuOps final : public Ops {
     });
   }
 
+  static int64_t gated_scratch(int64_t rows, int64_t count) { return 2 * rows * count; }
   // Columns [first, first + count) of act = silu(gate) * up, with gate in segment `gate` and up in the next.
   void gated_task(const CpuWeight& weight, size_t gate, const void* operand, int64_t rows, int64_t first, int64_t count,
                   float* act, int64_t act_cols) {
-    float* scratch = thread_scratch(2 * rows * count);
+    float* products = scratch();
     for (size_t half = 0; half < 2; ++half)
       Product{&weight,
               &weight.segments[gate + half],
               operand,
               rows,
-              scratch + static_cast<int64_t>(half) * rows * count - first,
+              products + static_cast<int64_t>(half) * rows * count - first,
               count,
               false,
               count}
           .run(first, count);
     for (int64_t t = 0; t < rows; ++t)
-      kernels_.silu_mul(scratch + t * count, scratch + (rows + t) * count, count, act + t * act_cols + first);
+      kernels_.silu_mul(products + t * count, products + (rows + t) * count, count, act + t * act_cols + first);
   }
 
   const Kernels& kernels_;
+  MemoryLedger ledger_;
+  int num_threads_;
   ThreadPool pool_;
   HostDraws draws_;
+  bool rehearsing_ = false;
   int64_t owned_weight_bytes_ = 0;
-  Buffer rope_cos_, rope_sin_, embed_, norm_linear_, gated_, attend_, take_rows_, operand_, queries_, attended_;
-  Buffer moe_logits_, moe_normed_, moe_act_, moe_out_;
+  const MemoryPurpose activations_{ledger_, "activations"}, experts_{ledger_, "experts"};
+  Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gated_{activations_},
+      attend_{activations_}, take_rows_{activations_}, operand_{activations_}, queries_{activations_},
+      attended_{activations_};
+  Buffer norm_linear_{{ledger_, "logits"}};  // and queries, keys and values
+  Buffer moe_logits_{experts_}, moe_normed_{experts_}, moe_act_{experts_}, moe_out_{experts_};
+  Buffer scratch_{{ledger_, "thread_scratch"}};
+  float* scratch_data_ = nullptr;  // [num_threads_, scratch_stride_]
+  int64_t scratch_stride_ = 0;
   int64_t half_dim_ = 0;
   float* cos_ = nullptr;  // [T, half_dim]
   float* sin_ = nullptr;
@@ -280,11 +328,15 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
   const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV, page_size = layout.geometry.page_size;
   float* queries = queries_.get<float>(T * H * dp);
   float* attended = attended_.get<float>(T * H * dp);
+  Tensor out = result(attend_, T, H * D);
+  const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
+  make_scratch(std::max(dp, attend_scratch_floats(rows_per_task * group, dp)));
+  if (rehearsing_) return out;
 
   for_rows(T, [&](int64_t t) {
     const float* cos = cos_ + t * half_dim_;
     const float* sin = sin_ + t * half_dim_;
-    float* head = thread_scratch(dp);
+    float* head = scratch();
     std::fill(head + D, head + dp, 0.0f);
     const auto norm_rotate = [&](const float* x, const Norm& norm) {
       kernels_.rms_norm(x, as_cpu(norm.weight).vector.data(), D, norm.eps, head);
@@ -313,13 +365,11 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
     int64_t sequence, first_row, num_rows;
   };
   std::vector<Task> tasks;
-  const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
   for (int64_t s = 0; s < batch.num_sequences(); ++s) {
     const int64_t first = batch.row_begin[static_cast<size_t>(s)], last = batch.row_begin[static_cast<size_t>(s) + 1];
     for (int64_t t = first; t < last; t += rows_per_task) tasks.push_back({s, t, std::min(rows_per_task, last - t)});
   }
   std::ranges::reverse(tasks);
-  Tensor out = result(attend_, T, H * D);
   pool_.run(static_cast<int64_t>(tasks.size()) * KV, [&](int64_t index) {
     const Task& task = tasks[static_cast<size_t>(index / KV)];
     const int64_t kv_head = index % KV, num_items = task.num_rows * group;
@@ -339,7 +389,7 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
     const int64_t offset = (kv_head * T + task.first_row) * group * dp;
     kernels_.attend({queries + offset, positions.data(), num_items, key_pages.data(), value_pages.data(), page_size, dp,
                      1.0f / std::sqrt(static_cast<float>(D)), attended + offset,
-                     thread_scratch(attend_scratch_floats(num_items, dp))});
+                     scratch()});
     for (int64_t i = 0; i < num_items; ++i)
       std::memcpy(out.row<float>(task.first_row + i / group) + (kv_head * group + i % group) * D,
                   attended + offset + i * dp, static_cast<size_t>(D) * 4);
@@ -356,6 +406,16 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   const int64_t T = x.rows, C = x.cols, F = down.cols, slots = T * moe.num_experts_per_tok;
 
   Tensor normed = result(moe_normed_, T, C), logits = result(moe_logits_, T, moe.num_experts);
+  Tensor act = result(moe_act_, slots, F), out = result(moe_out_, slots, C);
+  const int64_t chunk = rows_per_task(gate_up, F), chunks = (F + chunk - 1) / chunk;
+  const auto operand_for = [&](const CpuWeight& weight) {
+    return operand_.get<std::byte>(slots * weight.cols * weight.kernel->operand_bytes);
+  };
+  operand_for(gate_up), operand_for(down);
+  // All rows may choose the same expert.
+  make_scratch(std::max(kPackRows * std::max(C, F), gated_scratch(T, std::min(chunk, F))));
+  if (rehearsing_) return;
+
   for_rows(T, [&](int64_t t) {
     kernels_.rms_norm(x.row<float>(t), as_cpu(norm.weight).vector.data(), C, norm.eps, normed.row<float>(t));
   });
@@ -394,11 +454,11 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   // Packs each expert's rows as an operand of its own; source(slot) is a row of weight.cols.
   const auto pack = [&](const CpuWeight& weight, auto source) {
     const int64_t row_bytes = weight.cols * weight.kernel->operand_bytes;
-    std::byte* operand = operand_.get<std::byte>(slots * row_bytes);
+    std::byte* operand = operand_for(weight);
     pool_.run(static_cast<int64_t>(blocks.size()), [&](int64_t b) {
       const auto& [e, first] = blocks[static_cast<size_t>(b)];
       const int64_t count = std::min(kPackRows, e->num_rows - first);
-      float* rows = thread_scratch(count * weight.cols);
+      float* rows = scratch();
       for (int64_t i = 0; i < count; ++i)
         std::memcpy(rows + i * weight.cols, source(e->first_slot + first + i), static_cast<size_t>(weight.cols) * 4);
       weight.kernel->pack(rows, weight.cols, first, count, e->num_rows, operand + e->first_slot * row_bytes);
@@ -407,8 +467,6 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   };
   const std::byte* operand =
       pack(gate_up, [&](int64_t slot) { return normed.row<float>(by_slot[static_cast<size_t>(slot)].second->row); });
-  Tensor act = result(moe_act_, slots, F);
-  const int64_t chunk = rows_per_task(gate_up, F), chunks = (F + chunk - 1) / chunk;
   pool_.run(static_cast<int64_t>(experts.size()) * chunks, [&](int64_t task) {
     const Expert& e = experts[static_cast<size_t>(task / chunks)];
     const int64_t first = task % chunks * chunk;
@@ -418,7 +476,6 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
 
   // down, then the sum of each row's experts, ascending
   operand = pack(down, [&](int64_t slot) { return act.row<float>(slot); });
-  Tensor out = result(moe_out_, slots, C);
   std::vector<Product> products;
   for (const Expert& e : experts)
     products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes,
@@ -428,7 +485,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   for (int64_t slot = 0; slot < slots; ++slot)
     slots_of_row[static_cast<size_t>(by_slot[static_cast<size_t>(slot)].second->row)].push_back(slot);
   for_rows(T, [&](int64_t t) {
-    float* sum = thread_scratch(C);
+    float* sum = scratch();
     std::fill(sum, sum + C, 0.0f);
     for (const int64_t slot : slots_of_row[static_cast<size_t>(t)])
       kernels_.add_scaled(out.row<float>(slot), by_slot[static_cast<size_t>(slot)].second->share, C, sum);

@@ -49,11 +49,13 @@ int64_t task_rows(const CpuWeight& weight, int64_t segment_rows, int num_threads
 }
 
 std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<const WeightSource> sources,
-                                              WeightUse use, Compute compute) {
+                                              WeightUse use, Compute compute, bool dry) {
   auto weight = std::make_shared<CpuWeight>();
   weight->cols = sources[0].cols;
   for (const WeightSource& source : sources) weight->rows += source.rows;
   if (use == WeightUse::vector) {
+    weight->owned_bytes = weight->cols * 4;
+    if (dry) return weight;
     weight->vector.resize(static_cast<size_t>(weight->cols));
     widen(static_cast<const std::byte*>(sources[0].data), sources[0].dtype, weight->cols, weight->vector.data());
     return weight;
@@ -63,13 +65,14 @@ std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<
   const bool mixed = std::ranges::any_of(sources, [&](const auto& s) { return s.dtype != sources[0].dtype; });
   const bool convert = mixed || (compute == Compute::bf16 && sources[0].dtype != DType::bf16);
   weight->dtype = !convert ? sources[0].dtype : compute == Compute::bf16 ? DType::bf16 : DType::f32;
-  if (convert) weight->owned.resize(static_cast<size_t>(weight->rows * weight->row_bytes()));
+  if (convert) weight->owned_bytes = weight->rows * weight->row_bytes();
+  if (!dry) weight->owned.resize(static_cast<size_t>(weight->owned_bytes));
   std::byte* next = weight->owned.data();
   std::vector<float> row(static_cast<size_t>(weight->cols));
   for (const WeightSource& source : sources) {
     const auto* data = static_cast<const std::byte*>(source.data);
     weight->segments.push_back({convert ? next : data, source.rows});
-    if (!convert) continue;
+    if (!convert || dry) continue;
     for (int64_t r = 0; r < source.rows; ++r, next += weight->row_bytes()) {
       widen(data + r * source.cols * dtype_bytes(source.dtype), source.dtype, source.cols, row.data());
       if (weight->dtype == DType::f32) {

@@ -22,6 +22,7 @@ struct CpuWeight final : PlacedWeight {
   const LinearKernel* kernel = nullptr;  // null for vectors
   std::vector<std::byte> owned;          // what a conversion made; empty when everything lies in the sources
   std::vector<float> vector;             // WeightUse::vector
+  int64_t owned_bytes = 0;               // of these two
 
   int64_t row_bytes() const { return cols * dtype_bytes(dtype); }
   // One stored row as f32.
@@ -32,7 +33,8 @@ struct CpuWeight final : PlacedWeight {
 // second-level cache and that every thread gets some, many enough to be worth a task. A multiple of 32.
 int64_t task_rows(const CpuWeight& weight, int64_t segment_rows, int num_threads);
 
+// dry: nothing is read or made, only owned_bytes counted.
 std::shared_ptr<const CpuWeight> place_weight(const Kernels& kernels, std::span<const WeightSource> sources,
-                                              WeightUse use, Compute compute);
+                                              WeightUse use, Compute compute, bool dry);
 
 }  // namespace qwill::cpu

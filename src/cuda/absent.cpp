@@ -15,7 +15,9 @@ bool cuda_built() { return false; }
 bool cuda_available() { return false; }
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions&) { fail_absent(); }
 std::string cuda_device_name(const CudaOptions&) { fail_absent(); }
+CudaCard cuda_card(const CudaOptions&) { fail_absent(); }
 int64_t cuda_device_allocations() { return 0; }
+int64_t cuda_device_bytes() { return 0; }
 int64_t cuda_free_bytes(const CudaOptions&) { fail_absent(); }
 double cuda_read_bandwidth(const CudaOptions&, int64_t) { fail_absent(); }
 double cuda_matrix_rate(const CudaOptions&) { fail_absent(); }

@@ -56,7 +56,7 @@ class CudaOps final : public Ops {
   void free_kv(PagedKv& kv) override;
   void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) override;
 
-  void rehearse(bool on) override;
+  bool rehearse(bool on) override;
   std::span<const int64_t> recorded_sizes() const override { return kRecordedSizes; }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override;
@@ -67,6 +67,7 @@ class CudaOps final : public Ops {
   Tensor to_device(const Tensor& host) override;
   std::span<const float> to_host(const Tensor& t) override;
   int64_t owned_weight_bytes() const override { return arena_.used_bytes(); }
+  std::vector<MemoryPool> memory() const override { return device_.memory.pools(); }
 
  protected:
   Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) override;
@@ -122,9 +123,9 @@ class CudaOps final : public Ops {
   void product_fp8(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
 
   Device device_;
-  Arena arena_;
-  DeviceBuffer widened_;  // a weight of four bits as bf16, for the product to come
-  Loader loader_;
+  Arena arena_{{device_.memory, "weights"}};
+  DeviceBuffer widened_{{device_.memory, "widened"}};  // a weight of four bits as bf16, for the product to come
+  Loader loader_{device_, arena_, widened_};
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
   bool any_bf16_ = false;
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
@@ -136,20 +137,26 @@ class CudaOps final : public Ops {
   int64_t num_ops_ = 0;
   int64_t padded_rows_ = 0;  // of a recorded step, else 0
   bool recorded_ = false;
-  StepUploader uploader_;
+  StepUploader uploader_{{device_.memory, "inputs"}};
   StepInputs inputs_{};
   StepGraphs graphs_;
-  StepProgram program_;  // of a step that is being recorded
-  Sampler sampler_;
+  StepProgram program_{{device_.memory, "step_program"}};  // of a step that is being recorded
+  Sampler sampler_{device_};
   std::vector<float> rope_values_;  // what rope_settings_ holds
   int64_t half_dim_ = 0;
 
-  DeviceBuffer rope_settings_, cos_, sin_;
-  DeviceBuffer embed_, norm_linear_, gated_, attend_, take_rows_;       // results
-  DeviceBuffer bf16_operand_, f32_operand_, fp8_operand_, fp8_scales_;  // within an op
-  DeviceBuffer queries_, partials_, counters_;
-  DeviceBuffer router_logits_, routes_, spaced_rows_, gathered_, expert_acts_, expert_outs_;
-  std::array<DeviceBuffer, 4> uploads_;
+  const MemoryPurpose activations_{device_.memory, "activations"}, attention_{device_.memory, "attention"},
+      experts_{device_.memory, "experts"}, for_uploads_{device_.memory, "uploads"};
+  DeviceBuffer rope_settings_{activations_}, cos_{activations_}, sin_{activations_};
+  DeviceBuffer norm_linear_{{device_.memory, "logits"}};  // and queries, keys and values before attention
+  DeviceBuffer embed_{activations_}, gated_{activations_}, attend_{activations_}, take_rows_{activations_};  // results
+  DeviceBuffer bf16_operand_{activations_}, f32_operand_{activations_}, fp8_operand_{activations_},
+      fp8_scales_{activations_}, queries_{activations_};  // within an op
+  DeviceBuffer partials_{attention_}, counters_{attention_};
+  DeviceBuffer router_logits_{experts_}, routes_{experts_}, spaced_rows_{experts_}, gathered_{experts_},
+      expert_acts_{experts_}, expert_outs_{experts_};
+  std::array<DeviceBuffer, 4> uploads_{DeviceBuffer(for_uploads_), DeviceBuffer(for_uploads_),
+                                       DeviceBuffer(for_uploads_), DeviceBuffer(for_uploads_)};
   size_t next_upload_ = 0;
   std::unordered_map<const void*, std::vector<float>> host_copies_;
 };

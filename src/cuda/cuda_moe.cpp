@@ -5,8 +5,9 @@ namespace qwill::cuda {
 namespace {
 
 // Rows of one expert that share a tile: twice what an expert gets on average, so that most experts have one tile.
+constexpr int64_t kLeastTileRows = 16;
 int64_t choose_tile_rows(int64_t num_pairs, int64_t num_experts, int64_t most) {
-  int64_t rows = 16;
+  int64_t rows = kLeastTileRows;
   while (rows < most && rows * num_experts < 2 * num_pairs) rows *= 2;
   return rows;
 }
@@ -36,7 +37,10 @@ void CudaOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   float* outs = expert_outs_.get<float>(P * C);
   // The plan's arrays, one after another.
   const int64_t tile_ints = max_tiles * static_cast<int64_t>(sizeof(ExpertTile) / sizeof(int32_t));
-  auto* next = routes_.get<int32_t>(4 * P + tile_ints + 4 + expert_scratch_size(T, E));
+  // Fewer rows may have more tiles, of the smallest kind: room for these as well.
+  const int64_t most_tile_ints =
+      max_expert_tiles(P, E, kLeastTileRows) * static_cast<int64_t>(sizeof(ExpertTile) / sizeof(int32_t));
+  auto* next = routes_.get<int32_t>(4 * P + most_tile_ints + 4 + expert_scratch_size(T, E));
   const auto take = [&](int64_t count) { return std::exchange(next, next + count); };
   ExpertPlan plan;
   plan.expert = take(P);

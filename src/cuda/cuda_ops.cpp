@@ -19,15 +19,19 @@ int64_t recorded_context(int64_t needed) {
 
 }  // namespace
 
-CudaOps::CudaOps(const CudaOptions& options) : device_(options), loader_(device_, arena_, widened_), sampler_(device_) {
-  check(prepare_gemm(device_.hopper), "prepare kernels");
-  if (!device_.hopper) return;
-  check(prepare_stream(), "prepare kernels");
-  check(prepare_gemm_fp8(), "prepare kernels");
-  if (options.step_kernel) program_.enable(device_);
+CudaOps::CudaOps(const CudaOptions& options) : device_(options) {
+  if (!device_.dry()) {
+    check(prepare_gemm(device_.hopper), "prepare kernels");
+    if (device_.hopper) {
+      check(prepare_stream(), "prepare kernels");
+      check(prepare_gemm_fp8(), "prepare kernels");
+    }
+  }
+  if (device_.hopper && options.step_kernel) program_.enable(device_);
 }
 
 CudaOps::~CudaOps() {
+  if (device_.dry()) return;
   cudaSetDevice(device_.index);
   cudaDeviceSynchronize();
 }
@@ -55,7 +59,8 @@ PagedKv CudaOps::allocate_kv(const KvGeometry& wanted) {
   CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16, "the cache is f32 or bf16");
   if (geometry.padded_head_dim() > 128 || geometry.head_dim % 2 != 0)
     fail_unsupported("head_dim is {}: the CUDA kernels take even ones up to 128", geometry.head_dim);
-  auto cache = std::make_unique<DeviceBuffer>();
+  loader_.finish();  // its memory is needed now
+  auto cache = std::make_unique<DeviceBuffer>(MemoryPurpose{device_.memory, "cache"});
   void* data = cache->get<char>(geometry.total_bytes());
   caches_.push_back(std::move(cache));
   page_size_ = geometry.page_size;
@@ -65,7 +70,7 @@ PagedKv CudaOps::allocate_kv(const KvGeometry& wanted) {
 
 void CudaOps::free_kv(PagedKv& kv) {
   device_.make_current();
-  cudaStreamSynchronize(device_.stream);
+  if (!device_.dry()) cudaStreamSynchronize(device_.stream);
   std::erase_if(caches_, [&](const auto& cache) { return cache->template get<char>(1) == kv.data; });
   kv = {};
 }
@@ -117,10 +122,10 @@ std::span<const float> CudaOps::to_host(const Tensor& t) {
 
 // --- steps ---
 
-void CudaOps::rehearse(bool on) {
+bool CudaOps::rehearse(bool on) {
   if (on) rehearsed_context_ = 0;
   rehearsing_ = on;
-  loader_.finish();
+  return true;
 }
 
 void CudaOps::finish_step() {
@@ -142,6 +147,7 @@ void CudaOps::abandon_step() {
 
 void CudaOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) {
   finish_step();
+  if (rehearsing_) return sampler_.make_room(static_cast<int64_t>(rows.size()), logits.cols, cache_slots_);
   sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable, cache_slots_);
 }
 
@@ -178,7 +184,10 @@ void CudaOps::upload(const Batch& batch) {
              .query_tiles = device_.hopper ? 0 : rows,
              .max_context = context};
   }
-  if (rehearsing_) rehearsed_context_ = std::max(rehearsed_context_, shape.max_context);
+  if (rehearsing_) {
+    rehearsed_context_ = std::max(rehearsed_context_, shape.max_context);
+    shape.query_tiles += shape.sequences;  // rows divided otherwise may leave each sequence a tile that is not full
+  }
   padded_rows_ = recorded_ ? shape.rows : 0;
   inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
 }
@@ -211,6 +220,7 @@ void CudaOps::set_rope(const RopeSettings& rope) {
   if (values == rope_values_) return;
   rope_values_ = values;
   void* settings = rope_settings_.get<float>(static_cast<int64_t>(values.size()));
+  if (device_.dry()) return;
   check(cudaMemcpyAsync(settings, rope_values_.data(), values.size() * 4, cudaMemcpyHostToDevice, device_.stream),
         "copy the rope settings");
   device_.synchronize();

@@ -4,11 +4,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "ops/ops.h"
 
 namespace qwill {
+
+// What the size of buffers depends on. The default is an H100.
+struct CudaCard {
+  int num_sms = 132;
+  bool hopper = true;  // of that generation
+};
 
 struct CudaOptions {
   int device = 0;
@@ -16,6 +23,8 @@ struct CudaOptions {
   bool portable = false;
   // A recorded step of one row as one kernel on Hopper (kernels/decode_step.h). The same bits.
   bool step_kernel = true;
+  // Only counts the memory that such a card would hold, see Ops::memory: no driver is needed.
+  std::optional<CudaCard> dry = {};
 };
 
 // Whether the backend was compiled in.
@@ -30,11 +39,14 @@ std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 
 // "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"; throws as make_cuda_ops does.
 std::string cuda_device_name(const CudaOptions& options);
+CudaCard cuda_card(const CudaOptions& options);
 // Memory of the card that nobody uses.
 int64_t cuda_free_bytes(const CudaOptions& options);
 
 // Times that device memory was asked for, in the whole process: none once an engine is ready.
 int64_t cuda_device_allocations();
+// Bytes of it that are held.
+int64_t cuda_device_bytes();
 
 // Bytes per second that the card reads from its memory, the best of plain and bulk loads over `bytes` of it.
 double cuda_read_bandwidth(const CudaOptions& options, int64_t bytes);

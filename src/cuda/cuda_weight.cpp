@@ -10,7 +10,7 @@ namespace qwill::cuda {
 namespace {
 
 constexpr int64_t kSlotBytes = int64_t{32} << 20;
-constexpr int kSlots = 3;
+constexpr size_t kSlots = 3;
 constexpr int kMaxReaders = 8;
 constexpr int64_t kReadBytes = int64_t{1} << 20;  // one reader's task
 
@@ -22,7 +22,7 @@ int64_t blocks_of(int64_t rows) { return (rows + kAtomRows - 1) / kAtomRows; }
 
 }  // namespace
 
-Loader::Loader(const Device& device, Arena& arena, DeviceBuffer& widened)
+Loader::Loader(Device& device, Arena& arena, DeviceBuffer& widened)
     : device_(device), arena_(arena), widened_(widened) {}
 
 Loader::~Loader() { finish(); }
@@ -30,11 +30,10 @@ Loader::~Loader() { finish(); }
 void Loader::start() {
   if (!slots_.empty()) return;
   pool_ = std::make_unique<ThreadPool>(std::clamp(available_cpus(), 1, kMaxReaders));
-  slots_.resize(kSlots);
-  for (Slot& slot : slots_) {
-    check(cudaHostAlloc(reinterpret_cast<void**>(&slot.pinned), kSlotBytes, cudaHostAllocDefault),
-          "allocate pinned memory");
-    check(cudaMalloc(reinterpret_cast<void**>(&slot.staged), kSlotBytes), "allocate memory for loading");
+  while (slots_.size() < kSlots) {
+    Slot& slot = *slots_.emplace_back(std::make_unique<Slot>(MemoryPurpose{device_.memory, "loading"}));
+    slot.pinned.get<char>(kSlotBytes);
+    slot.staged.get<char>(kSlotBytes);
     check(cudaEventCreateWithFlags(&slot.free, cudaEventDisableTiming), "create an event");
   }
 }
@@ -42,11 +41,8 @@ void Loader::start() {
 void Loader::finish() {
   if (slots_.empty()) return;
   cudaStreamSynchronize(device_.stream);
-  for (Slot& slot : slots_) {
-    if (slot.pinned) cudaFreeHost(slot.pinned);
-    if (slot.staged) cudaFree(slot.staged);
-    if (slot.free) cudaEventDestroy(slot.free);
-  }
+  for (const auto& slot : slots_)
+    if (slot->free) cudaEventDestroy(slot->free);
   slots_.clear();
   pool_.reset();
 }
@@ -59,21 +55,23 @@ void Loader::for_stretches(const WeightSource& source, const F& place) {
   const int64_t stretch = kSlotBytes / row_bytes;
   for (int64_t first = 0; first < source.rows; first += stretch) {
     const int64_t rows = std::min(stretch, source.rows - first), bytes = rows * row_bytes;
-    Slot& slot = slots_[next_slot_++ % slots_.size()];
+    Slot& slot = *slots_[next_slot_++ % slots_.size()];
+    char *pinned = slot.pinned.get<char>(kSlotBytes), *staged = slot.staged.get<char>(kSlotBytes);
     check(cudaEventSynchronize(slot.free), "load weights");
     const char* from = static_cast<const char*>(source.data) + first * row_bytes;
     pool_->run((bytes + kReadBytes - 1) / kReadBytes, [&](int64_t task) {
       const int64_t begin = task * kReadBytes, size = std::min(kReadBytes, bytes - begin);
-      std::memcpy(slot.pinned + begin, from + begin, static_cast<size_t>(size));
+      std::memcpy(pinned + begin, from + begin, static_cast<size_t>(size));
     });
-    check(cudaMemcpyAsync(slot.staged, slot.pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, device_.stream),
+    check(cudaMemcpyAsync(staged, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, device_.stream),
           "load weights");
-    place(slot.staged, first, rows);
+    place(staged, first, rows);
     check(cudaEventRecord(slot.free, device_.stream), "load weights");
   }
 }
 
 void Loader::place_segment(const WeightSource& source, const Destination& to, int64_t first_row) {
+  if (device_.dry()) return;
   if (!source.data) {
     check(random_bf16(to, first_row, source.rows, source.cols, source.random.seed, source.random.centre,
                       source.random.spread, device_.stream),
@@ -87,6 +85,7 @@ void Loader::place_segment(const WeightSource& source, const Destination& to, in
 }
 
 void Loader::place_segment(const WeightSource& source, const Fp8Destination& to, int64_t first_row) {
+  if (device_.dry()) return;
   if (!source.data) {
     check(random_fp8(to, first_row, source.rows, source.cols, source.random.seed, source.random.centre,
                      source.random.spread, device_.stream),
@@ -100,6 +99,7 @@ void Loader::place_segment(const WeightSource& source, const Fp8Destination& to,
 }
 
 void Loader::place_segment(const WeightSource& source, float* to) {
+  if (device_.dry()) return;
   if (!source.data) {
     check(random_f32(to, source.rows * source.cols, source.random.seed, source.random.centre, source.random.spread,
                      device_.stream),
@@ -138,21 +138,23 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
     case Compute::f32: break;  // done
     case Compute::bf16:
       place_segments<Destination>(sources, use, kAtomCols, gemm, in_arena);
-      if (device_.hopper)
+      if (device_.hopper && !device_.dry())
         check(make_weight_map(gemm.data, gemm.layout, gemm.map), "describe a weight to the copy engine");
       break;
     case Compute::fp8: {
       Fp8Weight& fp8 = weight->fp8;
       place_segments<Fp8Destination>(sources, use, kFp8AtomCols, fp8, in_arena);
-      check(make_weight_map(fp8.data, {fp8.layout.row_blocks, fp8.layout.col_blocks}, fp8.map),
-            "describe a weight to the copy engine");
+      if (!device_.dry())
+        check(make_weight_map(fp8.data, {fp8.layout.row_blocks, fp8.layout.col_blocks}, fp8.map),
+              "describe a weight to the copy engine");
       break;
     }
     case Compute::int4: {
       place_segments<Destination>(sources, use, kAtomCols, gemm,
                                   [&](int64_t bytes) -> void* { return widened_.get<char>(bytes); });
       void* rounded = arena_.allocate(Int4Layout::of(gemm.layout).bytes());
-      check(round_to_int4(rounded, gemm.data, gemm.layout, device_.stream), "round a weight to four bits");
+      if (!device_.dry())
+        check(round_to_int4(rounded, gemm.data, gemm.layout, device_.stream), "round a weight to four bits");
       weight->int4 = rounded;
       gemm.data = nullptr;  // the next weight's
       break;
@@ -176,7 +178,8 @@ void Loader::place_segments(std::span<const WeightSource> sources, WeightUse use
 
   const auto allocate_zeros = [&](int64_t bytes) {
     void* data = allocate(bytes);
-    check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), device_.stream), "clear a weight");
+    if (!device_.dry())
+      check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), device_.stream), "clear a weight");
     return data;
   };
   To to;

@@ -36,7 +36,7 @@ struct CudaWeight final : PlacedWeight {
 class Loader {
  public:
   // Weights of four bits come by way of `widened`, which grows to hold the largest as bf16.
-  Loader(const Device& device, Arena& arena, DeviceBuffer& widened);
+  Loader(Device& device, Arena& arena, DeviceBuffer& widened);
   ~Loader();
 
   std::shared_ptr<const CudaWeight> place(std::span<const WeightSource> sources, WeightUse use, Compute compute);
@@ -45,8 +45,9 @@ class Loader {
 
  private:
   struct Slot {
-    char* pinned = nullptr;
-    char* staged = nullptr;  // on the card
+    explicit Slot(const MemoryPurpose& purpose) : pinned(purpose), staged(purpose) {}
+    PinnedBuffer pinned;
+    DeviceBuffer staged;
     cudaEvent_t free = nullptr;
   };
 
@@ -62,11 +63,11 @@ class Loader {
   void place_segment(const WeightSource& source, const Fp8Destination& to, int64_t first_row);
   void place_segment(const WeightSource& source, float* to);
 
-  const Device& device_;
+  Device& device_;
   Arena& arena_;
   DeviceBuffer& widened_;
   std::unique_ptr<ThreadPool> pool_;
-  std::vector<Slot> slots_;
+  std::vector<std::unique_ptr<Slot>> slots_;
   size_t next_slot_ = 0;
 };
 

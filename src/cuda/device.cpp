@@ -59,6 +59,11 @@ int64_t cuda_free_bytes(const CudaOptions& options) {
   return static_cast<int64_t>(free_bytes);
 }
 
+CudaCard cuda_card(const CudaOptions& options) {
+  const cudaDeviceProp prop = properties(options.device);
+  return {.num_sms = prop.multiProcessorCount, .hopper = prop.major == 9 && !options.portable};
+}
+
 std::string cuda_device_name(const CudaOptions& options) {
   const cudaDeviceProp prop = properties(options.device);
   return fmt::format("cuda:{} ({}, {})", options.device, prop.name,
@@ -73,21 +78,22 @@ void check(cudaError_t error, std::string_view what) {
   fail(ErrorKind::device, "cuda: {}: {}", what, cudaGetErrorString(error));
 }
 
-Device::Device(const CudaOptions& options) : index(options.device) {
-  const cudaDeviceProp prop = properties(index);
-  num_sms = prop.multiProcessorCount;
-  hopper = prop.major == 9 && !options.portable;
+Device::Device(const CudaOptions& options) : memory(options.dry.has_value()), index(options.device) {
+  const CudaCard card = options.dry ? *options.dry : cuda_card(options);
+  num_sms = card.num_sms;
+  hopper = card.hopper;
+  if (dry()) return;
   make_current();
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "create a stream");
 }
 
 Device::~Device() {
-  if (cudaSetDevice(index) == cudaSuccess) cudaStreamDestroy(stream);
+  if (!dry() && cudaSetDevice(index) == cudaSuccess) cudaStreamDestroy(stream);
 }
 
 namespace {
 
-std::atomic<int64_t> allocations{0};
+std::atomic<int64_t> allocations{0}, held_bytes{0};
 
 void* allocate_device(int64_t bytes, std::string_view what) {
   ++allocations;
@@ -105,7 +111,13 @@ void* allocate_device(int64_t bytes, std::string_view what) {
         static_cast<double>(total_bytes) / 1e9);
   }
   check(error, what);
+  held_bytes += bytes;
   return data;
+}
+
+void release_device(void* data, int64_t bytes) {
+  cudaFree(data);
+  held_bytes -= bytes;
 }
 
 constexpr int64_t kAlignment = 256;
@@ -116,12 +128,18 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 }  // namespace
 
 Arena::~Arena() {
-  for (void* block : blocks_) cudaFree(block);
+  if (purpose_.dry()) return;
+  for (const Block& block : blocks_) release_device(block.data, block.bytes);
+}
+
+void* Arena::add_block(int64_t bytes) {
+  blocks_.push_back({purpose_.dry() ? MemoryLedger::nowhere() : allocate_device(bytes, purpose_.name), bytes});
+  purpose_.add(bytes);
+  return blocks_.back().data;
 }
 
 void Arena::reserve(int64_t bytes) {
-  blocks_.push_back(allocate_device(bytes, "the model's weights"));
-  next_ = static_cast<char*>(blocks_.back());
+  next_ = static_cast<char*>(add_block(bytes));
   left_ = bytes;
 }
 
@@ -131,13 +149,10 @@ void* Arena::allocate(int64_t bytes) {
     // Blocks grow with what is in use; a large piece gets one of its own.
     const int64_t usual = std::clamp(used_bytes_ / 4, kFirstBlock, kLargestBlock);
     if (bytes > usual / 4) {
-      blocks_.push_back(allocate_device(bytes, "a weight"));
       used_bytes_ += bytes;
-      return blocks_.back();
+      return add_block(bytes);
     }
-    blocks_.push_back(allocate_device(usual, "weights"));
-    next_ = static_cast<char*>(blocks_.back());
-    left_ = usual;
+    reserve(usual);
   }
   void* data = next_;
   next_ += bytes;
@@ -146,23 +161,25 @@ void* Arena::allocate(int64_t bytes) {
   return data;
 }
 
-void* DeviceMemory::allocate(int64_t bytes) {
-  void* data = allocate_device(bytes, "a step");
+void* DeviceMemory::allocate(int64_t bytes, std::string_view purpose) {
+  void* data = allocate_device(bytes, purpose);
   check(cudaMemset(data, 0, static_cast<size_t>(bytes)), "clear memory");
   check(cudaDeviceSynchronize(), "wait for the card");
   return data;
 }
-void DeviceMemory::release(void* data) { cudaFree(data); }
+void DeviceMemory::release(void* data, int64_t bytes) { release_device(data, bytes); }
 
-void* PinnedMemory::allocate(int64_t bytes) {
+void* PinnedMemory::allocate(int64_t bytes, std::string_view purpose) {
   void* data = nullptr;
-  check(cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocDefault), "allocate pinned memory");
+  check(cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocDefault),
+        fmt::format("allocate pinned memory for {}", purpose));
   return data;
 }
-void PinnedMemory::release(void* data) { cudaFreeHost(data); }
+void PinnedMemory::release(void* data, int64_t) { cudaFreeHost(data); }
 
 }  // namespace cuda
 
 int64_t cuda_device_allocations() { return cuda::allocations; }
+int64_t cuda_device_bytes() { return cuda::held_bytes; }
 
 }  // namespace qwill

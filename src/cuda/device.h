@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/memory_ledger.h"
 #include "cuda/cuda_ops.h"
 
 namespace qwill::cuda {
@@ -18,16 +19,23 @@ namespace qwill::cuda {
 void check(cudaError_t error, std::string_view what);
 
 struct Device {
-  // Makes the card current in this thread. Throws Error(unsupported).
+  // Makes the card current in this thread, if it is not dry. Throws Error(unsupported).
   explicit Device(const CudaOptions& options);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   // CUDA's current device belongs to the thread.
-  void make_current() const { check(cudaSetDevice(index), "select the card"); }
-  void synchronize() const { check(cudaStreamSynchronize(stream), "wait for the card"); }
+  void make_current() const {
+    if (!dry()) check(cudaSetDevice(index), "select the card");
+  }
+  void synchronize() const {
+    if (!dry()) check(cudaStreamSynchronize(stream), "wait for the card");
+  }
+  // Whether memory is only counted: nothing may be launched.
+  bool dry() const { return memory.dry(); }
 
+  MemoryLedger memory;  // what is held of the card
   int index = 0;
   int num_sms = 0;
   bool hopper = false;  // kernels by wgmma and the copy engine
@@ -37,6 +45,9 @@ struct Device {
 // Device memory in large blocks, handed out in order and kept until the end.
 class Arena {
  public:
+  explicit Arena(const MemoryPurpose& purpose) : purpose_(purpose) {}
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
   ~Arena();
   // One block for all that is to come: large pages, few translations of addresses. What exceeds it gets other blocks.
   void reserve(int64_t bytes);
@@ -45,52 +56,67 @@ class Arena {
   int64_t used_bytes() const { return used_bytes_; }
 
  private:
-  std::vector<void*> blocks_;
+  void* add_block(int64_t bytes);
+
+  struct Block {
+    void* data;
+    int64_t bytes;
+  };
+  MemoryPurpose purpose_;
+  std::vector<Block> blocks_;
   char* next_ = nullptr;
   int64_t left_ = 0;
   int64_t used_bytes_ = 0;
+};
+
+struct DeviceMemory {  // zeroed
+  static constexpr bool kOfCard = true;
+  static void* allocate(int64_t bytes, std::string_view purpose);
+  static void release(void* data, int64_t bytes);
+};
+struct PinnedMemory {  // of the host, locked, so that copies run in the background
+  static constexpr bool kOfCard = false;
+  static void* allocate(int64_t bytes, std::string_view purpose);
+  static void release(void* data, int64_t bytes);
 };
 
 // Memory of one purpose, whose address changes only when it must grow; growing waits for the card.
 template <typename Memory>
 class GrowingBuffer {
  public:
-  GrowingBuffer() = default;
+  explicit GrowingBuffer(const MemoryPurpose& purpose) : purpose_(purpose) {}
   GrowingBuffer(const GrowingBuffer&) = delete;
   GrowingBuffer& operator=(const GrowingBuffer&) = delete;
-  ~GrowingBuffer() {
-    if (data_) Memory::release(data_);
-  }
+  ~GrowingBuffer() { release(); }
 
   // At least `count` elements.
   template <typename T>
   T* get(int64_t count) {
     const int64_t bytes = std::max<int64_t>(count * static_cast<int64_t>(sizeof(T)), 1);
     if (bytes > capacity_) {
-      if (data_) {
-        check(cudaDeviceSynchronize(), "wait for the card");
-        capacity_ = 0;
-        Memory::release(std::exchange(data_, nullptr));
-      }
-      data_ = Memory::allocate(bytes);
+      if (data_ && !purpose_.dry()) check(cudaDeviceSynchronize(), "wait for the card");
+      release();
+      data_ = purpose_.dry() ? MemoryLedger::nowhere() : Memory::allocate(bytes, purpose_.name);
       capacity_ = bytes;
+      if (Memory::kOfCard) purpose_.add(bytes);
     }
     return static_cast<T*>(data_);
   }
 
+  void release() {
+    if (!data_) return;
+    if (!purpose_.dry()) Memory::release(data_, capacity_);
+    if (Memory::kOfCard) purpose_.add(-capacity_);
+    data_ = nullptr;
+    capacity_ = 0;
+  }
+
  private:
+  MemoryPurpose purpose_;
   void* data_ = nullptr;
   int64_t capacity_ = 0;
 };
 
-struct DeviceMemory {  // zeroed
-  static void* allocate(int64_t bytes);
-  static void release(void* data);
-};
-struct PinnedMemory {  // of the host, locked, so that copies run in the background
-  static void* allocate(int64_t bytes);
-  static void release(void* data);
-};
 using DeviceBuffer = GrowingBuffer<DeviceMemory>;
 using PinnedBuffer = GrowingBuffer<PinnedMemory>;
 

@@ -34,8 +34,8 @@ double best_time(const Device& device, int runs, F&& run) {
 }  // namespace
 
 double cuda_read_bandwidth(const CudaOptions& options, int64_t bytes) {
-  const Device device(options);
-  Arena arena;
+  Device device(options);
+  Arena arena({device.memory, "a measurement"});
   void* data = arena.allocate(bytes);
   void* sink = arena.allocate(16);
   check(random_f32(static_cast<float*>(data), bytes / 4, 1, 0, 1, device.stream), "measure");
@@ -54,8 +54,8 @@ double cuda_read_bandwidth(const CudaOptions& options, int64_t bytes) {
 
 double cuda_matrix_rate(const CudaOptions& options) {
   constexpr int64_t kSize = 8192;
-  const Device device(options);
-  Arena arena;
+  Device device(options);
+  Arena arena({device.memory, "a measurement"});
   const MatrixLayout layout{kSize / kAtomRows, kSize / kAtomCols};
   GemmWeight weight;
   weight.layout = layout;

@@ -33,11 +33,28 @@ void add_adjustments(const SamplingRow& row, int64_t num_drawable, std::vector<T
   for (const auto& [id, adjustment] : by_id) out.push_back(adjustment);
 }
 
+// The kernels read rows by 16 bytes.
+int64_t padded_to_4(int64_t cols) { return (cols + 3) / 4 * 4; }
+
 }  // namespace
 
 Sampler::~Sampler() {
   for (const Slot& slot : slots_)
     if (slot.done) cudaEventDestroy(slot.done);
+}
+
+void Sampler::make_room(int64_t num_rows, int64_t cols, int64_t max_tokens) {
+  const int64_t settings_bytes = num_rows * static_cast<int64_t>(sizeof(SampleSettings)) +
+                                 max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
+  for (Slot& slot : slots_) {
+    slot.settings.get<char>(settings_bytes);
+    slot.ids.get<int32_t>(num_rows);
+    slot.logits.get<float>(1);
+  }
+  settings_.get<char>(settings_bytes);
+  if (cols % 4 != 0) padded_logits_.get<float>(num_rows * padded_to_4(cols));
+  workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(num_rows, cols)));
+  ids_.get<int32_t>(num_rows);
 }
 
 void Sampler::sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
@@ -72,17 +89,16 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   const auto settings_bytes = static_cast<int64_t>(settings.size() * sizeof(SampleSettings)),
              adjustment_bytes = static_cast<int64_t>(adjustments.size() * sizeof(TokenAdjustment)),
              bytes = settings_bytes + adjustment_bytes;
-  const int64_t room = settings_bytes + max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
-  char* host = slot.settings.get<char>(std::max(bytes, room));
+  make_room(R, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
+  char* host = slot.settings.get<char>(bytes);
   std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
   if (adjustment_bytes > 0)
     std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
-  char* on_device = settings_.get<char>(std::max(bytes, room));
+  char* on_device = settings_.get<char>(bytes);
   const cudaStream_t stream = device_.stream;
   check(copy_words(on_device, host, bytes, stream), "sample");
 
-  // The kernels read rows by 16 bytes.
-  const int64_t ld = (cols + 3) / 4 * 4;
+  const int64_t ld = padded_to_4(cols);
   const float* rows_of_logits = logits;
   if (ld != cols) {
     float* copy = padded_logits_.get<float>(R * ld);
@@ -91,7 +107,7 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
           "sample");
     rows_of_logits = copy;
   }
-  void* workspace = workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(R, num_drawable)));
+  void* workspace = workspace_.get<char>(1);
   auto* ids = ids_.get<int32_t>(R);
   check(cuda::sample(ids, rows_of_logits, ld, R, num_drawable, reinterpret_cast<const SampleSettings*>(on_device),
                      reinterpret_cast<const TokenAdjustment*>(on_device + settings_bytes), workspace, stream),

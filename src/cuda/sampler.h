@@ -1,7 +1,7 @@
 // Draws on the card: settings go there, ids stay there for the next step and come to the host in the background.
 #pragma once
 
-#include <deque>
+#include <array>
 #include <span>
 #include <vector>
 
@@ -12,11 +12,13 @@ namespace qwill::cuda {
 
 class Sampler {
  public:
-  explicit Sampler(const Device& device) : device_(device) {}
+  explicit Sampler(Device& device) : device_(device) {}
   ~Sampler();
 
-  // One draw for each row of logits [R, cols] in device memory. Room is made for penalties of max_tokens different
-  // tokens.
+  // Room for samples of so many rows, with penalties of max_tokens different tokens.
+  void make_room(int64_t num_rows, int64_t cols, int64_t max_tokens);
+
+  // One draw for each row of logits [R, cols] in device memory.
   void sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
               int64_t max_tokens);
   // Of the oldest sample that was not taken; waits for it.
@@ -27,6 +29,7 @@ class Sampler {
  private:
   // A sample on its way.
   struct Slot {
+    explicit Slot(const MemoryPurpose& purpose) : settings(purpose), ids(purpose), logits(purpose) {}
     PinnedBuffer settings, ids, logits;
     cudaEvent_t done = nullptr;
     std::vector<int32_t> num_logprobs;  // per row
@@ -34,10 +37,11 @@ class Sampler {
   };
   static constexpr size_t kSlots = 3;
 
-  const Device& device_;
-  Slot slots_[kSlots];
+  Device& device_;
+  const MemoryPurpose purpose_{device_.memory, "sampling"};
+  std::array<Slot, kSlots> slots_{Slot(purpose_), Slot(purpose_), Slot(purpose_)};
   size_t first_ = 0, count_ = 0;  // those not taken
-  DeviceBuffer ids_, settings_, workspace_, padded_logits_;
+  DeviceBuffer ids_{purpose_}, settings_{purpose_}, workspace_{purpose_}, padded_logits_{purpose_};
 };
 
 }  // namespace qwill::cuda

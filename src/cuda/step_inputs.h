@@ -33,6 +33,7 @@ struct StepInputs {
 
 class StepUploader {
  public:
+  explicit StepUploader(const MemoryPurpose& purpose) : slots_{Slot(purpose), Slot(purpose)}, device_(purpose) {}
   ~StepUploader();
   // `tiles`: the query tiles of the batch.
   StepInputs upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
@@ -43,6 +44,7 @@ class StepUploader {
  private:
   static constexpr size_t kSlots = 2;  // one may be on its way while the next is filled
   struct Slot {
+    explicit Slot(const MemoryPurpose& purpose) : pinned(purpose) {}
     PinnedBuffer pinned;
     cudaEvent_t copied = nullptr;
   };

@@ -13,17 +13,20 @@ std::set<int> devices;  // with a program that is enabled
 
 StepProgram::~StepProgram() {
   const std::lock_guard lock(mutex);
-  if (enabled_) devices.erase(device_);
+  if (enabled_ && !dry_) devices.erase(device_);
 }
 
 void StepProgram::enable(const Device& device) {
-  {
+  dry_ = device.dry();
+  if (dry_) {
+    enabled_ = true;
+  } else {
     const std::lock_guard lock(mutex);
     if (!devices.insert(device.index).second) return;
     enabled_ = true;
     device_ = device.index;
+    check(prepare_decode_step(), "prepare kernels");
   }
-  check(prepare_decode_step(), "prepare kernels");
   programs_.get<StepOp>(kMaxPrograms * kMaxStepOps);
   state_.get<StepState>(1);
   words_.get<StepWord>(1);

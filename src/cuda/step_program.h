@@ -13,7 +13,7 @@ namespace qwill::cuda {
 
 class StepProgram {
  public:
-  StepProgram() = default;
+  explicit StepProgram(const MemoryPurpose& purpose) : programs_(purpose), state_(purpose), words_(purpose) {}
   StepProgram(const StepProgram&) = delete;
   ~StepProgram();
   // Memory for all programs, once. Only the first of a process on a card is enabled: the blocks of such a kernel wait
@@ -40,7 +40,7 @@ class StepProgram {
  private:
   static constexpr int64_t kMaxPrograms = 32;
 
-  bool enabled_ = false, gathers_ = false;
+  bool enabled_ = false, dry_ = false, gathers_ = false;
   int device_ = 0;
   std::vector<StepOp> ops_;
   std::vector<DecodePlan> plans_;        // of the attentions among them

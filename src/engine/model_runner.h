@@ -24,6 +24,10 @@ class ModelRunner final : public Runner {
   // Allocates the cache and room for the largest steps, so that none of it happens later. ops and model must outlive it.
   ModelRunner(Ops& ops, const Model& model, const Limits& limits);
   ~ModelRunner() override;
+
+  // The cache, and room for the largest steps: all that a ModelRunner allocates. Dry ops (Ops::memory) will do.
+  static PagedKv make_room(Ops& ops, const Model& model, const Limits& limits);
+
   ModelRunner(const ModelRunner&) = delete;
   ModelRunner& operator=(const ModelRunner&) = delete;
 
@@ -37,7 +41,7 @@ class ModelRunner final : public Runner {
   static constexpr int64_t kScoredRows = 512;
 
  private:
-  void reserve();
+  void record_steps();
 
   Ops& ops_;
   const Model& model_;

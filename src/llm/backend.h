@@ -1,4 +1,4 @@
-// Which device runs a model, and whether it has room.
+// Which device runs a model.
 #pragma once
 
 #include <memory>
@@ -11,21 +11,24 @@
 
 namespace qwill {
 
-// The device that options name, opened. "auto" is a CUDA card where there is one.
-struct Backend {
-  std::unique_ptr<Ops> ops;
-  std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+// The device that options name ("auto" is a CUDA card where there is one), and the limits that they leave to it.
+struct DeviceChoice {
   bool on_cuda = false;
   CudaOptions cuda;  // where on_cuda
   CpuOptions cpu;    // where not
+  std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
   int64_t chunk_size = 512;
   int64_t mixed_chunk_size = 512;
+  int64_t max_sequences = 1;
+};
+// Throws Error(unsupported) for what no such device does. Of a card nothing is known yet but its number.
+DeviceChoice choose_device(const LlmOptions& options);
+
+// The same, opened.
+struct Backend : DeviceChoice {
+  std::unique_ptr<Ops> ops;
 };
 // Throws Error(unsupported) for a device that this build or machine does not have.
 Backend open_backend(const LlmOptions& options);
-
-// Throws Error(device), with what would fit, if the model and a cache of so many tokens are larger than the card.
-void require_room(const Backend& backend, const ModelConfig& config, DTypeChoice dtype, DType kv_dtype,
-                  int64_t max_seq_len);
 
 }  // namespace qwill

@@ -1,42 +1,13 @@
 #include "qwill/llm.h"
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "base/error.h"
+#include "llm/memory_plan.h"
 #include "llm/parts.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
-namespace {
-
-// The configuration with the command line's rope in place of the file's.
-ModelConfig with_rope(ModelConfig config, const std::optional<RopeOverride>& rope) {
-  if (!rope) return config;
-  const int64_t trained = config.trained_len();
-  config.yarn.reset();
-  config.max_position_embeddings = trained;
-  if (rope->yarn) {
-    config.yarn = YarnConfig{.factor = rope->factor,
-                             .original_max_position_embeddings = trained,
-                             .attention_factor = 0.1 * std::log(rope->factor) + 1};
-    config.max_position_embeddings = static_cast<int64_t>(static_cast<double>(trained) * rope->factor);
-  }
-  return config;
-}
-
-std::optional<DType> kv_dtype(KvDTypeChoice choice) {
-  switch (choice) {
-    case KvDTypeChoice::f32: return DType::f32;
-    case KvDTypeChoice::bf16: return DType::bf16;
-    case KvDTypeChoice::automatic: break;
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
 Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
     : options(wanted),
       folder(ModelFolder::find(wanted.model, wanted.hub_cache)),
@@ -47,22 +18,23 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   device_name = backend.name;
   const ModelConfig config = with_rope(checkpoint.config(), options.rope);
   warnings = config.warnings;
+  const CheckpointTensors tensors(checkpoint);
+  const MemoryPlan plan = plan_memory(options, backend, {config, tensors, checkpoint.total_bytes()});
   if (!backend.on_cuda)  // a card reads the files while it loads them
     warm_up(checkpoint.files(), num_threads(backend.cpu), options.progress, options.cancel);
-  const int64_t context = config.context_len();
-  const int64_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
-  require_room(backend, config, options.dtype, kv_dtype(options.kv_dtype).value_or(DType::bf16), max_seq_len);
-  model = load_model(*ops, config, rope_settings(config), CheckpointTensors(checkpoint), options.dtype);
-  if (options.max_seq_len > context)
+  model = load_model(*ops, config, rope_settings(config), tensors, options.dtype);
+  if (options.max_seq_len > config.context_len())
     warnings.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
-                                   options.max_seq_len, context));
+                                   options.max_seq_len, config.context_len()));
   auto core = std::make_unique<EngineCore>(*ops, *model,
-                                           EngineConfig{.max_seq_len = max_seq_len,
+                                           EngineConfig{.max_seq_len = plan.max_seq_len,
+                                                        .num_pages = plan.num_pages,
+                                                        .page_size = plan.page_size,
                                                         .chunk_size = backend.chunk_size,
                                                         .mixed_chunk_size = backend.mixed_chunk_size,
-                                                        .max_sequences = options.max_sequences,
+                                                        .max_sequences = plan.max_sequences,
                                                         .reserve = options.reserve,
-                                                        .kv_dtype = kv_dtype(options.kv_dtype),
+                                                        .kv_dtype = plan.kv_dtype,
                                                         .num_drawable = tokenizer ? tokenizer->size() : config.vocab_size,
                                                         .rope_when = options.rope_when});
   delivery = std::make_unique<Delivery>();

@@ -22,15 +22,12 @@ class Model {
   virtual const ModelConfig& config() const = 0;
 };
 
-// Bytes that the weights of a configuration take on a device (of f32 files with dtype automatic: more). An upper bound:
-// each tensor's own padding included.
-int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype);
-// And what the largest weight of four bits takes besides, while it is made bf16.
-int64_t widened_bytes(const ModelConfig& config, DTypeChoice dtype);
-
 // Places the weights of a configuration on the backend. Throws Error as the source does.
 std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,
                                   const TensorSource& tensors, DTypeChoice dtype);
+
+// The configuration with a rope of the caller's choice, if any, instead of its own.
+ModelConfig with_rope(ModelConfig config, const std::optional<RopeOverride>& rope);
 
 // The rotary settings of a configuration: plain always, yarn where it is configured.
 RopeSettings rope_settings(const ModelConfig& config);

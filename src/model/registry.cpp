@@ -1,5 +1,6 @@
 // Which class runs a configuration. ModelConfig accepts the architectures listed here and refuses others by name.
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "model/model.h"
@@ -9,20 +10,14 @@
 
 namespace qwill {
 
-std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,
-                                  const TensorSource& tensors, DTypeChoice dtype) {
-  ops.expect_weights(placed_bytes(config, dtype));
-  return std::make_unique<Qwen3>(ops, config, rope, tensors, dtype);
-}
-
 namespace {
 
 // What matrices and pieces of memory are padded to.
 constexpr int64_t kRows = 8, kCols = 64, kFp8Cols = 128, kPiece = 256;
 int64_t padded(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
 
-}  // namespace
-
+// Bytes that the weights of a configuration take on a device (of f32 files with dtype automatic: more). An upper bound:
+// each tensor's own padding included.
 int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
   int64_t bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
@@ -45,17 +40,26 @@ int64_t placed_bytes(const ModelConfig& config, DTypeChoice dtype) {
   return bytes;
 }
 
-int64_t widened_bytes(const ModelConfig& c, DTypeChoice dtype) {
-  if (dtype != DTypeChoice::int4) return 0;
-  const auto bytes = [](int64_t rows, int64_t cols) { return 2 * padded(rows, kRows) * padded(cols, kCols); };
-  const int64_t heads = c.num_heads * c.head_dim, kv_heads = c.num_kv_heads * c.head_dim;
-  int64_t most =
-      std::max(bytes(heads, c.hidden_size) + 2 * bytes(kv_heads, c.hidden_size), bytes(c.hidden_size, heads));
-  most = std::max({most, 2 * bytes(c.intermediate_size, c.hidden_size), bytes(c.hidden_size, c.intermediate_size)});
-  if (c.moe)
-    most = std::max({most, 2 * c.moe->num_experts * bytes(c.moe->moe_intermediate_size, c.hidden_size),
-                     c.moe->num_experts * bytes(c.hidden_size, c.moe->moe_intermediate_size)});
-  return most;
+}  // namespace
+
+std::unique_ptr<Model> load_model(Ops& ops, const ModelConfig& config, const RopeSettings& rope,
+                                  const TensorSource& tensors, DTypeChoice dtype) {
+  ops.expect_weights(placed_bytes(config, dtype));
+  return std::make_unique<Qwen3>(ops, config, rope, tensors, dtype);
+}
+
+ModelConfig with_rope(ModelConfig config, const std::optional<RopeOverride>& rope) {
+  if (!rope) return config;
+  const int64_t trained = config.trained_len();
+  config.yarn.reset();
+  config.max_position_embeddings = trained;
+  if (rope->yarn) {
+    config.yarn = YarnConfig{.factor = rope->factor,
+                             .original_max_position_embeddings = trained,
+                             .attention_factor = 0.1 * std::log(rope->factor) + 1};
+    config.max_position_embeddings = static_cast<int64_t>(static_cast<double>(trained) * rope->factor);
+  }
+  return config;
 }
 
 RopeSettings rope_settings(const ModelConfig& config) {

@@ -17,6 +17,7 @@
 #include <span>
 #include <vector>
 
+#include "base/memory_ledger.h"
 #include "ops/batch.h"
 #include "ops/paged_kv.h"
 #include "ops/rope.h"
@@ -107,9 +108,9 @@ class Ops {
   // Copies pages in all layers, before the step that begins next. No page is both a source and a destination.
   virtual void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies);
 
-  // While rehearsing, ops compute nothing and only make room for their results: after a rehearsal of the largest step,
-  // no step allocates.
-  virtual void rehearse(bool) {}
+  // While rehearsing, ops (sample included, which draws nothing then) compute nothing and only make room for their
+  // results: after a rehearsal of the largest step, no step allocates. False: nothing is kept between steps.
+  virtual bool rehearse(bool) { return false; }
   // Decode steps (Batch::is_decode) of at most so many rows are recorded when they come again: a caller that must not
   // wait for that later runs one of each size twice before. Ascending. All are of one model.
   virtual std::span<const int64_t> recorded_sizes() const { return {}; }
@@ -153,6 +154,9 @@ class Ops {
   virtual std::span<const float> to_host(const Tensor& tensor) = 0;
   // Bytes that placed weights occupy beyond the sources they point into.
   virtual int64_t owned_weight_bytes() const = 0;
+  // All memory held: weights as above, cache, and what steps need. "Dry" ops hold none and count what would be held;
+  // of them only place, allocate_kv and what runs while rehearsing may be called, and no stored value is read.
+  virtual std::vector<MemoryPool> memory() const { return {}; }
 
  protected:
   virtual Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute,

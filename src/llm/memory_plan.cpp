@@ -1,0 +1,233 @@
+#include "llm/memory_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/system_memory.h"
+#include "engine/model_runner.h"
+#include "weights/checkpoint.h"
+
+namespace qwill {
+namespace {
+
+// What nobody can count before it is there. On a card: the context, kernels as they are loaded, recorded steps, what
+// the driver rounds up. On the CPU: tokenizer, requests, what a step keeps for a moment.
+constexpr int64_t kDriverBytes = int64_t{512} << 20, kProgramBytes = int64_t{128} << 20;
+constexpr int64_t kFewTokens = 256;  // a cache of less is of no use
+
+int64_t sum(const std::vector<MemoryPool>& pools) {
+  return std::accumulate(pools.begin(), pools.end(), int64_t{0},
+                         [](int64_t bytes, const MemoryPool& pool) { return bytes + pool.bytes; });
+}
+
+std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
+  switch (choice) {
+    case KvDTypeChoice::f32: return DType::f32;
+    case KvDTypeChoice::bf16: return DType::bf16;
+    case KvDTypeChoice::automatic: break;
+  }
+  return std::nullopt;
+}
+
+int64_t free_bytes(const DeviceChoice& device) {
+  return device.on_cuda ? cuda_free_bytes(device.cuda) : available_memory_bytes();
+}
+
+// A model that was loaded dry.
+class Rehearsal {
+ public:
+  Rehearsal(const LlmOptions& options, const DeviceChoice& device, const PlannedModel& planned)
+      : options_(options), device_(device), planned_(planned) {
+    CpuOptions cpu = device.cpu;
+    CudaOptions cuda = device.cuda;
+    cpu.dry = true;
+    if (!cuda.dry) cuda.dry = CudaCard{};
+    ops_ = device.on_cuda ? make_cuda_ops(cuda) : make_cpu_ops(cpu);
+    model_ = load_model(*ops_, planned.config, rope_settings(planned.config), planned.tensors, options.dtype);
+  }
+
+  // Adds to the plan what is held with so many pages. To be called with ascending numbers: buffers only grow.
+  void run(MemoryPlan& plan, int64_t num_pages) {
+    PagedKv kv = ModelRunner::make_room(*ops_, *model_,
+                                        {.num_pages = num_pages,
+                                         .page_size = plan.page_size,
+                                         .kv_dtype = chosen_dtype(options_.kv_dtype),
+                                         .num_drawable = planned_.config.vocab_size,
+                                         .max_seq_len = plan.max_seq_len,
+                                         .max_rows = device_.chunk_size,
+                                         .max_sequences = plan.max_sequences});
+    plan.kv_dtype = kv.geometry.dtype;
+    plan.page_bytes = kv.geometry.token_bytes() * plan.page_size;
+    plan.num_pages = num_pages;
+    plan.pools.clear();
+    if (!device_.on_cuda) plan.pools.push_back({"weight_files", planned_.file_bytes});
+    std::ranges::copy(ops_->memory(), std::back_inserter(plan.pools));
+    plan.pools.push_back(device_.on_cuda ? MemoryPool{"driver", kDriverBytes} : MemoryPool{"program", kProgramBytes});
+    ops_->free_kv(kv);
+  }
+
+ private:
+  const LlmOptions& options_;
+  const DeviceChoice& device_;
+  const PlannedModel& planned_;
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<Model> model_;
+};
+
+// Pages that fit beside everything else of the plan; less than 0 if that does not fit.
+int64_t pages_that_fit(const MemoryPlan& plan) {
+  const int64_t left = plan.memory_bytes - (plan.total_bytes() - plan.num_pages * plan.page_bytes);
+  return left < 0 ? -1 : left / plan.page_bytes;
+}
+
+[[noreturn]] void fail_room(const MemoryPlan& plan, bool on_cuda, bool is_limit, int64_t needed_pages) {
+  const auto gb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  int64_t weights = 0;
+  for (const MemoryPool& pool : plan.pools)
+    if (pool.purpose.starts_with("weight") || pool.purpose == "widened") weights += pool.bytes;
+  const int64_t steps = plan.total_bytes() - plan.num_pages * plan.page_bytes - weights;
+  const std::string needs = fmt::format(
+      "{}: the weights need {:.2f} GB, steps {:.2f} GB and a cache of {} tokens {:.2f} GB, and {:.2f} GB {}",
+      plan.device, gb(weights), gb(steps), plan.max_seq_len, gb(needed_pages * plan.page_bytes), gb(plan.memory_bytes),
+      is_limit ? "are allowed" : "are free");
+  const ErrorKind kind = on_cuda ? ErrorKind::device : ErrorKind::invalid;
+  const int64_t tokens = pages_that_fit(plan) * plan.page_size;
+  if (tokens >= kFewTokens) fail(kind, "{}: --max-seq-len {} would fit", needs, tokens);
+  fail(kind, "{}: use a smaller model{}", needs, on_cuda ? ", --dtype int4 or --device cpu" : " or more memory");
+}
+
+}  // namespace
+
+int64_t MemoryPlan::total_bytes() const { return sum(pools); }
+
+int64_t MemoryPlan::sequences_at_full_length() const {
+  return std::min(max_sequences, cache_tokens() / ((max_seq_len + page_size - 1) / page_size * page_size));
+}
+
+MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, const PlannedModel& model) {
+  MemoryPlan plan;
+  plan.device = device.name;
+  plan.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : free_bytes(device);
+  plan.max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : model.config.context_len();
+  plan.max_sequences = device.max_sequences;
+  const int64_t one = (plan.max_seq_len + plan.page_size - 1) / plan.page_size;
+  const int64_t most = std::numeric_limits<int32_t>::max() / plan.page_size;  // a slot is an int32
+
+  Rehearsal trial(options, device, model);
+  for (const int64_t pages : {int64_t{1}, one}) {  // with one page, what is far too long costs no time
+    trial.run(plan, pages);
+    if (const int64_t fit = pages_that_fit(plan); std::min(fit, most) < one)
+      fail_room(plan, device.on_cuda, options.memory_bytes > 0, one);
+  }
+  // Buffers need no less with more pages: no plan has more than these.
+  const int64_t limit = std::min({plan.max_sequences * one, pages_that_fit(plan), most});
+  trial.run(plan, limit);
+  if (const int64_t pages = std::max(one, std::min(limit, pages_that_fit(plan))); pages < limit)
+    Rehearsal(options, device, model).run(plan, pages);
+  return plan;
+}
+
+MemoryPlan plan_memory(const LlmOptions& options) {
+  constexpr std::string_view kRandom = "random:";
+  DeviceChoice device = choose_device(options);
+  if (device.on_cuda) {
+    if (cuda_available() || options.memory_bytes == 0) {
+      with_context(options.device, [&] {
+        device.name = cuda_device_name(device.cuda);
+        device.cuda.dry = cuda_card(device.cuda);
+      });
+    } else {
+      device.cuda.dry = CudaCard{.hopper = !device.cuda.portable};
+      device.name += " (not here: an H100 is assumed)";
+    }
+  }
+  if (options.model.starts_with(kRandom)) {
+    const ModelConfig config =
+        with_rope(published_config(std::string_view(options.model).substr(kRandom.size())), options.rope);
+    return plan_memory(options, device, {config, RandomValues(), 2 * config.num_parameters()});
+  }
+  const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(options.model, options.hub_cache));
+  return plan_memory(options, device,
+                     {with_rope(checkpoint.config(), options.rope), CheckpointTensors(checkpoint), checkpoint.total_bytes()});
+}
+
+namespace {
+
+// 1234567 as "1,234,567".
+std::string grouped(int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
+}
+
+struct Description {
+  std::string_view purpose, text;
+};
+constexpr Description kDescriptions[] = {
+    {"weights", "matrices as the card multiplies them, norms in f32"},
+    {"weight_files", "mapped, read where they are"},
+    {"weight_copies", "what was converted, norms in f32"},
+    {"widened", "one matrix of four bits as bf16"},
+    {"cache", "keys and values"},
+    {"activations", "results of a step's ops, and their operands"},
+    {"logits", "also queries, keys and values before attention"},
+    {"attention", "parts of long sequences, to be merged"},
+    {"experts", "rows in the order of their experts"},
+    {"inputs", "tokens, positions, page tables"},
+    {"sampling", "settings, penalties, draws"},
+    {"step_program", "decode steps of one row as one kernel"},
+    {"thread_scratch", "what a thread needs for itself"},
+    {"driver", "an allowance: context, kernels, recorded steps"},
+    {"program", "an allowance: tokenizer, requests"},
+};
+
+std::string_view describe(std::string_view purpose) {
+  const auto* const found = std::ranges::find(kDescriptions, purpose, &Description::purpose);
+  CHECK(found != std::end(kDescriptions), "every purpose is described");
+  return found->text;
+}
+
+}  // namespace
+
+Json MemoryPlan::to_json() const {
+  Json by_purpose = Json::object(), json = Json::object();
+  for (const MemoryPool& pool : pools) by_purpose.set(pool.purpose, pool.bytes);
+  json.set("device", device)
+      .set("pools", std::move(by_purpose))
+      .set("total_bytes", total_bytes())
+      .set("memory_bytes", memory_bytes)
+      .set("kv_dtype", dtype_name(kv_dtype))
+      .set("page_size", page_size)
+      .set("page_bytes", page_bytes)
+      .set("num_pages", num_pages)
+      .set("cache_tokens", cache_tokens())
+      .set("max_seq_len", max_seq_len)
+      .set("max_sequences", max_sequences)
+      .set("sequences_at_full_length", sequences_at_full_length());
+  return json;
+}
+
+std::string MemoryPlan::to_text() const {
+  std::string text = device + "\n\n";
+  const auto line = [&](std::string_view name, int64_t bytes, std::string_view note) {
+    text += fmt::format("{:<15}{:>19} B {:>9.3f} GB{}{}\n", name, grouped(bytes), static_cast<double>(bytes) / 1e9,
+                        note.empty() ? "" : "  ", note);
+  };
+  for (const MemoryPool& pool : pools) line(pool.purpose, pool.bytes, describe(pool.purpose));
+  line("total", total_bytes(), "");
+  line("memory", memory_bytes, "that may be used");
+  text += fmt::format("\nThe cache holds {} tokens: {} pages of {} tokens, {} bytes each in {}.\n",
+                      grouped(cache_tokens()), grouped(num_pages), page_size, grouped(page_bytes),
+                      dtype_name(kv_dtype));
+  text += fmt::format("{} sequences of {} tokens run at once, and up to {} shorter ones.\n",
+                      grouped(sequences_at_full_length()), grouped(max_seq_len), grouped(max_sequences));
+  return text;
+}
+
+}  // namespace qwill
