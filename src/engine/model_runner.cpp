@@ -65,6 +65,7 @@ PagedKv ModelRunner::make_room(Ops& ops, const Model& model, const Limits& limit
   const Tensor most = run(limits.max_sequences, limits.max_rows, false);
   ops.sample(most, std::vector<SamplingRow>(static_cast<size_t>(most.rows)), limits.num_drawable);
   run(1, std::min({kScoredRows, limits.max_rows, context}), true);
+  run(limits.max_sequences, 1, true);
   for_recorded_sizes(ops, limits.max_sequences, [&](int64_t size) { run(size, 1, true); });
   ops.rehearse(false);
   return kv;

@@ -27,6 +27,7 @@ DeviceChoice choose_device(const LlmOptions& options) {
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
                    .portable = options.cuda_portable};
+    choice.card.hopper = !options.cuda_portable;
     choice.name = fmt::format("cuda:{}", choice.cuda.device);
   } else {
     if (options.dtype == DTypeChoice::int4)
@@ -44,6 +45,7 @@ Backend open_backend(const LlmOptions& options) {
   if (backend.on_cuda) {
     with_context(options.device, [&] {
       backend.ops = make_cuda_ops(backend.cuda);
+      backend.card = cuda_card(backend.cuda);
       backend.name = cuda_device_name(backend.cuda);
     });
   } else {

@@ -15,13 +15,14 @@ namespace qwill {
 struct DeviceChoice {
   bool on_cuda = false;
   CudaOptions cuda;  // where on_cuda
-  CpuOptions cpu;    // where not
+  CudaCard card;     // what is known of it
+  CpuOptions cpu;    // where not on_cuda
   std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
   int64_t chunk_size = 512;
   int64_t mixed_chunk_size = 512;
   int64_t max_sequences = 1;
 };
-// Throws Error(unsupported) for what no such device does. Of a card nothing is known yet but its number.
+// Throws Error(unsupported) for what no such device does. A card is taken to be an H100: it is not looked at.
 DeviceChoice choose_device(const LlmOptions& options);
 
 // The same, opened.

@@ -1,5 +1,6 @@
 #include "qwill/llm.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.h"
@@ -19,6 +20,8 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   const ModelConfig config = with_rope(checkpoint.config(), options.rope);
   warnings = config.warnings;
   const CheckpointTensors tensors(checkpoint);
+  if (backend.on_cuda && options.memory_bytes > 0)  // a whole card was meant, perhaps
+    options.memory_bytes = std::min(options.memory_bytes, cuda_free_bytes(backend.cuda));
   const MemoryPlan plan = plan_memory(options, backend, {config, tensors, checkpoint.total_bytes()});
   if (!backend.on_cuda)  // a card reads the files while it loads them
     warm_up(checkpoint.files(), num_threads(backend.cpu), options.progress, options.cancel);

@@ -43,7 +43,7 @@ class Rehearsal {
     CpuOptions cpu = device.cpu;
     CudaOptions cuda = device.cuda;
     cpu.dry = true;
-    if (!cuda.dry) cuda.dry = CudaCard{};
+    cuda.dry = device.card;
     ops_ = device.on_cuda ? make_cuda_ops(cuda) : make_cpu_ops(cpu);
     model_ = load_model(*ops_, planned.config, rope_settings(planned.config), planned.tensors, options.dtype);
   }
@@ -135,11 +135,10 @@ MemoryPlan plan_memory(const LlmOptions& options) {
   if (device.on_cuda) {
     if (cuda_available() || options.memory_bytes == 0) {
       with_context(options.device, [&] {
+        device.card = cuda_card(device.cuda);
         device.name = cuda_device_name(device.cuda);
-        device.cuda.dry = cuda_card(device.cuda);
       });
     } else {
-      device.cuda.dry = CudaCard{.hopper = !device.cuda.portable};
       device.name += " (not here: an H100 is assumed)";
     }
   }
@@ -225,8 +224,9 @@ std::string MemoryPlan::to_text() const {
   text += fmt::format("\nThe cache holds {} tokens: {} pages of {} tokens, {} bytes each in {}.\n",
                       grouped(cache_tokens()), grouped(num_pages), page_size, grouped(page_bytes),
                       dtype_name(kv_dtype));
-  text += fmt::format("{} sequences of {} tokens run at once, and up to {} shorter ones.\n",
-                      grouped(sequences_at_full_length()), grouped(max_seq_len), grouped(max_sequences));
+  text += fmt::format("Of sequences of {} tokens {} {} at once, and of shorter ones up to {}.\n", grouped(max_seq_len),
+                      grouped(sequences_at_full_length()), sequences_at_full_length() == 1 ? "runs" : "run",
+                      grouped(max_sequences));
   return text;
 }
 

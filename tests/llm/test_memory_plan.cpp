@@ -1,0 +1,167 @@
+// The plan against what is held: on tiny checkpoints the CPU's buffers and weights, to the byte.
+#include "llm/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "engine/engine_core.h"
+#include "support/random.h"
+#include "support/test_paths.h"
+#include "weights/checkpoint.h"
+
+namespace qwill {
+namespace {
+
+using test::Random;
+using testing::AllOf;
+using testing::HasSubstr;
+using Bytes = std::map<std::string, int64_t>;
+
+Bytes by_purpose(const std::vector<MemoryPool>& pools) {
+  Bytes bytes;
+  for (const MemoryPool& pool : pools) bytes[pool.purpose] = pool.bytes;
+  return bytes;
+}
+
+Error error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e;
+  }
+  return {ErrorKind::usage, "no error"};
+}
+
+LlmOptions of_checkpoint(const std::string& name) {
+  LlmOptions options;
+  options.model = test::source_path("tests/data/checkpoints/" + name);
+  options.device = "cpu";
+  options.num_threads = 2;
+  options.max_sequences = 3;
+  options.max_seq_len = 200;
+  options.chunk_size = 48;
+  return options;
+}
+
+void answer_requests(EngineCore& engine, int64_t vocab_size) {
+  for (uint64_t i = 0; i < 4; ++i) {
+    Random random(i + 1);
+    Request request;
+    for (int64_t length = random.between(1, 150); length > 0; --length)
+      request.prompt.push_back(static_cast<int32_t>(random.below(vocab_size)));
+    request.sampling.max_tokens = 6;
+    engine.add(std::move(request));
+  }
+  while (!engine.idle()) engine.step();
+  engine.score(std::vector<int32_t>(150, 1), [](int64_t, const Tensor&) {});
+}
+
+TEST(MemoryPlan, IsWhatTheCpuHolds) {
+  struct Case {
+    const char* checkpoint;
+    DTypeChoice dtype;
+  };
+  for (const auto& [name, dtype] : {Case{"8b", DTypeChoice::automatic}, Case{"moe-30b", DTypeChoice::automatic},
+                                    Case{"f32", DTypeChoice::automatic}, Case{"f32", DTypeChoice::bf16},
+                                    Case{"f16", DTypeChoice::bf16}, Case{"moe-odd", DTypeChoice::f32}}) {
+    SCOPED_TRACE(name);
+    LlmOptions options = of_checkpoint(name);
+    options.dtype = dtype;
+    const MemoryPlan plan = plan_memory(options);
+
+    const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(options.model, ""));
+    const ModelConfig& config = checkpoint.config();
+    const Backend backend = open_backend(options);
+    const auto model =
+        load_model(*backend.ops, config, rope_settings(config), CheckpointTensors(checkpoint), options.dtype);
+    EngineCore engine(*backend.ops, *model,
+                      {.max_seq_len = plan.max_seq_len,
+                       .num_pages = plan.num_pages,
+                       .chunk_size = backend.chunk_size,
+                       .max_sequences = plan.max_sequences});
+    Bytes held = by_purpose(backend.ops->memory());
+    EXPECT_EQ(held.at("weight_copies"), backend.ops->owned_weight_bytes());
+    EXPECT_EQ(held.at("cache"), plan.num_pages * plan.page_bytes);
+    held["weight_files"] = checkpoint.total_bytes();
+    held["program"] = by_purpose(plan.pools).at("program");
+    EXPECT_EQ(by_purpose(plan.pools), held);
+
+    const Bytes before = by_purpose(backend.ops->memory());
+    answer_requests(engine, config.vocab_size);
+    EXPECT_EQ(by_purpose(backend.ops->memory()), before) << "work takes no more";
+  }
+}
+
+TEST(MemoryPlan, PagesAreThoseWantedOrThoseGiven) {
+  LlmOptions options = of_checkpoint("8b");
+  options.memory_bytes = int64_t{1} << 40;
+  const MemoryPlan wanted = plan_memory(options);
+  EXPECT_EQ(wanted.num_pages, 3 * 4);  // 200 tokens are four pages
+  EXPECT_EQ(wanted.sequences_at_full_length(), 3);
+  EXPECT_EQ(wanted.cache_tokens(), 12 * 64);
+
+  options.memory_bytes = wanted.total_bytes();
+  EXPECT_EQ(plan_memory(options).num_pages, 12);
+  options.memory_bytes -= 1;
+  const MemoryPlan given = plan_memory(options);
+  EXPECT_EQ(given.num_pages, 11);
+  EXPECT_EQ(given.sequences_at_full_length(), 2);
+  EXPECT_EQ(given.total_bytes(), wanted.total_bytes() - wanted.page_bytes);
+}
+
+TEST(MemoryPlan, WhatDoesNotFitIsToldWithNumbers) {
+  LlmOptions options = of_checkpoint("8b");
+  options.max_seq_len = 1 << 20;
+  options.memory_bytes = 250'000'000;
+  const Error error = error_of([&] { plan_memory(options); });
+  EXPECT_EQ(error.kind(), ErrorKind::invalid);
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("1048576 tokens"), HasSubstr("0.25 GB are allowed")));
+  const std::string message = error.what();
+  const size_t flag = message.find("--max-seq-len ");
+  ASSERT_NE(flag, std::string::npos) << message;
+  options.max_seq_len = std::stoll(message.substr(flag + 14));
+  EXPECT_EQ(plan_memory(options).sequences_at_full_length(), 1);
+  options.max_seq_len += 64 * 8;
+  EXPECT_EQ(error_of([&] { plan_memory(options); }).kind(), ErrorKind::invalid);
+
+  options.memory_bytes = 1'000'000;
+  EXPECT_THAT(error_of([&] { plan_memory(options); }).what(), HasSubstr("use a smaller model"));
+}
+
+TEST(MemoryPlan, DefaultsAreThoseOfTheDevice) {
+  LlmOptions options = of_checkpoint("8b");
+  options.max_sequences = options.max_seq_len = 0;
+  const MemoryPlan plan = plan_memory(options);
+  EXPECT_EQ(plan.max_sequences, 8);
+  EXPECT_EQ(plan.max_seq_len, Checkpoint::open(ModelFolder::find(options.model, "")).config().context_len());
+}
+
+// No card is needed: its layout is counted all the same.
+TEST(MemoryPlan, OfACardThatIsNotHere) {
+  if (!cuda_built()) GTEST_SKIP() << "built without CUDA";
+  LlmOptions options;
+  options.model = "random:8b";
+  options.device = "cuda";
+  options.max_sequences = 0;
+  for (const DTypeChoice dtype : {DTypeChoice::automatic, DTypeChoice::int4, DTypeChoice::fp8}) {
+    options.dtype = dtype;
+    options.memory_bytes = 80'000'000'000;
+    const MemoryPlan plan = plan_memory(options);
+    EXPECT_EQ(plan.max_sequences, 256);
+    EXPECT_EQ(plan.kv_dtype, DType::bf16);
+    EXPECT_EQ(plan.page_bytes, 64 * 2 * 36 * 8 * 128 * 2);
+    EXPECT_LE(plan.total_bytes(), plan.memory_bytes);
+    EXPECT_GT(plan.total_bytes() + 2 * plan.page_bytes, plan.memory_bytes) << "and leaves nothing unused";
+    const int64_t weights = by_purpose(plan.pools).at("weights");
+    EXPECT_NEAR(static_cast<double>(weights),
+                dtype == DTypeChoice::automatic ? 16.4e9 : dtype == DTypeChoice::fp8 ? 9.4e9 : 6.1e9, 0.2e9);
+  }
+  options.memory_bytes = 4'000'000'000;
+  EXPECT_EQ(error_of([&] { plan_memory(options); }).kind(), ErrorKind::device);
+}
+
+}  // namespace
+}  // namespace qwill
