@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <exception>
 #include <future>
 #include <iterator>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <unordered_map>

@@ -31,6 +31,8 @@ bool is_cuda_header(const std::string& name) {
 std::string complaint(const std::string& file, const std::string& included, bool quoted) {
   const auto room_of = [](const std::string& path) { return path.substr(0, path.find('/')); };
   const std::string from = room_of(file), to = room_of(included);
+  if (!quoted && from == "qwill" && included.find_first_of("./") != std::string::npos)
+    return "a public header needs the standard library alone";
   if (!quoted) return from != "cuda" && is_cuda_header(included) ? "a CUDA header outside src/cuda" : "";
   if (!kFloors.contains(from)) return fmt::format("room {} stands on no floor", from);
   if (!kFloors.contains(to)) return fmt::format("{} is no room below src", to);
@@ -51,6 +53,8 @@ TEST(Layering, ComplaintsNameTheRule) {
   EXPECT_EQ(complaint("base/error.h", "qwill/error.h", true), "");
   EXPECT_EQ(complaint("qwill/llm.h", "base/error.h", true), "base lies above qwill");
   EXPECT_EQ(complaint("cuda/device.cu", "cuda_runtime.h", false), "");
+  EXPECT_EQ(complaint("qwill/llm.h", "vector", false), "");
+  EXPECT_EQ(complaint("qwill/llm.h", "fmt/core.h", false), "a public header needs the standard library alone");
 }
 
 // Returns the number of includes of the files below `root`.

@@ -1,0 +1,38 @@
+# Installs into BUILD_DIR/prefix, builds headers/ and the examples against that, and runs the examples with the built-in
+# model.
+function(run output)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${ARGN}: ${status}\n${out}\n${err}")
+  endif()
+  set(${output} "${out}" PARENT_SCOPE)
+endfunction()
+
+set(prefix ${BUILD_DIR}/prefix)
+file(REMOVE_RECURSE ${prefix} ${BUILD_DIR}/package)
+run(ignored ${CMAKE_COMMAND} --install ${BUILD_DIR} --prefix ${prefix})
+foreach(project headers examples)
+  set(source ${SOURCE_DIR}/examples)
+  if(project STREQUAL headers)
+    set(source ${CMAKE_CURRENT_LIST_DIR}/headers)
+  endif()
+  run(ignored ${CMAKE_COMMAND} -S ${source} -B ${BUILD_DIR}/package/${project} -G ${GENERATOR}
+      -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${CXX}
+      -DCMAKE_CXX_FLAGS=-Wall\ -Wextra\ -Werror)
+  run(ignored ${CMAKE_COMMAND} --build ${BUILD_DIR}/package/${project} --parallel 2)
+endforeach()
+
+set(examples ${BUILD_DIR}/package/examples)
+run(streamed ${examples}/generate "Once upon a time")
+run(printed ${PROGRAM} generate -p "Once upon a time" --max-tokens 100)
+if(NOT streamed STREQUAL printed)
+  message(FATAL_ERROR "the example generates\n${streamed}\nand the program\n${printed}")
+endif()
+run(many ${examples}/many)
+if(NOT many MATCHES "400 answers")
+  message(FATAL_ERROR "many prints\n${many}")
+endif()
+run(resumed ${examples}/resume ${BUILD_DIR}/package/journal.json)
+if(NOT resumed MATCHES "the same")
+  message(FATAL_ERROR "resume prints\n${resumed}")
+endif()
