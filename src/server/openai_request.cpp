@@ -53,6 +53,14 @@ const std::string& string_of(const std::string& param, const Json& value) {
   return value.as_string();
 }
 
+bool boolean_of(const std::string& param, const Json& value) {
+  return reading(param, kWrongType, [&] { return value.as_boolean(); });
+}
+
+double number_of(const std::string& param, const Json& value) {
+  return reading(param, kWrongType, [&] { return value.as_double(); });
+}
+
 int64_t integer_of(const std::string& param, const Json& value, int64_t low, int64_t high) {
   const int64_t number = reading(param, kWrongType, [&] { return value.as_integer(); });
   if (number >= low && number <= high) return number;
@@ -87,7 +95,7 @@ class Fields {
   }
   bool boolean(const std::string& name) {
     const Json* value = find(name);
-    return value && reading(name, kWrongType, [&] { return value->as_boolean(); });
+    return value && boolean_of(name, *value);
   }
   std::optional<int64_t> integer(const std::string& name, int64_t low, int64_t high) {
     const Json* value = find(name);
@@ -98,7 +106,7 @@ class Fields {
   double number(const std::string& name, double fallback, double low, double high, bool above = false) {
     const Json* value = find(name);
     if (!value) return fallback;
-    const double number = reading(name, kWrongType, [&] { return value->as_double(); });
+    const double number = number_of(name, *value);
     if (number <= high && (above ? number > low : number >= low)) return number;
     if (high == kAny) refuse(name, kWrongValue, "{} is not {} {}", number, above ? "above" : "at least", low);
     refuse(name, kWrongValue, "{} is not {} {} {} {}", number, above ? "above" : "from", low,
@@ -185,7 +193,7 @@ Ids read_chat(const Llm& llm, Fields& fields) {
     for (const auto& [name, value] : settings->as_object()) {
       const std::string inner = param + "." + printable(name);
       if (name != "enable_thinking" && !value.is_null()) refuse(inner, kUnknown, "unknown parameter");
-      if (!value.is_null()) chat.set(name, reading(inner, kWrongType, [&] { return value.as_boolean(); }));
+      if (!value.is_null()) chat.set(name, boolean_of(inner, value));
     }
   }
   try {
@@ -222,7 +230,7 @@ void read_logit_bias(Fields& fields, int64_t vocab_size, SamplingParams& params)
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
     if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= vocab_size)
       refuse("logit_bias", kWrongValue, "\"{}\" is no token id from 0 to {}", printable(name), vocab_size - 1);
-    const double number = reading("logit_bias", kWrongType, [&] { return value.as_double(); });
+    const double number = number_of("logit_bias", value);
     if (!(number >= -100 && number <= 100))
       refuse("logit_bias", kWrongValue, "{} of token {} is not from -100 to 100", number, id);
     params.logit_bias.emplace_back(id, static_cast<float>(number));
