@@ -33,7 +33,8 @@ int64_t left_in_group(const std::string& folder, const char* limit_file, const c
   const auto limit = read_number(folder + limit_file), usage = read_number(folder + usage_file);
   if (!limit || !usage) return kUnlimited;
   const std::string stat = folder + "memory.stat";
-  const int64_t file_pages = read_number(stat, "active_file").value_or(0) + read_number(stat, "inactive_file").value_or(0);
+  const int64_t file_pages =
+      read_number(stat, "active_file").value_or(0) + read_number(stat, "inactive_file").value_or(0);
   return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *usage - file_pages));
 }
 
@@ -53,8 +54,9 @@ int64_t available_memory_bytes(const std::string& root) {
     for (std::string path = line.substr(second + 1);; path.resize(path.rfind('/'))) {
       while (path.ends_with('/')) path.pop_back();
       const std::string folder = root + "/sys/fs/cgroup" + (version_2 ? "" : "/memory") + path + "/";
-      available = std::min(available, version_2 ? left_in_group(folder, "memory.max", "memory.current")
-                                                : left_in_group(folder, "memory.limit_in_bytes", "memory.usage_in_bytes"));
+      available =
+          std::min(available, version_2 ? left_in_group(folder, "memory.max", "memory.current")
+                                        : left_in_group(folder, "memory.limit_in_bytes", "memory.usage_in_bytes"));
       if (path.find('/') == std::string::npos) break;
     }
   }

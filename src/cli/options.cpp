@@ -64,7 +64,8 @@ int64_t read_bytes(const std::string& flag, const std::string& text) {
   constexpr double kMost = 1e15;
   if (!value || !(*value * unit >= 1 && *value * unit <= kMost))
     throw CLI::ValidationError(
-        flag, fmt::format("\"{}\" is no amount of memory: give a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB", text));
+        flag,
+        fmt::format("\"{}\" is no amount of memory: give a number and B, KB, MB, GB, TB, KiB, MiB, GiB or TiB", text));
   return static_cast<int64_t>(*value * unit);
 }
 
@@ -96,7 +97,8 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
           "weights of four bits, on a CUDA card)")
       ->type_name("auto|f32|bf16|fp8|int4");
   add_choice<KvDTypeChoice>(
-      command, "--kv-dtype", options.kv_dtype, {{"auto", KvDTypeChoice::automatic}, {"f32", KvDTypeChoice::f32}, {"bf16", KvDTypeChoice::bf16}},
+      command, "--kv-dtype", options.kv_dtype,
+      {{"auto", KvDTypeChoice::automatic}, {"f32", KvDTypeChoice::f32}, {"bf16", KvDTypeChoice::bf16}},
       "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
              "threads (default: one per processor); the result does not depend on it");

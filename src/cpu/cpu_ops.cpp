@@ -388,8 +388,7 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
       positions.push_back(batch.positions[static_cast<size_t>(task.first_row + i / group)]);
     const int64_t offset = (kv_head * T + task.first_row) * group * dp;
     kernels_.attend({queries + offset, positions.data(), num_items, key_pages.data(), value_pages.data(), page_size, dp,
-                     1.0f / std::sqrt(static_cast<float>(D)), attended + offset,
-                     scratch()});
+                     1.0f / std::sqrt(static_cast<float>(D)), attended + offset, scratch()});
     for (int64_t i = 0; i < num_items; ++i)
       std::memcpy(out.row<float>(task.first_row + i / group) + (kv_head * group + i % group) * D,
                   attended + offset + i * dp, static_cast<size_t>(D) * 4);

@@ -178,8 +178,7 @@ void Loader::place_segments(std::span<const WeightSource> sources, WeightUse use
 
   const auto allocate_zeros = [&](int64_t bytes) {
     void* data = allocate(bytes);
-    if (!device_.dry())
-      check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), device_.stream), "clear a weight");
+    if (!device_.dry()) check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), device_.stream), "clear a weight");
     return data;
   };
   To to;

@@ -21,7 +21,8 @@ class ModelRunner final : public Runner {
     int64_t max_sequences = 1;  // of a step
   };
 
-  // Allocates the cache and room for the largest steps, so that none of it happens later. ops and model must outlive it.
+  // Allocates the cache and room for the largest steps, so that none of it happens later. ops and model must outlive
+  // it.
   ModelRunner(Ops& ops, const Model& model, const Limits& limits);
   ~ModelRunner() override;
 

@@ -29,17 +29,17 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   if (options.max_seq_len > config.context_len())
     warnings.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
                                    options.max_seq_len, config.context_len()));
-  auto core = std::make_unique<EngineCore>(*ops, *model,
-                                           EngineConfig{.max_seq_len = plan.max_seq_len,
-                                                        .num_pages = plan.num_pages,
-                                                        .page_size = plan.page_size,
-                                                        .chunk_size = backend.chunk_size,
-                                                        .mixed_chunk_size = backend.mixed_chunk_size,
-                                                        .max_sequences = plan.max_sequences,
-                                                        .reserve = options.reserve,
-                                                        .kv_dtype = plan.kv_dtype,
-                                                        .num_drawable = tokenizer ? tokenizer->size() : config.vocab_size,
-                                                        .rope_when = options.rope_when});
+  auto core =
+      std::make_unique<EngineCore>(*ops, *model,
+                                   EngineConfig{.max_seq_len = plan.max_seq_len,
+                                                .num_pages = plan.num_pages,
+                                                .page_size = plan.page_size,
+                                                .chunk_size = backend.chunk_size,
+                                                .max_sequences = plan.max_sequences,
+                                                .reserve = options.reserve,
+                                                .kv_dtype = plan.kv_dtype,
+                                                .num_drawable = tokenizer ? tokenizer->size() : config.vocab_size,
+                                                .rope_when = options.rope_when});
   delivery = std::make_unique<Delivery>();
   engine = std::make_unique<Engine>(std::move(core), options.max_queued);
 }

@@ -17,6 +17,34 @@ namespace {
 constexpr int64_t kDriverBytes = int64_t{512} << 20, kProgramBytes = int64_t{128} << 20;
 constexpr int64_t kFewTokens = 256;  // a cache of less is of no use
 
+// In the order of printing.
+struct Description {
+  std::string_view purpose, text;
+};
+constexpr Description kDescriptions[] = {
+    {"weights", "matrices as the card multiplies them, norms in f32"},
+    {"weight_files", "mapped, read where they are"},
+    {"weight_copies", "what was converted, norms in f32"},
+    {"widened", "one matrix of four bits as bf16"},
+    {"cache", "keys and values"},
+    {"activations", "results of a step's ops, and their operands"},
+    {"logits", "also queries, keys and values before attention"},
+    {"attention", "parts of long sequences, to be merged"},
+    {"experts", "rows in the order of their experts"},
+    {"inputs", "tokens, positions, page tables"},
+    {"sampling", "settings, penalties, draws"},
+    {"step_program", "decode steps of one row as one kernel"},
+    {"thread_scratch", "what a thread needs for itself"},
+    {"driver", "an allowance: context, kernels, recorded steps"},
+    {"program", "an allowance: tokenizer, requests"},
+};
+
+const Description* find_description(std::string_view purpose) {
+  const auto* const found = std::ranges::find(kDescriptions, purpose, &Description::purpose);
+  CHECK(found != std::end(kDescriptions), "every purpose is described");
+  return found;
+}
+
 int64_t sum(const std::vector<MemoryPool>& pools) {
   return std::accumulate(pools.begin(), pools.end(), int64_t{0},
                          [](int64_t bytes, const MemoryPool& pool) { return bytes + pool.bytes; });
@@ -65,6 +93,7 @@ class Rehearsal {
     if (!device_.on_cuda) plan.pools.push_back({"weight_files", planned_.file_bytes});
     std::ranges::copy(ops_->memory(), std::back_inserter(plan.pools));
     plan.pools.push_back(device_.on_cuda ? MemoryPool{"driver", kDriverBytes} : MemoryPool{"program", kProgramBytes});
+    std::ranges::sort(plan.pools, {}, [](const MemoryPool& pool) { return find_description(pool.purpose); });
     ops_->free_kv(kv);
   }
 
@@ -148,8 +177,9 @@ MemoryPlan plan_memory(const LlmOptions& options) {
     return plan_memory(options, device, {config, RandomValues(), 2 * config.num_parameters()});
   }
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(options.model, options.hub_cache));
-  return plan_memory(options, device,
-                     {with_rope(checkpoint.config(), options.rope), CheckpointTensors(checkpoint), checkpoint.total_bytes()});
+  return plan_memory(
+      options, device,
+      {with_rope(checkpoint.config(), options.rope), CheckpointTensors(checkpoint), checkpoint.total_bytes()});
 }
 
 namespace {
@@ -163,33 +193,6 @@ std::string grouped(int64_t number) {
     text += digits[i];
   }
   return text;
-}
-
-struct Description {
-  std::string_view purpose, text;
-};
-constexpr Description kDescriptions[] = {
-    {"weights", "matrices as the card multiplies them, norms in f32"},
-    {"weight_files", "mapped, read where they are"},
-    {"weight_copies", "what was converted, norms in f32"},
-    {"widened", "one matrix of four bits as bf16"},
-    {"cache", "keys and values"},
-    {"activations", "results of a step's ops, and their operands"},
-    {"logits", "also queries, keys and values before attention"},
-    {"attention", "parts of long sequences, to be merged"},
-    {"experts", "rows in the order of their experts"},
-    {"inputs", "tokens, positions, page tables"},
-    {"sampling", "settings, penalties, draws"},
-    {"step_program", "decode steps of one row as one kernel"},
-    {"thread_scratch", "what a thread needs for itself"},
-    {"driver", "an allowance: context, kernels, recorded steps"},
-    {"program", "an allowance: tokenizer, requests"},
-};
-
-std::string_view describe(std::string_view purpose) {
-  const auto* const found = std::ranges::find(kDescriptions, purpose, &Description::purpose);
-  CHECK(found != std::end(kDescriptions), "every purpose is described");
-  return found->text;
 }
 
 }  // namespace
@@ -218,12 +221,12 @@ std::string MemoryPlan::to_text() const {
     text += fmt::format("{:<15}{:>19} B {:>9.3f} GB{}{}\n", name, grouped(bytes), static_cast<double>(bytes) / 1e9,
                         note.empty() ? "" : "  ", note);
   };
-  for (const MemoryPool& pool : pools) line(pool.purpose, pool.bytes, describe(pool.purpose));
+  for (const MemoryPool& pool : pools) line(pool.purpose, pool.bytes, find_description(pool.purpose)->text);
   line("total", total_bytes(), "");
   line("memory", memory_bytes, "that may be used");
-  text += fmt::format("\nThe cache holds {} tokens: {} pages of {} tokens, {} bytes each in {}.\n",
-                      grouped(cache_tokens()), grouped(num_pages), page_size, grouped(page_bytes),
-                      dtype_name(kv_dtype));
+  text +=
+      fmt::format("\nThe cache holds {} tokens: {} pages of {} tokens, {} bytes each in {}.\n", grouped(cache_tokens()),
+                  grouped(num_pages), page_size, grouped(page_bytes), dtype_name(kv_dtype));
   text += fmt::format("Of sequences of {} tokens {} {} at once, and of shorter ones up to {}.\n", grouped(max_seq_len),
                       grouped(sequences_at_full_length()), sequences_at_full_length() == 1 ? "runs" : "run",
                       grouped(max_sequences));

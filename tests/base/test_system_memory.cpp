@@ -1,9 +1,9 @@
-#include "base/system_memory.h"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
+
+#include "base/system_memory.h"
 
 namespace qwill {
 namespace {

@@ -20,7 +20,7 @@ from program import Program, Terminal, one_line, run_all
 
 RESULT_KEYS = ["text", "token_ids", "finish_reason", "stop", "seed", "logprobs", "usage", "timing"]
 TIMING_KEYS = ["load_s", "ttft_s", "prefill_tok_s", "decode_tok_s", "total_s"]
-COMMANDS = ["generate", "chat", "batch", "tokenize", "detokenize", "render", "logits", "verify", "inspect", "bench"]
+COMMANDS = ["generate", "chat", "batch", "tokenize", "detokenize", "render", "logits", "verify", "inspect", "bench", "plan"]
 PROMPT = "The little dog went"
 INVALID = b"abc\xff\xfe"
 LIGHT = ("--threads", "1")  # other tests run beside this one
@@ -621,6 +621,51 @@ def test_bench(checks, world):
     checks.equal(list(report), keys)
     checks.that(all(report[k] > 0 for k in keys[:7]), report)
     checks.that(b"tok/s" in checks.good(world.qwill("bench", world.bare, *small)).out, "text")
+
+
+def test_plan(checks, world):
+    run = lambda *flags: world.qwill("plan", world.bare, "--device", "cpu", *LIGHT, *flags)  # noqa: E731
+    plan = json.loads(checks.good(run("--memory", "1GB", "--output", "json")).out)
+    checks.equal(plan["memory_bytes"], 10**9)
+    checks.equal(plan["total_bytes"], sum(plan["pools"].values()))
+    checks.equal(plan["pools"]["cache"], plan["num_pages"] * plan["page_bytes"])
+    checks.equal(plan["cache_tokens"], plan["num_pages"] * plan["page_size"])
+    checks.equal(plan["max_sequences"], 8)
+    text = checks.good(run("--memory", "1GB")).out.decode()
+    for bytes_ in (*plan["pools"].values(), plan["total_bytes"], plan["num_pages"], plan["cache_tokens"]):
+        checks.that(f"{bytes_:,}" in text, f"{bytes_:,} in {text}")
+
+    # As many pages as fit, and one more does not.
+    pages = lambda n: json.loads(  # noqa: E731
+        checks.good(run("--memory", str(n), "--max-seq-len", "100", "--max-seqs", "5", "--output", "json")).out
+    )
+    most = pages(10**9)
+    checks.equal((most["num_pages"], most["sequences_at_full_length"]), (10, 5))
+    checks.equal(pages(most["total_bytes"])["num_pages"], 10)
+    less = pages(most["total_bytes"] - 1)
+    checks.equal((less["num_pages"], less["sequences_at_full_length"]), (9, 4))
+
+    for amount, count in {"1024KiB": 2**20, "0.001GB": 10**6, "1048576": 2**20, "1MiB": 2**20, "1e6B": 10**6}.items():
+        refused = run("--memory", amount)
+        checks.refused(refused, 1, f"{count / 1e9:.2f} GB are allowed")
+    too_long = run("--memory", "150MB", "--max-seq-len", "1000000")
+    checks.refused(too_long, 1, "1000000 tokens")
+    checks.refused(too_long, 1, "--max-seq-len")
+    for amount in ("", "x", "GB", "-1GB", "0", "1 GB", "1gb", "1XB", "nan", "inf", "1e30", "0.1"):
+        checks.refused(run("--memory", amount), 2, "--memory")
+    for count in ("0", "-1", "x", "4097"):
+        checks.refused(run("--max-seqs", count), 2, "--max-seqs")
+    checks.refused(world.qwill("plan", "random:9b"), 2, "9b")
+    checks.refused(world.generate("-p", "a", "--memory", "1GB"), 2, "--memory")
+
+    # A card need not be there.
+    card = world.qwill("plan", "random:8b", "--device", "cuda", "--memory", "80GB", "--output", "json")
+    if card.status == 0:
+        card = json.loads(card.out)
+        checks.that(16e9 < card["pools"]["weights"] < 17e9 and card["total_bytes"] <= 80e9, card)
+        checks.equal(card["max_sequences"], 256)
+    else:
+        checks.refused(card, 1, "this build has no CUDA")
 
 
 # ---------------------------------------------------------------- files that are not what they should be

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cuda/cuda_ops.h"
 #include "engine/engine_core.h"
+#include "llm/memory_plan.h"
 #include "support/backends.h"
 #include "support/random.h"
 #include "support/test_paths.h"
@@ -72,7 +73,8 @@ constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic}, {"nib-moe", DT
                                  {"nib", DTypeChoice::fp8},       {"nib-moe", DTypeChoice::fp8}};
 
 // Requests of many lengths that come and go; the answers by request.
-std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size, int64_t num_requests, int64_t at_once) {
+std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size, int64_t num_requests,
+                                          int64_t at_once) {
   std::vector<std::vector<int32_t>> all(static_cast<size_t>(num_requests));
   std::map<int64_t, size_t> request_of;
   size_t next = 0;
@@ -105,6 +107,46 @@ TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
     const int64_t before = cuda_device_allocations();
     answers(engine, on.checkpoint.config().vocab_size, 40, 8);
     EXPECT_EQ(cuda_device_allocations(), before) << name;
+  }
+}
+
+// The plan rehearses without a card what the engine then does on one: they agree to the byte, also once it has worked.
+TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
+  for (const auto& [name, dtype] : kSubjects) {
+    if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
+    SCOPED_TRACE(name);
+    const int64_t held_before = cuda_device_bytes();
+    const Loaded on(GetParam(), name, dtype);
+    const int64_t held_loaded = cuda_device_bytes();
+    LlmOptions options;
+    options.dtype = dtype;
+    options.max_seq_len = 512;
+    options.memory_bytes = int64_t{2} << 30;
+    DeviceChoice device;
+    device.on_cuda = true;
+    device.cuda = {.portable = GetParam() == "cuda-portable", .step_kernel = GetParam() != "cuda-apart"};
+    device.chunk_size = 128;
+    device.max_sequences = 8;
+    device.card = cuda_card(device.cuda);
+    const ModelConfig& config = on.checkpoint.config();
+    const MemoryPlan plan =
+        plan_memory(options, device, {config, CheckpointTensors(on.checkpoint), on.checkpoint.total_bytes()});
+    EXPECT_EQ(cuda_device_bytes(), held_loaded) << "a plan takes no memory";
+
+    EngineCore engine(*on.ops, *on.model,
+                      {.max_seq_len = plan.max_seq_len,
+                       .num_pages = plan.num_pages,
+                       .chunk_size = device.chunk_size,
+                       .max_sequences = plan.max_sequences});
+    std::map<std::string, int64_t> planned, held;
+    for (const MemoryPool& pool : plan.pools) planned[pool.purpose] = pool.bytes;
+    for (const MemoryPool& pool : on.ops->memory()) held[pool.purpose] = pool.bytes;
+    const int64_t allowance = planned.at("driver");
+    planned.erase("driver");
+    EXPECT_EQ(held, planned);
+    EXPECT_EQ(cuda_device_bytes() - held_before, plan.total_bytes() - allowance);
+    answers(engine, config.vocab_size, 20, 8);
+    EXPECT_EQ(cuda_device_bytes() - held_before, plan.total_bytes() - allowance);
   }
 }
 

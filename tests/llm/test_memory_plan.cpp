@@ -1,6 +1,4 @@
 // The plan against what is held: on tiny checkpoints the CPU's buffers and weights, to the byte.
-#include "llm/memory_plan.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/engine_core.h"
+#include "llm/memory_plan.h"
 #include "support/random.h"
 #include "support/test_paths.h"
 #include "weights/checkpoint.h"
@@ -157,7 +156,10 @@ TEST(MemoryPlan, OfACardThatIsNotHere) {
     EXPECT_GT(plan.total_bytes() + 2 * plan.page_bytes, plan.memory_bytes) << "and leaves nothing unused";
     const int64_t weights = by_purpose(plan.pools).at("weights");
     EXPECT_NEAR(static_cast<double>(weights),
-                dtype == DTypeChoice::automatic ? 16.4e9 : dtype == DTypeChoice::fp8 ? 9.4e9 : 6.1e9, 0.2e9);
+                dtype == DTypeChoice::automatic ? 16.4e9
+                : dtype == DTypeChoice::fp8     ? 9.4e9
+                                                : 6.1e9,
+                0.2e9);
   }
   options.memory_bytes = 4'000'000'000;
   EXPECT_EQ(error_of([&] { plan_memory(options); }).kind(), ErrorKind::device);
