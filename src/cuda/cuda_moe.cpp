@@ -4,8 +4,9 @@
 namespace qwill::cuda {
 namespace {
 
-// Rows of one expert that share a tile: twice what an expert gets on average, so that most experts have one tile.
 constexpr int64_t kLeastTileRows = 16;
+
+// Rows of one expert that share a tile: twice what an expert gets on average, so that most experts have one tile.
 int64_t choose_tile_rows(int64_t num_pairs, int64_t num_experts, int64_t most) {
   int64_t rows = kLeastTileRows;
   while (rows < most && rows * num_experts < 2 * num_pairs) rows *= 2;

@@ -44,13 +44,15 @@ Sampler::~Sampler() {
 }
 
 void Sampler::make_room(int64_t num_rows, int64_t cols, int64_t max_tokens) {
+  for (Slot& slot : slots_) make_room(slot, num_rows, cols, max_tokens);
+}
+
+// The other slots may hold draws that nobody has taken: they keep their buffers.
+void Sampler::make_room(Slot& slot, int64_t num_rows, int64_t cols, int64_t max_tokens) {
   const int64_t settings_bytes = num_rows * static_cast<int64_t>(sizeof(SampleSettings)) +
                                  max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
-  for (Slot& slot : slots_) {
-    slot.settings.get<char>(settings_bytes);
-    slot.ids.get<int32_t>(num_rows);
-    slot.logits.get<float>(1);
-  }
+  slot.settings.get<char>(settings_bytes);
+  slot.ids.get<int32_t>(num_rows);
   settings_.get<char>(settings_bytes);
   if (cols % 4 != 0) padded_logits_.get<float>(num_rows * padded_to_4(cols));
   workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(num_rows, cols)));
@@ -89,7 +91,7 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   const auto settings_bytes = static_cast<int64_t>(settings.size() * sizeof(SampleSettings)),
              adjustment_bytes = static_cast<int64_t>(adjustments.size() * sizeof(TokenAdjustment)),
              bytes = settings_bytes + adjustment_bytes;
-  make_room(R, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
+  make_room(slot, R, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
   char* host = slot.settings.get<char>(bytes);
   std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
   if (adjustment_bytes > 0)

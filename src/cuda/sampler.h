@@ -18,7 +18,7 @@ class Sampler {
   // Room for samples of so many rows, with penalties of max_tokens different tokens.
   void make_room(int64_t num_rows, int64_t cols, int64_t max_tokens);
 
-  // One draw for each row of logits [R, cols] in device memory.
+  // One draw for each row of logits [R, cols] in device memory; makes room as above.
   void sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
               int64_t max_tokens);
   // Of the oldest sample that was not taken; waits for it.
@@ -36,6 +36,7 @@ class Sampler {
     int64_t cols = 0;
   };
   static constexpr size_t kSlots = 3;
+  void make_room(Slot& slot, int64_t num_rows, int64_t cols, int64_t max_tokens);
 
   Device& device_;
   const MemoryPurpose purpose_{device_.memory, "sampling"};

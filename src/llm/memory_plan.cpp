@@ -147,8 +147,10 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
   Rehearsal trial(options, device, model);
   for (const int64_t pages : {int64_t{1}, one}) {  // with one page, what is far too long costs no time
     trial.run(plan, pages);
-    if (const int64_t fit = pages_that_fit(plan); std::min(fit, most) < one)
-      fail_room(plan, device.on_cuda, options.memory_bytes > 0, one);
+    const int64_t fit = pages_that_fit(plan);
+    if (fit >= one) continue;
+    if (fit > pages) trial.run(plan, fit);  // steps of that length need more
+    fail_room(plan, device.on_cuda, options.memory_bytes > 0, one);
   }
   // Buffers need no less with more pages: no plan has more than these.
   const int64_t limit = std::min({plan.max_sequences * one, pages_that_fit(plan), most});

@@ -111,6 +111,15 @@ TEST(MemoryPlan, PagesAreThoseWantedOrThoseGiven) {
   EXPECT_EQ(given.total_bytes(), wanted.total_bytes() - wanted.page_bytes);
 }
 
+// The length that a refusal says would fit.
+int64_t length_that_fits(const Error& error) {
+  constexpr std::string_view kFlag = "--max-seq-len ";
+  const std::string message = error.what();
+  const size_t flag = message.find(kFlag);
+  EXPECT_NE(flag, std::string::npos) << message;
+  return flag == std::string::npos ? 1 : std::stoll(message.substr(flag + kFlag.size()));
+}
+
 TEST(MemoryPlan, WhatDoesNotFitIsToldWithNumbers) {
   LlmOptions options = of_checkpoint("8b");
   options.max_seq_len = 1 << 20;
@@ -118,12 +127,9 @@ TEST(MemoryPlan, WhatDoesNotFitIsToldWithNumbers) {
   const Error error = error_of([&] { plan_memory(options); });
   EXPECT_EQ(error.kind(), ErrorKind::invalid);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("1048576 tokens"), HasSubstr("0.25 GB are allowed")));
-  const std::string message = error.what();
-  const size_t flag = message.find("--max-seq-len ");
-  ASSERT_NE(flag, std::string::npos) << message;
-  options.max_seq_len = std::stoll(message.substr(flag + 14));
+  options.max_seq_len = length_that_fits(error);
   EXPECT_EQ(plan_memory(options).sequences_at_full_length(), 1);
-  options.max_seq_len += 64 * 8;
+  options.max_seq_len += 64;
   EXPECT_EQ(error_of([&] { plan_memory(options); }).kind(), ErrorKind::invalid);
 
   options.memory_bytes = 1'000'000;
@@ -161,8 +167,13 @@ TEST(MemoryPlan, OfACardThatIsNotHere) {
                                                 : 6.1e9,
                 0.2e9);
   }
-  options.memory_bytes = 4'000'000'000;
-  EXPECT_EQ(error_of([&] { plan_memory(options); }).kind(), ErrorKind::device);
+  options.dtype = DTypeChoice::automatic;
+  options.memory_bytes = 20'000'000'000;
+  options.max_seq_len = 1 << 20;
+  const Error error = error_of([&] { plan_memory(options); });
+  EXPECT_EQ(error.kind(), ErrorKind::device);
+  options.max_seq_len = length_that_fits(error);
+  EXPECT_EQ(plan_memory(options).sequences_at_full_length(), 1);
 }
 
 }  // namespace
