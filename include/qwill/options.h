@@ -37,11 +37,14 @@ struct LlmOptions {
   KvDTypeChoice kv_dtype = KvDTypeChoice::automatic;
 
   int64_t max_seq_len = 0;    // tokens of prompt and output together; 0: what the configuration allows
-  int64_t max_sequences = 1;  // that run at once; more wait; 0: what suits the device, 256 on a card and 8 on the CPU
+  int64_t max_sequences = 1;  // that run at once; more wait; 0: what suits the device: 8 on the CPU, 256 on a card,
+                              // 1024 where 48 GB and more may be used
   int64_t max_queued = 4096;  // that wait beside as many as may run; more are refused
   int64_t memory_bytes = 0;   // of the device, for weights, cache and work; 0: what is free
   bool reserve = false;       // a sequence begins only when its longest length has room, so that none begins again
   int64_t chunk_size = 0;     // prompt tokens of one step; 0: what suits the device
+  // Of a step in which others decode. Few let tokens flow evenly, many have all done sooner. 0: what suits the device.
+  int64_t mixed_chunk_size = 0;
 
   std::optional<RopeOverride> rope;
   RopeWhen rope_when = RopeWhen::always;

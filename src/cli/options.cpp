@@ -136,7 +136,7 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
 void add_batch_options(CLI::App& command, LlmOptions& options) {
   options.max_sequences = 0;
   add_number(command, "--max-seqs", options.max_sequences, int64_t{1}, int64_t{4096},
-             "sequences that run at once; more wait (8; on a card 256)");
+             "sequences that run at once; more wait (8; on a card 256, on a large one 1024)");
   command
       .add_option_function<std::string>(
           "--memory", [&options](const std::string& text) { options.memory_bytes = read_bytes("--memory", text); },

@@ -21,7 +21,8 @@ DeviceChoice choose_device(const LlmOptions& options) {
     return wanted > 0 ? wanted : choice.on_cuda ? on_cuda : on_cpu;
   };
   choice.chunk_size = or_default(options.chunk_size, kCpuChunk, kCudaChunk);
-  choice.mixed_chunk_size = std::min(choice.chunk_size, choice.on_cuda ? kCudaMixedChunk : kCpuMixedChunk);
+  choice.mixed_chunk_size =
+      std::min(choice.chunk_size, or_default(options.mixed_chunk_size, kCpuMixedChunk, kCudaMixedChunk));
   choice.max_sequences = or_default(options.max_sequences, kCpuSequences, kCudaSequences);
   if (choice.on_cuda) {
     const size_t colon = options.device.find(':');

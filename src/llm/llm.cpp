@@ -9,6 +9,7 @@
 #include "weights/warm_up.h"
 
 namespace qwill {
+
 Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
     : options(wanted),
       folder(ModelFolder::find(wanted.model, wanted.hub_cache)),
@@ -35,6 +36,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
                                                 .num_pages = plan.num_pages,
                                                 .page_size = plan.page_size,
                                                 .chunk_size = backend.chunk_size,
+                                                .mixed_chunk_size = backend.mixed_chunk_size,
                                                 .max_sequences = plan.max_sequences,
                                                 .reserve = options.reserve,
                                                 .kv_dtype = plan.kv_dtype,

@@ -15,6 +15,8 @@ namespace {
 // What nobody can count before it is there. On a card: the context, kernels as they are loaded, recorded steps, what
 // the driver rounds up. On the CPU: tokenizer, requests, what a step keeps for a moment.
 constexpr int64_t kDriverBytes = int64_t{512} << 20, kProgramBytes = int64_t{128} << 20;
+// The logits of so many rows are 0.6 GB; 1,000 conversations end 10 % sooner than with a quarter of them.
+constexpr int64_t kLargeCard = 48'000'000'000, kLargeCardSequences = 1024;
 constexpr int64_t kFewTokens = 256;  // a cache of less is of no use
 
 // In the order of printing.
@@ -141,6 +143,8 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
   plan.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : free_bytes(device);
   plan.max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : model.config.context_len();
   plan.max_sequences = device.max_sequences;
+  if (options.max_sequences == 0 && device.on_cuda && plan.memory_bytes >= kLargeCard)
+    plan.max_sequences = kLargeCardSequences;
   const int64_t one = (plan.max_seq_len + plan.page_size - 1) / plan.page_size;
   const int64_t most = std::numeric_limits<int32_t>::max() / plan.page_size;  // a slot is an int32
 
