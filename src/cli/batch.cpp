@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <limits>
 #include <memory>
 
 #include "base/error.h"
@@ -62,6 +63,7 @@ void add_batch(CLI::App& app) {
       ->type_name("FILE");
   add_llm_options(*command, batch->llm);
   add_batch_options(*command, batch->llm);
+  batch->llm.mixed_chunk_size = std::numeric_limits<int64_t>::max();  // nobody waits for the next token
   command->footer(
       "A request is {\"custom_id\": …, \"method\": \"POST\", \"url\": …, \"body\": …}; url is /v1/chat/completions or\n"
       "/v1/completions. Stopped at any moment, the same command goes on: what the output holds is kept and not asked\n"

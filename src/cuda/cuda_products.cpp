@@ -126,7 +126,8 @@ bool CudaOps::product_streamed(const Operand& operand, const CudaWeight& weight,
   const int32_t most_rows = int4 ? kMaxInt4StreamRows : fp8 ? kMaxFp8StreamRows : kMaxStreamRows;
   if (!device_.hopper || rows > most_rows) return false;
   if (x.dtype != DType::bf16 && !operand.norm) return false;
-  const bool norm = operand.norm && rows <= kMaxStreamRows;  // of more rows not in every block, but once
+  // Of more rows not in every block, but once. Of e4m3 always there: it is rounded from f32.
+  const bool norm = operand.norm && (fp8 || rows <= kMaxStreamRows);
   StreamCall call{
       .weight = int4  ? weight.int4
                 : fp8 ? weight.fp8.data
