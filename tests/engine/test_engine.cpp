@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <latch>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -244,8 +246,15 @@ TEST(EngineThread, AStoppedEngineTakesNoMore) {
       EXPECT_EQ(answers.num_ended(), 8u);
     });
   for (std::thread& thread : threads) thread.join();
-  // Threads that may have got the id of the engine's, which is gone.
-  for (int t = 0; t < 50; ++t) std::thread([&] { engine.stop(); }).join();
+  // One of these gets the thread id of the engine's thread, which is gone, if all live at once.
+  std::latch all_live(8);
+  std::vector<std::thread> later;
+  for (int t = 0; t < 8; ++t)
+    later.emplace_back([&] {
+      all_live.arrive_and_wait();
+      engine.stop();
+    });
+  for (std::thread& thread : later) thread.join();
   EXPECT_EQ(kind_of([&] { engine.submit(greedy({1}, 1), answers.sink()); }), ErrorKind::busy);
   EXPECT_EQ(kind_of([&] { engine.call([](EngineCore&) {}); }), ErrorKind::busy);
   engine.cancel(0);
