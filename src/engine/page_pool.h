@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace qwill {
@@ -14,6 +15,7 @@ class PagePool {
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
   std::optional<int32_t> take();
   void give_back(int32_t page) { free_.push_back(page); }
+  std::span<const int32_t> free_pages() const { return free_; }
 
  private:
   std::vector<int32_t> free_;  // lowest id last, so that pages are used in order

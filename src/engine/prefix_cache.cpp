@@ -135,6 +135,37 @@ void PrefixCache::remove(Node* node) {
     evictable_.insert({parent->last_use, parent});
 }
 
+std::vector<int32_t> PrefixCache::check() const {
+  std::vector<int32_t> pages;
+  std::vector<const Node*> rest;
+  int64_t num_unpinned = 0;
+  size_t num_evictable = 0;
+  for (const auto& [key, root] : roots_) {
+    CHECK(!root->parent && root->key == key && !root->children.empty(), "a root has a page behind it");
+    rest.push_back(root.get());
+  }
+  while (!rest.empty()) {
+    const Node* node = rest.back();
+    rest.pop_back();
+    for (const auto& [tokens, child] : node->children) {
+      CHECK(child->parent == node && child->key == node->key && child->tokens == tokens, "children know their place");
+      CHECK(!node->parent || node->tokens.size() == page_size_, "only full pages have children");
+      CHECK(!node->parent || node->pins > 0 || child->pins == 0, "who is pinned has its ancestors pinned");
+      rest.push_back(child.get());
+    }
+    if (!node->parent) continue;
+    pages.push_back(node->page);
+    if (node->pins > 0) continue;
+    ++num_unpinned;
+    if (!node->children.empty()) continue;
+    ++num_evictable;
+    CHECK(evictable_.contains({node->last_use, const_cast<Node*>(node)}), "leaves without pins can be evicted");
+  }
+  CHECK(num_unpinned == num_unpinned_ && num_evictable == evictable_.size() && std::ssize(pages) == num_pages_,
+        "the counts are those of the tree");
+  return pages;
+}
+
 bool PrefixCache::evict() {
   if (evictable_.empty()) return false;
   remove(evictable_.begin()->second);

@@ -61,6 +61,9 @@ class PrefixCache {
   int64_t num_pages() const { return num_pages_; }
   int64_t num_unpinned() const { return num_unpinned_; }
 
+  // CHECKs the tree and every count, and returns the pages held. For tests: it looks at everything.
+  std::vector<int32_t> check() const;
+
  private:
   void pin(Node* node);
   void remove(Node* node);

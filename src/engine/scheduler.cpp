@@ -350,20 +350,31 @@ EngineStats Scheduler::stats() const {
 }
 
 void Scheduler::check_pages() const {
-  int64_t owned = num_lent_;
   CHECK(std::ranges::is_sorted(running_, InOrder()), "running sequences are in order");
+  CHECK(static_cast<int64_t>(running_.size()) <= limits_.max_sequences, "not more run than may");
   CHECK(sequences_.size() == running_.size() + waiting_.size(), "a sequence waits or runs");
+  CHECK(std::ranges::all_of(deadlines_, [&](const auto& d) { return sequences_.contains(d.second); }),
+        "deadlines are of sequences that wait or run");
+  std::vector<int> owners(static_cast<size_t>(limits_.num_pages), 0);
+  int64_t num_owned = num_lent_;
+  const auto own = [&](int32_t page) {
+    ++num_owned;
+    CHECK(++owners.at(static_cast<size_t>(page)) == 1, "a page has one owner");
+  };
+  for (const int32_t page : pool_.free_pages()) own(page);
+  for (const int32_t page : cache_->check()) own(page);
   for (const Ptr& s : running_) {
     CHECK(s->state == Sequence::State::running, "running sequences know it");
     CHECK(s->nodes.size() <= s->pages.size(), "shared pages come first");
     CHECK(static_cast<int64_t>(s->pages.size()) >= pages_for(s->num_cached), "what is stored has pages");
-    owned += static_cast<int64_t>(s->pages.size() - s->nodes.size());
+    for (size_t i = 0; i < s->nodes.size(); ++i)
+      CHECK(s->pages[i] == PrefixCache::page_of(s->nodes[i]), "shared pages are the cache's");
+    for (size_t i = s->nodes.size(); i < s->pages.size(); ++i) own(s->pages[i]);
   }
   for (const Ptr& s : waiting_)
     CHECK(s->state == Sequence::State::waiting && s->pages.empty() && s->nodes.empty() && s->num_cached == 0,
           "waiting sequences hold nothing");
-  CHECK(owned + pool_.num_free() + cache_->num_pages() == limits_.num_pages, "every page has one owner");
-  CHECK(static_cast<int64_t>(running_.size()) <= limits_.max_sequences, "not more run than may");
+  CHECK(num_owned == limits_.num_pages, "every page has an owner");
 }
 
 }  // namespace qwill

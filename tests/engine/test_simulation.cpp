@@ -66,7 +66,7 @@ TEST(Simulation, RandomTrafficKeepsEveryPromise) {
             traffic.max_tokens = long_answers ? 90 : 30;
             traffic.requests_per_namespace = random.below(2) * 50;
             traffic.steps_between_failures = random.below(3) > 0 ? 2000 : 0;
-            traffic.check_pages_every = random.between(1, 9);
+            traffic.check_pages_every = num_tokens < 1000 ? 3 : 30;
             run(config, traffic, totals);
             if (HasFatalFailure()) return;
           }
