@@ -80,11 +80,9 @@ void Scheduler::fail_all(std::vector<TokenEvent>& events) {
   std::ranges::sort(ids);
   for (const int64_t id : ids) {
     const Ptr sequence = sequences_.at(id);
-    sequence->num_cached = 0;  // the pages hold nothing that can be trusted
     end(sequence, {.sequence = id, .draw = {}, .finish = FinishReason::failed}, events);
   }
-  while (cache_->evict()) {
-  }
+  while (cache_->evict()) continue;  // no page holds anything that can be trusted
   cancelled_.clear();
 }
 

@@ -4,7 +4,7 @@
 
 #include <deque>
 #include <map>
-#include <numeric>
+#include <set>
 
 #include "engine/scheduler.h"
 #include "support/random.h"
@@ -53,7 +53,10 @@ struct Driver {
     }
     scheduler.check_pages();
     for (const TokenEvent& event : events)
-      if (event.finish) ended.push_back(event.sequence);
+      if (event.finish) {
+        ended.push_back(event.sequence);
+        if (event.finish == FinishReason::cancelled) cancelled.insert(event.sequence);
+      }
     return rows;
   }
   void steps(int count) {
@@ -67,6 +70,7 @@ struct Driver {
   std::map<int64_t, std::shared_ptr<Sequence>> sequences;
   std::deque<Step> under_way;
   std::vector<int64_t> ended;
+  std::set<int64_t> cancelled;
 };
 
 TEST(Scheduler, AHigherPriorityTakesTheLastOnesPlace) {
@@ -208,6 +212,90 @@ TEST(Scheduler, SamplesOfOnePromptComputeItOnce) {
     for (int i = 0; i < 100; ++i) d.add(400, 20, 0, 1);
     while (!d.scheduler.idle()) d.step();
     EXPECT_LE(d.scheduler.stats().computed_prompt_tokens, 400 + 99 * 16);
+  }
+}
+
+// While a step is under way the next holds a row of everyone that decodes, whose token is on the device.
+TEST(Scheduler, OverlappedStepsWaitForNoDraw) {
+  Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2});
+  d.add(5, 10);
+  d.add(5, 10);
+  for (int i = 0; i < 10; ++i) EXPECT_THAT(d.step(), testing::SizeIs(2));
+  EXPECT_THAT(d.step(), IsEmpty());
+  EXPECT_TRUE(d.scheduler.idle());
+}
+
+// A prompt is not held up by pages that those behind it in order have taken since it began.
+TEST(Scheduler, TheFirstPromptTakesPagesOfThoseBehind) {
+  Driver d({.num_pages = 10, .page_size = 4, .chunk_size = 1, .mixed_chunk_size = 1, .max_sequences = 2});
+  const int64_t prompt = d.add(26, 1);
+  d.add(1, 36);
+  for (int i = 0; i < 26; ++i) EXPECT_TRUE(d.step().contains(prompt)) << "step " << i;
+}
+
+// In an overlapped step a sequence may have a row for its end token, which is not known and must not be remembered.
+TEST(Scheduler, WhatFollowsAnEndIsNotCached) {
+  Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2});
+  const int64_t id = d.add(6, 10, 0, 1);
+  Sequence& s = *d.sequences[id];
+  s.sampling.stop_ids = {kDrawn};
+  s.tokens.reserve(8);
+  s.tokens.push_back(99);  // what a read beyond the end would find
+  s.tokens.pop_back();
+  while (!d.scheduler.idle()) d.step();
+  ASSERT_EQ(s.num_cached, 0);
+  const int64_t next = d.add(6, 10, 0, 1);
+  d.sequences[next]->tokens.insert(d.sequences[next]->tokens.end(), {99, 99});
+  d.step();
+  EXPECT_EQ(d.scheduler.stats().prefix_hit_tokens, 6);
+}
+
+// Cancelled after any number of steps, in whatever state it is then: its end comes with the next step, and once.
+TEST(Scheduler, CancelsWithinAStepInEveryState) {
+  for (const bool overlap : {false, true}) {
+    std::set<Sequence::State> seen;
+    for (int64_t victim = 0; victim < 6; ++victim)
+      for (int when = 0; when < 40; ++when) {
+        Driver d({.num_pages = 14, .page_size = 4, .chunk_size = 8, .mixed_chunk_size = 8, .max_sequences = 3}, overlap);
+        d.add(20, 10, 1, 1);
+        d.add(20, 20, 1, 1);  // waits for the prefix
+        d.add(9, 20, 2);      // preempted
+        d.add(12, 5, 2);
+        d.steps(when / 2);
+        d.add(12, 5, 0);
+        d.add(3, 9, 1);
+        d.steps(when - when / 2);
+        seen.insert(d.sequences[victim]->state);
+        const auto ends = [&] { return std::ranges::count(d.ended, victim); };
+        const bool lives = ends() == 0;
+        d.scheduler.cancel(victim);
+        d.scheduler.cancel(victim);
+        d.step();
+        ASSERT_EQ(ends(), 1) << "sequence " << victim << " after " << when << " steps";
+        EXPECT_EQ(d.cancelled.contains(victim), lives);
+        for (int i = 0; i < 500 && !d.scheduler.idle(); ++i) d.step();
+        ASSERT_TRUE(d.scheduler.idle());
+        EXPECT_EQ(d.ended.size(), 6u);
+        EXPECT_EQ(d.scheduler.num_available_pages(), 14);
+      }
+    EXPECT_EQ(seen.size(), 3u);
+  }
+}
+
+// A short prompt is not held up by long ones, however many come.
+TEST(Scheduler, AShortPromptPassesLongOnes) {
+  Driver d({.num_pages = 3000,
+            .page_size = 64,
+            .chunk_size = 100,
+            .mixed_chunk_size = 100,
+            .max_sequences = 1000,
+            .prefix_cache = false});
+  Random random(1);
+  for (int i = 0; i < 50; ++i) {
+    d.add(1000, 5);
+    d.add(1000, 5);
+    const int64_t id = d.add(random.between(2, 50), 5);
+    EXPECT_EQ(d.step()[id], d.sequences[id]->prompt_len);
   }
 }
 
