@@ -144,7 +144,8 @@ void SimulatedRunner::store(const Batch& batch) {
   for (int64_t s = 0; s < batch.num_sequences(); ++s)
     for (int64_t p = 0; p * page_size_ < batch.seq_lens[static_cast<size_t>(s)]; ++p) {
       const auto page = static_cast<size_t>(batch.pages(s)[p]);
-      require(written_in_[page] != num_steps_ || written_by_[page] == s, "no sequence reads a page that another writes");
+      require(written_in_[page] != num_steps_ || written_by_[page] == s,
+              "no sequence reads a page that another writes");
     }
 }
 
@@ -188,8 +189,8 @@ void SimulatedRunner::launch(const Batch& batch, std::span<const PageCopy> copie
   }
   for (const int32_t seq_len : batch.seq_lens) keys += seq_len;
   clock_ns_ += time_.host_ns;
-  device_free_ns_ = std::max(device_free_ns_, clock_ns_) + time_.weights_ns + keys * time_.key_ns +
-                    batch.num_rows() * time_.row_ns;
+  device_free_ns_ =
+      std::max(device_free_ns_, clock_ns_) + time_.weights_ns + keys * time_.key_ns + batch.num_rows() * time_.row_ns;
   last_draws_ = draws;
   if (!rows.empty()) pending_.push_back({std::move(draws), device_free_ns_});
   ++num_steps_;

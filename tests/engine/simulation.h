@@ -22,7 +22,7 @@ struct Traffic {
   int64_t max_live = 100;                // no more come while so many are there
   int64_t mean_interval_ns = 3'000'000;  // between two that come; now and then many come at once
   int64_t max_prompt = 100, max_tokens = 30;
-  int64_t num_stems = 10;             // beginnings that prompts share
+  int64_t num_stems = 10;              // beginnings that prompts share
   int64_t requests_per_namespace = 0;  // then the next one begins; 0: there are two namespaces
   int64_t num_priorities = 3;
   int64_t cancelled = 10, deadlines = 10, stops = 30, penalised = 10;  // per cent of the requests

@@ -97,8 +97,7 @@ class Pair {
             common_prefix(e.tokens, prefix) >= first && std::ranges::lexicographical_compare(e.tokens, prefix) &&
             (!before || before->tokens < e.tokens))
           before = &e;
-      if (before && before->pins == 0 && common_prefix(before->tokens, prefix) == before->tokens.size())
-        remove(before);
+      if (before && before->pins == 0 && common_prefix(before->tokens, prefix) == before->tokens.size()) remove(before);
       entry = &entries_.emplace_back(Entry{holder.key, {prefix.begin(), prefix.end()}, *page});
     }
     EXPECT_EQ(PrefixCache::page_of(node), entry->page);
@@ -167,8 +166,7 @@ class Pair {
   }
   bool has_children(const Entry& parent) const {
     return std::ranges::any_of(entries_, [&](const Entry& e) {
-      return e.key == parent.key && e.tokens.size() > parent.tokens.size() &&
-             parent.tokens.size() % page_size() == 0 &&
+      return e.key == parent.key && e.tokens.size() > parent.tokens.size() && parent.tokens.size() % page_size() == 0 &&
              common_prefix(e.tokens, parent.tokens) == parent.tokens.size();
     });
   }
@@ -198,8 +196,7 @@ TEST(PrefixCache, DoesWhatAListDoes) {
           const PrefixKey key{random.below(2) ? RopeKind::yarn : RopeKind::plain,
                               static_cast<int32_t>(random.below(2))};
           Ids tokens;
-          for (int64_t k = random.between(0, 4 * page_size); k > 0; --k)
-            tokens.push_back(random.below(4) == 0 ? 1 : 0);
+          for (int64_t k = random.between(0, 4 * page_size); k > 0; --k) tokens.push_back(random.below(4) == 0 ? 1 : 0);
           holders.push_back(pair.begin(key, tokens));
           if (random.below(2)) pair.copied(holders.back());
           break;

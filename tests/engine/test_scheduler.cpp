@@ -178,7 +178,8 @@ TEST(Scheduler, APromptIsDoneWithinTheBound) {
       prompts.push_back({d.add(length, 5), (2 * rows + budget - 1) / budget});
     }
     for (int64_t step = 1; step <= prompts.back().bound; ++step) {
-      for (int i = 0; i < 3; ++i) d.add(random.between(1, 10), random.between(1, 5));  // an endless stream of short ones
+      for (int i = 0; i < 3; ++i)
+        d.add(random.between(1, 10), random.between(1, 5));  // an endless stream of short ones
       d.step();
       for (const Prompt& prompt : prompts) {
         if (step < prompt.bound) continue;
@@ -257,7 +258,8 @@ TEST(Scheduler, CancelsWithinAStepInEveryState) {
     std::set<Sequence::State> seen;
     for (int64_t victim = 0; victim < 6; ++victim)
       for (int when = 0; when < 40; ++when) {
-        Driver d({.num_pages = 14, .page_size = 4, .chunk_size = 8, .mixed_chunk_size = 8, .max_sequences = 3}, overlap);
+        Driver d({.num_pages = 14, .page_size = 4, .chunk_size = 8, .mixed_chunk_size = 8, .max_sequences = 3},
+                 overlap);
         d.add(20, 10, 1, 1);
         d.add(20, 20, 1, 1);  // waits for the prefix
         d.add(9, 20, 2);      // preempted

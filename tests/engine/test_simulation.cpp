@@ -2,7 +2,10 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <map>
+#include <numeric>
 
 #include "engine/simulation.h"
 
@@ -10,8 +13,11 @@ namespace qwill {
 namespace {
 
 using test::Random;
+using test::SimulatedRunner;
 using test::Simulation;
+using test::TokenSource;
 using test::Traffic;
+using Ids = std::vector<int32_t>;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr int64_t kScale = 10;  // fewer requests where everything takes longer
@@ -76,6 +82,147 @@ TEST(Simulation, RandomTrafficKeepsEveryPromise) {
   EXPECT_GT(totals.preempted, 5000 / kScale);
   EXPECT_GT(totals.hits, 100'000 / kScale);
   for (const int64_t ended : totals.ended) EXPECT_GT(ended, 1000 / kScale);
+}
+
+// An engine over a played device.
+struct Fixture {
+  explicit Fixture(const EngineConfig& config) {
+    auto owned = std::make_unique<SimulatedRunner>(config, Simulation::kVocabSize);
+    runner = owned.get();
+    engine = std::make_unique<EngineCore>(std::move(owned), Simulation::model(), config);
+  }
+  // One step; what is drawn goes behind the output of its sequence.
+  void step() {
+    for (const TokenEvent& event : engine->step())
+      if (event.draw) outputs[event.sequence].push_back(event.draw->id);
+    engine->scheduler().check_pages();
+  }
+  void run() {
+    while (!engine->idle()) step();
+  }
+
+  SimulatedRunner* runner;
+  std::unique_ptr<EngineCore> engine;
+  std::map<int64_t, Ids> outputs;
+};
+
+Ids random_ids(Random& random, int64_t count, int64_t num_kinds) {
+  Ids ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(random.below(num_kinds)));
+  return ids;
+}
+
+// The same requests in another order, at other times and within other limits get the same tokens.
+TEST(Simulation, TokensDoNotDependOnOrderTimesAndLimits) {
+  Random random(1);
+  std::vector<Request> requests(60);
+  const Ids stem = random_ids(random, 100, 200);
+  for (Request& request : requests) {
+    request.prompt.assign(stem.begin(), stem.begin() + random.between(0, 40));
+    for (const int32_t id : random_ids(random, random.between(1, 40), 200)) request.prompt.push_back(id);
+    request.sampling.seed = random.next();
+    request.sampling.max_tokens = random.between(1, 40);
+    request.sampling.stop_ids = random_ids(random, 3, 200);
+    if (random.below(5) == 0) request.sampling.frequency_penalty = 1;
+    request.priority = static_cast<int32_t>(random.below(3));
+  }
+  std::map<int64_t, Ids> first;
+  std::vector<size_t> order(requests.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (int round = 0; round < 30; ++round) {
+    const int64_t page_size = int64_t{1} << random.below(5);
+    Fixture f({.max_seq_len = 120,
+               .num_pages = random.between(120, 2000) / page_size + 1,
+               .page_size = page_size,
+               .chunk_size = random.between(20, 100),
+               .mixed_chunk_size = random.between(1, 20),
+               .max_sequences = random.between(1, 40),
+               .reserve = random.below(4) == 0,
+               .prefix_cache = random.below(4) > 0,
+               .overlap = random.below(2) == 0,
+               .rope_when = RopeWhen::needed});
+    std::map<int64_t, size_t> request_of;
+    for (const size_t i : order) {
+      request_of[f.engine->add(requests[i])] = i;
+      for (int64_t steps = random.below(4); steps > 0; --steps) f.step();
+    }
+    f.run();
+    std::map<int64_t, Ids> outputs;
+    for (const auto& [id, i] : request_of) outputs[static_cast<int64_t>(i)] = f.outputs[id];
+    if (round == 0) first = outputs;
+    EXPECT_EQ(outputs, first) << "round " << round;
+    random.shuffle(order);
+  }
+  EXPECT_EQ(first.size(), requests.size());
+}
+
+// With room for all that was stored, a hit is as long as the longest beginning in common with any of it.
+TEST(Simulation, HitsAreAsLongAsTheyCanBe) {
+  for (const int64_t page_size : {1, 3, 8}) {
+    Random random(static_cast<uint64_t>(page_size));
+    Fixture f({.max_seq_len = 70,
+               .num_pages = 7000 / page_size,
+               .page_size = page_size,
+               .chunk_size = 16,
+               .mixed_chunk_size = 16,
+               .max_sequences = 2,
+               .overlap = true,
+               .rope_when = RopeWhen::needed});
+    std::map<std::pair<bool, int32_t>, std::vector<Ids>> stored;  // by rope and namespace
+    int64_t hits = 0, copied = 0;
+    for (int i = 0; i < 100; ++i) {
+      Request request{random_ids(random, random.between(1, 12), 2), {}};
+      request.cache_namespace = static_cast<int32_t>(random.below(2));
+      const int64_t max_len = random.between(13, 70);
+      std::vector<Ids>& known = stored[{max_len > 64, request.cache_namespace}];
+      if (!known.empty() && random.below(2)) {  // goes on behind a part of something known
+        const Ids& ids = known[static_cast<size_t>(random.below(std::ssize(known)))];
+        request.prompt.assign(ids.begin(), ids.begin() + random.between(1, std::min<int64_t>(11, std::ssize(ids))));
+        request.prompt.push_back(1);
+      }
+      request.sampling.max_tokens = max_len - std::ssize(request.prompt);
+      int64_t longest = 0;
+      for (const Ids& ids : known)
+        longest = std::max<int64_t>(
+            longest,
+            std::ranges::mismatch(std::span(request.prompt).first(request.prompt.size() - 1), ids).in2 - ids.begin());
+      const int64_t id = f.engine->add(request);
+      f.run();
+      const EngineStats stats = f.engine->stats();
+      ASSERT_EQ(stats.prefix_hit_tokens - hits, longest) << "request " << i << ", pages of " << page_size;
+      hits = stats.prefix_hit_tokens;
+      copied += longest % page_size;
+      Ids tokens = request.prompt;
+      tokens.insert(tokens.end(), f.outputs[id].begin(), f.outputs[id].end());
+      tokens.pop_back();  // the last one drawn is not computed
+      known.push_back(std::move(tokens));
+    }
+    EXPECT_GT(hits, 200);
+    EXPECT_EQ(copied > 0, page_size > 1);
+  }
+}
+
+// The device works while the host draws up the next step.
+TEST(Simulation, OverlapHidesTheHost) {
+  std::array<int64_t, 2> clock_ns;
+  for (const bool overlap : {false, true}) {
+    Fixture f({.max_seq_len = 120,
+               .num_pages = 100,
+               .page_size = 16,
+               .chunk_size = 100,
+               .mixed_chunk_size = 100,
+               .max_sequences = 4,
+               .overlap = overlap});
+    for (int i = 0; i < 4; ++i) {
+      Request request{{i}, {}};
+      request.sampling.max_tokens = 101;
+      f.engine->add(std::move(request));
+    }
+    f.run();
+    EXPECT_EQ(f.runner->num_steps(), 101);
+    clock_ns[overlap] = f.runner->clock_ns();
+  }
+  EXPECT_EQ(clock_ns[0] - clock_ns[1], 100 * test::StepTime().host_ns);
 }
 
 }  // namespace
