@@ -175,16 +175,23 @@ bool Scheduler::has_room_for(const Sequence& sequence, int64_t matched_pages, in
   return needed <= num_available_pages();
 }
 
-// Pages of its beginning that are in the cache, or that a sequence before it in order is about to compute.
-int64_t Scheduler::pages_cached_soon(const Sequence& sequence, int64_t matched_pages) const {
-  if (!limits_.prefix_cache) return matched_pages;
-  const auto wanted = std::span(sequence.tokens).first(sequence.tokens.size() - 1);
-  int64_t most = matched_pages;
+// Pages of its beginning that a sequence before it in order shares and is about to compute; 0: none does.
+int64_t Scheduler::pages_cached_soon(const Sequence& sequence) const {
+  int64_t most = 0;
+  if (!limits_.prefix_cache) return most;
   for (const Ptr& other : running_) {
     if (!other->before(sequence)) break;
-    if (other->prefix != sequence.prefix || static_cast<int64_t>(other->nodes.size()) > matched_pages) continue;
-    const auto common = std::ranges::mismatch(wanted, other->tokens).in1 - wanted.begin();
-    most = std::max(most, common / limits_.page_size);
+    const auto num_shared = static_cast<int64_t>(other->nodes.size());
+    if (other->prefix != sequence.prefix || num_shared == other->size() / limits_.page_size) continue;
+    // The last token of a sequence is computed in any case.
+    const int64_t limit = std::min(other->size(), sequence.size() - 1) / limits_.page_size;
+    int64_t common = 0;
+    const auto agrees = [&](int64_t page) {
+      const auto first = page * limits_.page_size, last = first + limits_.page_size;
+      return std::equal(sequence.tokens.begin() + first, sequence.tokens.begin() + last, other->tokens.begin() + first);
+    };
+    while (common < limit && agrees(common)) ++common;
+    if (common > num_shared) most = std::max(most, common);
   }
   return most;
 }
@@ -218,6 +225,11 @@ void Scheduler::admit(Step& step) {
     };
     const auto is_full = [&] { return static_cast<int64_t>(running_.size()) + num_passed >= limits_.max_sequences; };
     if (is_full() && !may_preempt()) break;
+    if (const int64_t soon = pages_cached_soon(*sequence); soon > 0) {
+      promised_pages += wanted_pages(*sequence) - soon + (limits_.reserve ? 0 : 1);
+      if (++num_passed == kMostPassed) break;
+      continue;
+    }
     PrefixCache::Match match;
     // The last token is computed in any case: its logits are wanted.
     if (limits_.prefix_cache)
@@ -227,20 +239,11 @@ void Scheduler::admit(Step& step) {
     const auto forget_partial = [&] {
       if (match.partial) cache_->unpin(std::exchange(match.partial, nullptr));
     };
-    const auto give_up = [&] {
-      forget_partial();
-      for (auto node = match.nodes.rbegin(); node != match.nodes.rend(); ++node) cache_->unpin(*node);
-    };
-    if (const int64_t soon = pages_cached_soon(*sequence, matched_pages); soon > matched_pages) {
-      give_up();
-      promised_pages += wanted_pages(*sequence) - soon + (limits_.reserve ? 0 : 1);
-      if (++num_passed == kMostPassed) break;
-      continue;
-    }
     if (!has_room()) forget_partial();  // its page counts
     while (may_preempt() && (is_full() || !has_room())) preempt_last();
     if (is_full() || !has_room()) {
-      give_up();
+      forget_partial();
+      for (auto node = match.nodes.rbegin(); node != match.nodes.rend(); ++node) cache_->unpin(*node);
       break;  // those behind it must not take the pages that it waits for
     }
     waiting_.erase(sequence);

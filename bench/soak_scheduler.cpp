@@ -1,0 +1,82 @@
+// Random traffic through the engine over a played device, for as long as one likes: every promise is checked after every
+// step (tests/engine/simulation.h), and memory must not grow.
+//
+//     soak_scheduler [STEPS [SEED]]        10 million steps, seed 1
+//
+// Exit status 1 if a promise is broken, a page is lost, or memory grows by more than 1 % after the first tenth.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+
+#include "engine/simulation.h"
+
+namespace {
+
+using namespace qwill;
+
+int64_t resident_bytes() {
+  int64_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+int soak(int64_t num_steps, uint64_t seed) {
+  const EngineConfig config{.max_seq_len = 400,
+                            .num_pages = 400,
+                            .page_size = 8,
+                            .chunk_size = 128,
+                            .mixed_chunk_size = 32,
+                            .max_sequences = 32,
+                            .overlap = true};
+  test::Simulation simulation(config, {.num_requests = INT64_MAX,
+                                       .max_live = 100,
+                                       .mean_interval_ns = 12'000'000,
+                                       .max_prompt = 200,
+                                       .max_tokens = 60,
+                                       .num_stems = 100,
+                                       .requests_per_namespace = 1000,
+                                       .steps_between_failures = 100'000,
+                                       .check_pages_every = 1000,
+                                       .seed = seed});
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  double next_report = 5;
+  int64_t warm_bytes = 0;
+  const auto report = [&] {
+    const EngineStats stats = simulation.stats();
+    fmt::print(
+        "{:.0f} s: {} steps ({:.0f} a second), {} requests, {} failures of the device; {} run, {} wait; "
+        "pages: {} free + {} cached + {} used = {}; {:.1f} MB\n",
+        seconds(), simulation.num_steps(), static_cast<double>(simulation.num_steps()) / seconds(),
+        simulation.num_added(), simulation.num_failures(), stats.running, stats.waiting, stats.free_pages,
+        stats.cached_pages, stats.num_pages - stats.free_pages - stats.cached_pages, stats.num_pages,
+        static_cast<double>(resident_bytes()) / 1e6);
+    std::fflush(stdout);
+  };
+  while (simulation.num_steps() < num_steps) {
+    simulation.step();
+    if (simulation.num_steps() == num_steps / 10) warm_bytes = resident_bytes();
+    if (simulation.num_steps() % 1000 == 0 && seconds() >= next_report) {
+      report();
+      next_report += 5;
+    }
+  }
+  report();
+  const double growth = static_cast<double>(resident_bytes() - warm_bytes) / static_cast<double>(warm_bytes);
+  fmt::print("memory grew by {:.2f} % after the first tenth\n", 100 * growth);
+  return growth > 0.01 ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return soak(argc > 1 ? std::atoll(argv[1]) : 10'000'000, argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}\n", e.what());
+    return 1;
+  }
+}
