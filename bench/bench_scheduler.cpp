@@ -1,5 +1,5 @@
-// The engine's own time a step, on one core: schedule, build the batch, commit. The device is left out: it takes no time
-// and draws the same token again and again.
+// The engine's own time a step, on one core: schedule, build the batch, commit. The device is left out: it takes no
+// time and draws the same token again and again.
 //
 //     bench_scheduler
 #include <fmt/core.h>
@@ -102,8 +102,9 @@ void mixed() {
   Bench b({.max_seq_len = 16'384, .num_pages = 400 * 64, .max_sequences = 256});
   for (int i = 0; i < 200; ++i) b.add(b.prompt(2000), 10'000);
   while (b.engine->stats().computed_prompt_tokens < 200 * 2000) b.engine->step();
-  b.measure("200 decode, others come and prefill 2,000 tokens for 20", 1000,
-            [&] { if (b.engine->stats().waiting < 3) b.add(b.prompt(2000), 20); });
+  b.measure("200 decode, others come and prefill 2,000 tokens for 20", 1000, [&] {
+    if (b.engine->stats().waiting < 3) b.add(b.prompt(2000), 20);
+  });
 }
 
 void samples() {

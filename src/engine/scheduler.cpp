@@ -9,8 +9,8 @@
 namespace qwill {
 namespace {
 
-// A step's budget of rows for prompts of which so many are missing, in order. Half of it goes to them in this order, what
-// is left to the shortest rest first (equal ones in order).
+// A step's budget of rows for prompts of which so many are missing, in order. Half of it goes to them in this order,
+// what is left to the shortest rest first (equal ones in order).
 std::vector<int64_t> divide(int64_t budget, const std::vector<int64_t>& missing) {
   std::vector<int64_t> counts(missing.size(), 0);
   const auto give = [&](size_t i, int64_t& rows) {
@@ -213,9 +213,9 @@ void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step)
 }
 
 void Scheduler::admit(Step& step) {
-  constexpr int64_t kMostPassed = 64;  // so that a step costs little, however many wait
+  constexpr int64_t kMostPassed = 64;          // so that a step costs little, however many wait
   int64_t num_passed = 0, promised_pages = 0;  // those passed keep their places and their pages
-  std::vector<PrefixCache::Node*> copied;  // must not be evicted before the copy is made
+  std::vector<PrefixCache::Node*> copied;      // must not be evicted before the copy is made
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     const Ptr sequence = *next;
     ++next;

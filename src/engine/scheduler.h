@@ -2,14 +2,14 @@
 //
 // Sequences are served in the order of priority, then arrival. A step holds one row of each sequence that decodes, and
 // rows of prompts within a budget B. Half of it goes to the unfinished prompts in order; the other half to the shortest
-// rest first, so that a short prompt does not wait for the long ones before it. Hence no prompt waits for ever: from the
-// step on from which it and those before it get the pages they ask for, a prompt is done after at most 2 R / B steps,
-// rounded up, R being the unfinished prompt rows of all of them.
+// rest first, so that a short prompt does not wait for the long ones before it. Hence no prompt waits for ever: from
+// the step on from which it and those before it get the pages they ask for, a prompt is done after at most 2 R / B
+// steps, rounded up, R being the unfinished prompt rows of all of them.
 //
 // Pages are taken when they are needed. A sequence that finds none takes those of the last in order, which begins again
 // later (what the prefix cache still holds, it need not compute again): the first in order always advances, so all end.
-// With `reserve` a sequence begins only when its longest possible length has its pages; then none ever begins again, and
-// a higher priority means no more than to be the next to begin.
+// With `reserve` a sequence begins only when its longest possible length has its pages; then none ever begins again,
+// and a higher priority means no more than to be the next to begin.
 //
 // Steps may overlap: schedule may be called once more before the step before is committed. What that step draws is
 // then still on the device, and rows that follow it take their token from there.
@@ -46,8 +46,8 @@ struct Scheduled {
   std::shared_ptr<Sequence> sequence;
   int64_t first = 0;  // position
   int64_t count = 0;
-  bool draws = false;         // the rows reach the end of what is known
-  int32_t draw_source = -1;   // row of the last step's draws that gives the (only) row's token; -1: it is known
+  bool draws = false;        // the rows reach the end of what is known
+  int32_t draw_source = -1;  // row of the last step's draws that gives the (only) row's token; -1: it is known
 };
 
 struct Step {

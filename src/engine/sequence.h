@@ -19,7 +19,7 @@ struct Sequence {
   int32_t priority = 0;
   SamplingParams sampling;
   std::optional<Request::Clock::time_point> deadline;
-  PrefixKey prefix;            // its rope and its namespace
+  PrefixKey prefix;             // its rope and its namespace
   std::vector<int32_t> tokens;  // prompt, then output, as far as known
   int64_t prompt_len = 0;
   int64_t max_len = 0;  // prompt and output together
@@ -29,9 +29,9 @@ struct Sequence {
   // i * page_size ….
   std::vector<int32_t> pages;
   std::vector<PrefixCache::Node*> nodes;
-  int64_t begin_len = 0;    // tokens known when it last began, which are its prompt as far as computing goes
-  int64_t num_cached = 0;   // positions whose keys and values are stored, by steps that may still be under way
-  int32_t draw_row = -1;    // of the last step's draws, while that step is under way; else -1
+  int64_t begin_len = 0;   // tokens known when it last began, which are its prompt as far as computing goes
+  int64_t num_cached = 0;  // positions whose keys and values are stored, by steps that may still be under way
+  int32_t draw_row = -1;   // of the last step's draws, while that step is under way; else -1
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   std::span<const int32_t> prompt() const { return std::span(tokens).first(static_cast<size_t>(prompt_len)); }
