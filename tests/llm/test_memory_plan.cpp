@@ -41,7 +41,7 @@ LlmOptions of_checkpoint(const std::string& name) {
   options.num_threads = 2;
   options.max_sequences = 3;
   options.max_seq_len = 200;
-  options.chunk_size = 48;
+  options.chunk_size = 256;  // more than one sequence may have: a step takes rows of several prompts
   return options;
 }
 
@@ -49,7 +49,7 @@ void answer_requests(EngineCore& engine, int64_t vocab_size) {
   for (uint64_t i = 0; i < 4; ++i) {
     Random random(i + 1);
     Request request;
-    for (int64_t length = random.between(1, 150); length > 0; --length)
+    for (int64_t length = random.between(120, 150); length > 0; --length)
       request.prompt.push_back(static_cast<int32_t>(random.below(vocab_size)));
     request.sampling.max_tokens = 6;
     engine.add(std::move(request));
