@@ -45,6 +45,7 @@ int soak(int64_t num_steps, uint64_t seed) {
                                        .steps_between_failures = 100'000,
                                        .check_pages_every = 1000,
                                        .seed = seed});
+  fmt::print("seed {}\n", seed);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   double next_report = 5;

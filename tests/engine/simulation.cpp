@@ -192,7 +192,12 @@ bool Simulation::step() {
     return false;
   }
   const Time now = this->now();
-  for (const TokenEvent& event : engine_->step(now)) take(event, now);
+  const int64_t rows = runner_->num_rows();
+  const std::vector<TokenEvent> events = engine_->step(now);
+  for (const TokenEvent& event : events) take(event, now);
+  // A step whose draws are still under way tells nothing, nor does one that only waits for them; but not two.
+  num_vain_ = events.empty() && rows == runner_->num_rows() ? num_vain_ + 1 : 0;
+  if (num_vain_ == 2 && !engine_->idle()) broken(fmt::format("an engine that is not idle works (step {})", num_steps_));
   check_step(now);
   ++num_steps_;
   if (engine_->failure().empty()) return true;

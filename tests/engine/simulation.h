@@ -97,6 +97,7 @@ class Simulation {
 
   int64_t next_arrival_ns_ = 0;
   int64_t num_steps_ = 0, num_added_ = 0, num_failures_ = 0;
+  int64_t num_vain_ = 0;  // steps in a row that computed nothing and told nothing
   std::array<int64_t, 5> ended_ = {};
   int64_t engine_finished_ = 0, engine_output_ = 0;  // of the engine at work
 };
