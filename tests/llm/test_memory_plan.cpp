@@ -136,6 +136,23 @@ TEST(MemoryPlan, WhatDoesNotFitIsToldWithNumbers) {
   EXPECT_THAT(error_of([&] { plan_memory(options); }).what(), HasSubstr("use a smaller model"));
 }
 
+TEST(MemoryPlan, TheWholeContextIsShortenedWhereNobodyAskedForIt) {
+  LlmOptions options = of_checkpoint("8b");
+  options.max_seq_len = 0;
+  options.max_sequences = 1;
+  const MemoryPlan whole = plan_memory(options);
+  options.memory_bytes = plan_memory(options).total_bytes();
+  EXPECT_EQ(plan_memory(options).max_seq_len, whole.max_seq_len);
+  options.memory_bytes -= whole.page_bytes;
+  const MemoryPlan shorter = plan_memory(options);
+  EXPECT_LT(shorter.max_seq_len, whole.max_seq_len);
+  EXPECT_GE(shorter.max_seq_len, whole.max_seq_len - 2 * 64);
+  EXPECT_EQ(shorter.cache_tokens(), shorter.max_seq_len);
+  EXPECT_LE(shorter.total_bytes(), options.memory_bytes);
+  options.max_seq_len = whole.max_seq_len;
+  EXPECT_THAT(error_of([&] { plan_memory(options); }).what(), HasSubstr("--max-seq-len"));
+}
+
 TEST(MemoryPlan, DefaultsAreThoseOfTheDevice) {
   LlmOptions options = of_checkpoint("8b");
   options.max_sequences = options.max_seq_len = 0;
@@ -155,7 +172,7 @@ TEST(MemoryPlan, OfACardThatIsNotHere) {
     options.dtype = dtype;
     options.memory_bytes = 80'000'000'000;
     const MemoryPlan plan = plan_memory(options);
-    EXPECT_EQ(plan.max_sequences, 256);
+    EXPECT_EQ(plan.max_sequences, 1024);
     EXPECT_EQ(plan.kv_dtype, DType::bf16);
     EXPECT_EQ(plan.page_bytes, 64 * 2 * 36 * 8 * 128 * 2);
     EXPECT_LE(plan.total_bytes(), plan.memory_bytes);
