@@ -82,7 +82,7 @@ struct Fp8Call {
 
 inline constexpr GemmTile kFp8Tiles[] = {
     {64, 16, false, 1}, {64, 16, true, 1},   {64, 32, true, 1},   {64, 64, true, 1},
-    {64, 128, true, 1}, {128, 128, true, 1}, {192, 128, true, 2}, {128, 256, true, 2},
+    {64, 128, true, 1}, {128, 128, true, 1}, {128, 256, true, 2},
 };
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.
 GemmTile choose_fp8_tile(int64_t weight_rows, int64_t num_rows, int num_sms);

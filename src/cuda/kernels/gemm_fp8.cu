@@ -51,12 +51,11 @@ struct Fp8Products {
     }
   };
 
-  template <int kRows, int kSums, typename Wait, typename StageAt, typename Release>
+  template <int kSums, typename Wait, typename StageAt, typename Release>
   __device__ __forceinline__ static void sum(float (&d)[kSums], int32_t cols, RingPosition& at, int32_t stages,
                                              const Wait& wait, const StageAt& stage_at, const Release& release) {
     constexpr int kTokens = 2 * kSums, kPart = kTokens < 128 ? kTokens : 128;  // tokens multiplied at a time
-    // Read while the tensor cores work, if there are registers.
-    constexpr bool kScalesAhead = kTokens <= 128 && kRows <= 128;
+    constexpr bool kScalesAhead = kTokens <= 128;  // read while the tensor cores work, if there are registers
 #pragma unroll 1
     for (int32_t k = 0; k < cols; ++k, at.advance(stages)) {
       wait();

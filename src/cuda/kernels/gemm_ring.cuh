@@ -206,7 +206,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
         return StagePlace{stages + stage * S::kStageBytes + warp / 4 * kBoxBytes,
                           stages + stage * S::kStageBytes + S::kWeightBytes, scales + stage * S::kScaleBytes};
       };
-      Products::template sum<kRows>(d, cols, at, ring.stages, wait, stage_at, release);
+      Products::sum(d, cols, at, ring.stages, wait, stage_at, release);
       if constexpr (Products::template kBeginsLate<kTokens>) {
         output.forget();
         begin_output();

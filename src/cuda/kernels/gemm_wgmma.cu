@@ -33,7 +33,7 @@ struct Bf16Products {
     __device__ __forceinline__ void apply(float (&)[kSums]) const {}
   };
 
-  template <int, int kSums, typename Wait, typename StageAt, typename Release>
+  template <int kSums, typename Wait, typename StageAt, typename Release>
   __device__ __forceinline__ static void sum(float (&d)[kSums], int32_t cols, RingPosition& at, int32_t stages,
                                              const Wait& wait, const StageAt& stage_at, const Release& release) {
     int32_t previous = 0;
