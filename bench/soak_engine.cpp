@@ -92,7 +92,7 @@ int soak(double minutes, int threads) {
   options.num_threads = threads;
   options.max_seq_len = 1024;
   options.max_sequences = 12;
-  options.memory_bytes = 400'000'000;
+  options.memory_bytes = 182'000'000;
   const auto llm = Llm::open(options);
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
