@@ -79,15 +79,29 @@ struct Bench {
   std::unique_ptr<EngineCore> engine;
 };
 
-void decode() {
-  Bench b({.max_seq_len = 4096, .num_pages = 256 * 64, .max_sequences = 256});
-  for (int i = 0; i < 256; ++i) b.add(b.prompt(2000), 2000);
-  while (b.engine->stats().computed_prompt_tokens < 256 * 2000) b.engine->step();
-  b.measure("256 decode, 2,000 tokens each", 1000);
-  b.measure("256 decode, 1,000 short requests wait for a place", 500, [&, added = false]() mutable {
+void decode(int64_t num_sequences) {
+  Bench b({.max_seq_len = 4096, .num_pages = num_sequences * 64, .max_sequences = num_sequences});
+  for (int64_t i = 0; i < num_sequences; ++i) b.add(b.prompt(2000), 2000);
+  b.measure("all begin at once", 1);
+  while (b.engine->stats().computed_prompt_tokens < num_sequences * 2000) b.engine->step();
+  b.measure("all decode, 2,000 tokens each", 1000);
+  b.measure("all decode, 1,000 short requests wait for a place", 500, [&, added = false]() mutable {
     if (!std::exchange(added, true))
       for (int i = 0; i < 1000; ++i) b.add(b.prompt(100), 100);
   });
+}
+
+void one_beginning() {
+  Bench b({.max_seq_len = 16'384, .num_pages = 1024 * 64, .max_sequences = 1024});
+  const std::vector<int32_t> beginning = b.prompt(2000);
+  b.add(beginning, 1);
+  while (!b.engine->idle()) b.engine->step();
+  for (int i = 0; i < 1024; ++i) {
+    std::vector<int32_t> ids = beginning;
+    for (const int32_t id : b.prompt(1000)) ids.push_back(id);
+    b.add(ids, 100);
+  }
+  b.measure("1,024 with one beginning of 2,000 tokens begin at once", 1);
 }
 
 void long_context() {
@@ -130,7 +144,9 @@ void no_room() {
 }  // namespace
 
 int main() {
-  decode();
+  decode(256);
+  decode(1024);
+  one_beginning();
   long_context();
   mixed();
   samples();

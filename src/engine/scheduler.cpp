@@ -165,14 +165,9 @@ int64_t Scheduler::wanted_pages(const Sequence& sequence) const {
   return pages_for(limits_.reserve ? sequence.max_len : sequence.size());
 }
 
-// Beside what the running ones still want, with one page for the growth of each, and what is promised to others.
-bool Scheduler::has_room_for(const Sequence& sequence, int64_t matched_pages, int64_t promised_pages) const {
-  int64_t needed = wanted_pages(sequence) - matched_pages + promised_pages;
-  for (const Ptr& s : running_) {
-    needed += std::max<int64_t>(0, wanted_pages(*s) - static_cast<int64_t>(s->pages.size()));
-    if (!limits_.reserve) ++needed;
-  }
-  return needed <= num_available_pages();
+// What it lacks of them, of which it has or will find `held`, and one page for its growth.
+int64_t Scheduler::lacking_pages(const Sequence& sequence, int64_t held) const {
+  return std::max<int64_t>(0, wanted_pages(sequence) - held) + (limits_.reserve ? 0 : 1);
 }
 
 // Pages of its beginning that a sequence before it in order shares and is about to compute; 0: none does.
@@ -181,15 +176,18 @@ int64_t Scheduler::pages_cached_soon(const Sequence& sequence) const {
   if (!limits_.prefix_cache) return most;
   for (const Ptr& other : running_) {
     if (!other->before(sequence)) break;
-    const auto num_shared = static_cast<int64_t>(other->nodes.size());
-    if (other->prefix != sequence.prefix || num_shared == other->size() / limits_.page_size) continue;
+    const auto num_shared = std::ssize(other->nodes);
     // The last token of a sequence is computed in any case.
     const int64_t limit = std::min(other->size(), sequence.size() - 1) / limits_.page_size;
-    int64_t common = 0;
+    if (other->prefix != sequence.prefix || num_shared >= limit) continue;
+    // Most differ in the page that comes next, and there they differ in any token.
+    const auto next_end = static_cast<size_t>((num_shared + 1) * limits_.page_size - 1);
+    if (other->tokens[next_end] != sequence.tokens[next_end]) continue;
     const auto agrees = [&](int64_t page) {
       const auto first = page * limits_.page_size, last = first + limits_.page_size;
       return std::equal(sequence.tokens.begin() + first, sequence.tokens.begin() + last, other->tokens.begin() + first);
     };
+    int64_t common = 0;
     while (common < limit && agrees(common)) ++common;
     if (common > num_shared) most = std::max(most, common);
   }
@@ -213,9 +211,13 @@ void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step)
 }
 
 void Scheduler::admit(Step& step) {
-  constexpr int64_t kMostPassed = 64;          // so that a step costs little, however many wait
-  int64_t num_passed = 0, promised_pages = 0;  // those passed keep their places and their pages
-  std::vector<PrefixCache::Node*> copied;      // must not be evicted before the copy is made
+  constexpr int64_t kMostPassed = 64;  // so that a step costs little, however many wait
+  if (waiting_.empty()) return;
+  const auto lacks = [&](const Ptr& s) { return lacking_pages(*s, std::ssize(s->pages)); };
+  int64_t num_passed = 0;      // those passed keep their places
+  int64_t promised_pages = 0;  // to those that run, and those passed
+  for (const Ptr& s : running_) promised_pages += lacks(s);
+  std::vector<PrefixCache::Node*> copied;  // must not be evicted before the copy is made
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     const Ptr sequence = *next;
     ++next;
@@ -226,7 +228,7 @@ void Scheduler::admit(Step& step) {
     const auto is_full = [&] { return static_cast<int64_t>(running_.size()) + num_passed >= limits_.max_sequences; };
     if (is_full() && !may_preempt()) break;
     if (const int64_t soon = pages_cached_soon(*sequence); soon > 0) {
-      promised_pages += wanted_pages(*sequence) - soon + (limits_.reserve ? 0 : 1);
+      promised_pages += lacking_pages(*sequence, soon);
       if (++num_passed == kMostPassed) break;
       continue;
     }
@@ -235,12 +237,17 @@ void Scheduler::admit(Step& step) {
     if (limits_.prefix_cache)
       match = cache_->match(sequence->prefix, std::span(sequence->tokens).first(sequence->tokens.size() - 1));
     const auto matched_pages = static_cast<int64_t>(match.nodes.size());
-    const auto has_room = [&] { return has_room_for(*sequence, matched_pages, promised_pages); };
+    const auto has_room = [&] {
+      return wanted_pages(*sequence) - matched_pages + promised_pages <= num_available_pages();
+    };
     const auto forget_partial = [&] {
       if (match.partial) cache_->unpin(std::exchange(match.partial, nullptr));
     };
     if (!has_room()) forget_partial();  // its page counts
-    while (may_preempt() && (is_full() || !has_room())) preempt_last();
+    while (may_preempt() && (is_full() || !has_room())) {
+      promised_pages -= lacks(running_.back());
+      preempt_last();
+    }
     if (is_full() || !has_room()) {
       forget_partial();
       for (auto node = match.nodes.rbegin(); node != match.nodes.rend(); ++node) cache_->unpin(*node);
@@ -249,6 +256,7 @@ void Scheduler::admit(Step& step) {
     waiting_.erase(sequence);
     if (match.partial) copied.push_back(match.partial);
     begin(sequence, std::move(match), step);
+    promised_pages += lacks(sequence);
     next = waiting_.upper_bound(sequence);
   }
   for (PrefixCache::Node* node : copied) cache_->unpin(node);

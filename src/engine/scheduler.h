@@ -101,7 +101,7 @@ class Scheduler {
 
   void admit(Step& step);
   int64_t wanted_pages(const Sequence& sequence) const;
-  bool has_room_for(const Sequence& sequence, int64_t matched_pages, int64_t promised_pages) const;
+  int64_t lacking_pages(const Sequence& sequence, int64_t held) const;
   int64_t pages_cached_soon(const Sequence& sequence) const;
   void begin(const Ptr& sequence, PrefixCache::Match match, Step& step);
   void preempt_last();
