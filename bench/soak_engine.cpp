@@ -55,7 +55,8 @@ struct Client {
     request.sampling.temperature = kind % 4 == 0 ? 0 : 0.8;
     request.sampling.seed = static_cast<uint64_t>(kind);
     request.sampling.repetition_penalty = kind % 5 == 0 ? 1.1 : 1;
-    request.sampling.max_tokens = 1 + kind * 3;
+    request.sampling.max_tokens = 1 + kind * 7;
+    request.ignore_eos = kind % 3 == 0;
     if (kind % 7 == 0) request.stop = {". "};
     const bool ends_early = random.below(10) == 0;
     if (ends_early && kind % 2 == 0) request.deadline = Clock::now() + std::chrono::milliseconds(random.below(50));
@@ -92,7 +93,7 @@ int soak(double minutes, int threads) {
   options.num_threads = threads;
   options.max_seq_len = 1024;
   options.max_sequences = 12;
-  options.memory_bytes = 182'000'000;
+  options.memory_bytes = 171'000'000;
   const auto llm = Llm::open(options);
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
