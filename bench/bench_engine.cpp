@@ -30,7 +30,9 @@ namespace qwill {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
 
 double percentile(std::vector<double> values, double p) {
   std::ranges::sort(values);
@@ -68,7 +70,7 @@ struct Bench {
                         .max_sequences = max_sequences};
     const int64_t wanted = (max_seq_len + engine.page_size - 1) / engine.page_size * max_sequences;
     constexpr int64_t kForSteps = int64_t{3} << 30;
-    const int64_t bytes = o.kv_gb > 0        ? o.kv_gb * 1'000'000'000
+    const int64_t bytes = o.kv_gb > 0       ? o.kv_gb * 1'000'000'000
                           : backend.on_cuda ? cuda_free_bytes(backend.cuda) - kForSteps
                                             : int64_t{8} << 30;
     engine.num_pages = std::min(wanted, bytes / (static_cast<int64_t>(token_bytes) * engine.page_size));
@@ -128,10 +130,10 @@ double run_all(Engine& engine, const Bench& bench, const std::vector<Lengths>& t
   return seconds_between(start, Clock::now());
 }
 
-// Seconds that the same requests take if a step costs nothing but this: its weights at the measured bandwidth or its rows
-// at the measured rate of prefill, whichever takes longer, and the cache that it reads at the measured bandwidth. `split`:
-// prompt rows at that rate, and besides weights and cache of decoding rows at the bandwidth, as if rows that decode were
-// multiplied in no time.
+// Seconds that the same requests take if a step costs nothing but this: its weights at the measured bandwidth or its
+// rows at the measured rate of prefill, whichever takes longer, and the cache that it reads at the measured bandwidth.
+// `split`: prompt rows at that rate, and besides weights and cache of decoding rows at the bandwidth, as if rows that
+// decode were multiplied in no time.
 double least_seconds(const Bench& bench, const std::vector<Lengths>& trace, double bandwidth, double prefill_rate,
                      bool split) {
   const EngineConfig& e = bench.limits;
@@ -160,9 +162,11 @@ double least_seconds(const Bench& bench, const std::vector<Lengths>& trace, doub
       if (decoding) kv_bytes += static_cast<double>(rows.first) * bench.token_bytes;
     }
     const double rows = prompt_rows + decodes;
-    const double weights = weight_bytes_per_step(bench.config, bench.o.llm.dtype, static_cast<int64_t>(rows)) / bandwidth;
+    const double weights =
+        weight_bytes_per_step(bench.config, bench.o.llm.dtype, static_cast<int64_t>(rows)) / bandwidth;
     seconds += kv_bytes / bandwidth;
-    seconds += split ? prompt_rows / prefill_rate + (decodes > 0 ? weights : 0) : std::max(weights, rows / prefill_rate);
+    seconds +=
+        split ? prompt_rows / prefill_rate + (decodes > 0 ? weights : 0) : std::max(weights, rows / prefill_rate);
     scheduler.commit(step, std::vector<Draw>(static_cast<size_t>(step.num_draws)), events);
   }
   return seconds;
@@ -209,12 +213,13 @@ void offline(Bench& bench) {
                split = least_seconds(bench, trace, bandwidth, rate, true);
   const EngineStats stats = engine.stats();
   const auto total = static_cast<double>(outputs);
-  fmt::print("offline: {} prompts, {} pages, {} at once: {:.2f} s, {:.0f} output tok/s; ceiling {:.0f}: {:.1f} % (were "
-             "decoding rows multiplied in no time: {:.0f}, {:.1f} %); {:.0f} GB/s, prefill {:.0f} tok/s\n"
-             "         {} steps, {} preempted, {} prompt tokens hit\n",
-             trace.size(), stats.num_pages, bench.o.max_seqs, seconds, total / seconds, total / least,
-             100 * least / seconds, total / split, 100 * split / seconds, bandwidth / 1e9, rate, stats.steps,
-             stats.preempted, stats.prefix_hit_tokens);
+  fmt::print(
+      "offline: {} prompts, {} pages, {} at once: {:.2f} s, {:.0f} output tok/s; ceiling {:.0f}: {:.1f} % (were "
+      "decoding rows multiplied in no time: {:.0f}, {:.1f} %); {:.0f} GB/s, prefill {:.0f} tok/s\n"
+      "         {} steps, {} preempted, {} prompt tokens hit\n",
+      trace.size(), stats.num_pages, bench.o.max_seqs, seconds, total / seconds, total / least, 100 * least / seconds,
+      total / split, 100 * split / seconds, bandwidth / 1e9, rate, stats.steps, stats.preempted,
+      stats.prefix_hit_tokens);
 }
 
 void arrivals(Bench& bench) {
@@ -226,12 +231,13 @@ void arrivals(Bench& bench) {
   std::vector<int64_t> ids;
   Countdown ended(static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i)
-    ids.push_back(engine.submit(bench.request(512, bench.o.long_prompt, static_cast<uint32_t>(i)), [&, i](TokenEvent&& e) {
-      const auto now = Clock::now();
-      if (e.draw && recording) gaps.push_back(1e3 * seconds_between(last[i], now));
-      last[i] = now;
-      if (e.finish) ended.count_down();
-    }));
+    ids.push_back(
+        engine.submit(bench.request(512, bench.o.long_prompt, static_cast<uint32_t>(i)), [&, i](TokenEvent&& e) {
+          const auto now = Clock::now();
+          if (e.draw && recording) gaps.push_back(1e3 * seconds_between(last[i], now));
+          last[i] = now;
+          if (e.finish) ended.count_down();
+        }));
   std::this_thread::sleep_for(std::chrono::seconds(1));
   recording = true;
   const auto arrivals = static_cast<int64_t>(bench.o.seconds);
@@ -251,26 +257,26 @@ void arrivals(Bench& bench) {
   recording = false;
   for (const int64_t id : ids) engine.cancel(id);
   ended.wait();
-  fmt::print("arrivals: {} streams, a prompt of {} every second for {} s (done after {:.2f} s): between tokens p50 {:.2f} "
-             "ms, p99 {:.2f} ms, most {:.2f} ms ({} gaps); time to first token of the prompts p50 {:.0f} ms, most {:.0f} ms\n",
-             count, bench.o.long_prompt, arrivals, total, percentile(gaps, 0.5), percentile(gaps, 0.99),
-             percentile(gaps, 1), gaps.size(), 1e3 * percentile(ttft, 0.5), 1e3 * percentile(ttft, 1));
+  fmt::print(
+      "arrivals: {} streams, a prompt of {} every second for {} s (done after {:.2f} s): between tokens p50 {:.2f} "
+      "ms, p99 {:.2f} ms, most {:.2f} ms ({} gaps); time to first token of the prompts p50 {:.0f} ms, most {:.0f} ms\n",
+      count, bench.o.long_prompt, arrivals, total, percentile(gaps, 0.5), percentile(gaps, 0.99), percentile(gaps, 1),
+      gaps.size(), 1e3 * percentile(ttft, 0.5), 1e3 * percentile(ttft, 1));
 }
 
 void prefix(Bench& bench) {
   Engine engine(bench.make_core(bench.o.long_prompt + 128, 4), 1000);
-  const auto ttft = [&](uint32_t stream) {
-    return 1e3 * run_all(engine, bench, {{bench.o.long_prompt, 1}}, stream);
-  };
+  const auto ttft = [&](uint32_t stream) { return 1e3 * run_all(engine, bench, {{bench.o.long_prompt, 1}}, stream); };
   std::vector<double> misses, hits;
   for (uint32_t i = 0; i < 5; ++i) {
     misses.push_back(ttft(i));
     for (int again = 0; again < 4; ++again) hits.push_back(ttft(i));
   }
-  fmt::print("prefix: first token of {} tokens: unknown {:.1f} ms, known {:.2f} ms (medians; most {:.2f} ms); {} of {} "
-             "prompt tokens hit\n",
-             bench.o.long_prompt, percentile(misses, 0.5), percentile(hits, 0.5), percentile(hits, 1),
-             engine.stats().prefix_hit_tokens, engine.stats().prompt_tokens);
+  fmt::print(
+      "prefix: first token of {} tokens: unknown {:.1f} ms, known {:.2f} ms (medians; most {:.2f} ms); {} of {} "
+      "prompt tokens hit\n",
+      bench.o.long_prompt, percentile(misses, 0.5), percentile(hits, 0.5), percentile(hits, 1),
+      engine.stats().prefix_hit_tokens, engine.stats().prompt_tokens);
 }
 
 }  // namespace

@@ -75,7 +75,8 @@ struct Client {
       return;
     }
     const auto [known, is_new] = answers.emplace(name, result.text);
-    if (known->second != result.text) fail_invalid("\"{}\" was answered \"{}\" and now \"{}\"", name, known->second, result.text);
+    if (known->second != result.text)
+      fail_invalid("\"{}\" was answered \"{}\" and now \"{}\"", name, known->second, result.text);
   }
 
   void run(Clock::time_point end) {
@@ -114,10 +115,11 @@ int soak(double minutes, int threads) {
   int64_t first_bytes = 0, last_bytes = 0;
   const auto report = [&] {
     const EngineStats s = llm->engine().stats();
-    fmt::print("{:.0f} s: {} answers, {} ended early, {} begun again, {} of {} prompt tokens hit; pages: {} free + {} "
-               "cached of {}; {:.2f} MB\n",
-               seconds(), num_answers.load(), num_cancelled.load(), s.preempted, s.prefix_hit_tokens, s.prompt_tokens,
-               s.free_pages, s.cached_pages, s.num_pages, static_cast<double>(resident_bytes()) / 1e6);
+    fmt::print(
+        "{:.0f} s: {} answers, {} ended early, {} begun again, {} of {} prompt tokens hit; pages: {} free + {} "
+        "cached of {}; {:.2f} MB\n",
+        seconds(), num_answers.load(), num_cancelled.load(), s.preempted, s.prefix_hit_tokens, s.prompt_tokens,
+        s.free_pages, s.cached_pages, s.num_pages, static_cast<double>(resident_bytes()) / 1e6);
     std::fflush(stdout);
   };
   for (int64_t tick = 1; seconds() < total && !failed; ++tick) {

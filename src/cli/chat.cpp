@@ -106,7 +106,8 @@ void Chat::run() {
   const bool interactive = stdin_is_terminal();
   if (interactive) {
     set_last_words("\n");  // Ctrl-C at the prompt
-    write_stdout(fmt::format("{} on {}. /help lists the commands.\n", opened->parts().folder.name(), opened->device_name()));
+    write_stdout(
+        fmt::format("{} on {}. /help lists the commands.\n", opened->parts().folder.name(), opened->device_name()));
   }
   for (std::string line; !interrupted();) {
     if (interactive) write_stdout("> ");

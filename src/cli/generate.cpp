@@ -81,7 +81,8 @@ Json Generate::to_json(const Llm* opened, const GenerateRequest& request, const 
       .set("decode_tok_s", tokens > 1 && result.decode_s > 0 ? Json((tokens - 1) / result.decode_s) : Json())
       .set("total_s", total_s);
   std::string text = result.text;
-  if (echo && opened && opened->parts().tokenizer.has_value()) text = opened->parts().tokenizer->decode(request.prompt) + text;
+  if (echo && opened && opened->parts().tokenizer.has_value())
+    text = opened->parts().tokenizer->decode(request.prompt) + text;
   Json json = Json::object();
   json.set("text", !opened || opened->parts().tokenizer ? Json(text) : Json())
       .set("token_ids", std::move(ids))
@@ -90,7 +91,9 @@ Json Generate::to_json(const Llm* opened, const GenerateRequest& request, const 
                    : result.stop_id   ? Json(*result.stop_id)
                                       : Json())
       .set("seed", request.sampling.seed)
-      .set("logprobs", opened && request.sampling.num_logprobs >= 0 ? logprobs_json(opened->parts().tokenizer, result.draws) : Json())
+      .set("logprobs", opened && request.sampling.num_logprobs >= 0
+                           ? logprobs_json(opened->parts().tokenizer, result.draws)
+                           : Json())
       .set("usage", std::move(usage))
       .set("timing", std::move(timing));
   return json;
@@ -115,8 +118,7 @@ void Generate::run() {
     text = read_prompt();
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
-  if (!token_ids)
-    request.prompt = opened->encode(text, plain);
+  if (!token_ids) request.prompt = opened->encode(text, plain);
   request.sampling = sampling.apply(opened->default_sampling());
   request.sampling.seed = seed;
   request.stop = sampling.stop;

@@ -127,7 +127,8 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
       command.add_option("--chat-template", options.chat_template,
                          "chat template, if the model's own is not known: " + ChatTemplate::known_names());
   chat_template->type_name("NAME");
-  if (command.get_name() != "chat" && command.get_name() != "batch") chat_template->group("");  // accepted, but of no use: not in the help
+  if (command.get_name() != "chat" && command.get_name() != "batch")
+    chat_template->group("");  // accepted, but of no use: not in the help
   command.parse_complete_callback([&options, scaling, yarn, factor] {
     if (scaling->count() > 0) options.rope = RopeOverride{*yarn, *factor};
   });

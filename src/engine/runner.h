@@ -12,8 +12,8 @@ namespace qwill {
 class Runner {
  public:
   virtual ~Runner() = default;
-  // Copies pages, runs the batch and draws one token for each of its logit_rows. The device may still be at work when it
-  // returns. Throws Error(device).
+  // Copies pages, runs the batch and draws one token for each of its logit_rows. The device may still be at work when
+  // it returns. Throws Error(device).
   virtual void launch(const Batch& batch, std::span<const PageCopy> copies, std::span<const SamplingRow> rows) = 0;
   // Of the oldest launch with draws that were not taken; waits for it. Throws Error(device).
   virtual std::vector<Draw> take_draws() = 0;

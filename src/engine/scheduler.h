@@ -1,10 +1,11 @@
 // Which rows run in the next step: knows sequences and pages, no tensors and no device.
 //
 // Sequences are served in the order of priority, then arrival. A step holds one row of each sequence that decodes, and
-// rows of prompts within a budget B. Half of it goes to the unfinished prompts in order; the other half to the shortest
-// rest first, so that a short prompt does not wait for the long ones before it. Hence no prompt waits for ever: from
-// the step on from which it and those before it get the pages they ask for, a prompt is done after at most 2 R / B
-// steps, rounded up, R being the unfinished prompt rows of all of them.
+// rows of prompts within a budget B (chunk_size; while others decode, at least half of mixed_chunk_size). Half of it
+// goes to the unfinished prompts in order; the other half to the shortest rest first, so that a short prompt does not
+// wait for the long ones before it. Hence no prompt waits for ever: from the step on from which it and those before it
+// get the pages they ask for, a prompt is done after at most 2 R / B steps, rounded up, R being the unfinished prompt
+// rows of all of them.
 //
 // Pages are taken when they are needed. A sequence that finds none takes those of the last in order, which begins again
 // later (what the prefix cache still holds, it need not compute again): the first in order always advances, so all end.
@@ -36,7 +37,7 @@ struct SchedulerLimits {
   int64_t mixed_chunk_size = 512;  // of a step that decodes as well; fewer, down to half, if all its rows then are a
                                    // multiple of row_tile
   int64_t row_tile = 1;
-  int64_t max_sequences = 1;       // that run at once
+  int64_t max_sequences = 1;  // that run at once
   bool reserve = false;
   bool prefix_cache = true;
 };

@@ -31,8 +31,9 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
     warnings.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",
                                    options.max_seq_len, config.context_len()));
   if (options.max_seq_len == 0 && plan.max_seq_len < config.context_len())
-    warnings.push_back(fmt::format("sequences may have {} tokens here, since no more fit beside the weights; the model allows {}",
-                                   plan.max_seq_len, config.context_len()));
+    warnings.push_back(
+        fmt::format("sequences may have {} tokens here, since no more fit beside the weights; the model allows {}",
+                    plan.max_seq_len, config.context_len()));
   auto core =
       std::make_unique<EngineCore>(*ops, *model,
                                    EngineConfig{.max_seq_len = plan.max_seq_len,

@@ -154,7 +154,8 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
     const int64_t fit = pages_that_fit(plan);
     if (fit >= one) continue;
     if (fit > pages) trial.run(plan, fit);  // steps of that length need more
-    if (const int64_t tokens = pages_that_fit(plan) * plan.page_size; options.max_seq_len == 0 && tokens >= kFewTokens) {
+    if (const int64_t tokens = pages_that_fit(plan) * plan.page_size;
+        options.max_seq_len == 0 && tokens >= kFewTokens) {
       LlmOptions shorter = options;  // nobody asked for the model's whole context
       shorter.max_seq_len = tokens;
       return plan_memory(shorter, device, model);

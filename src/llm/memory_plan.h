@@ -42,9 +42,9 @@ struct PlannedModel {
   int64_t file_bytes;           // of the files that hold them, which the CPU reads where they were mapped
 };
 
-// The cache gets what max_sequences of max_seq_len need, or what is left of memory_bytes (0: of what is free). If that is
-// less than one sequence needs: where options do not name a max_seq_len, it is the longest that fits; else throws Error
-// with the numbers and with what would fit: device for a card, else invalid.
+// The cache gets what max_sequences of max_seq_len need, or what is left of memory_bytes (0: of what is free). If that
+// is less than one sequence needs: where options do not name a max_seq_len, it is the longest that fits; else throws
+// Error with the numbers and with what would fit: device for a card, else invalid.
 MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, const PlannedModel& model);
 
 // For the model that options name, also "random:8b" for a published size. Where this machine has no card, one is taken

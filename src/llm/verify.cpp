@@ -185,7 +185,8 @@ void compare_greedy(EngineCore& engine, const Reference& reference, const std::v
 
 }  // namespace
 
-VerifyReport verify(EngineCore& engine, const ModelConfig& config, const SafetensorsFile& file, double layer_tolerance) {
+VerifyReport verify(EngineCore& engine, const ModelConfig& config, const SafetensorsFile& file,
+                    double layer_tolerance) {
   const Reference reference(file, config);
   VerifyReport report;
   report.layer_tolerance = layer_tolerance;

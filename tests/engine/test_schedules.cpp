@@ -96,8 +96,9 @@ TEST(SchedulesElsewhere, ContinuesJournals) {
 
 std::vector<std::string> continue_elsewhere(const std::string& backend, const std::string& journals) {
   const std::string command = fmt::format(
-      "env -u GTEST_TOTAL_SHARDS {}={} {}='{}' '{}' --gtest_filter=SchedulesElsewhere.ContinuesJournals --root '{}'", kBackendVariable, backend,
-      kJournalsVariable, journals, std::filesystem::read_symlink("/proc/self/exe").string(), test::source_path("."));
+      "env -u GTEST_TOTAL_SHARDS {}={} {}='{}' '{}' --gtest_filter=SchedulesElsewhere.ContinuesJournals --root '{}'",
+      kBackendVariable, backend, kJournalsVariable, journals, std::filesystem::read_symlink("/proc/self/exe").string(),
+      test::source_path("."));
   std::FILE* pipe = ::popen(command.c_str(), "r");
   std::string output;
   for (int c; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);

@@ -32,8 +32,8 @@ std::string checkpoint_path(const std::string& name) {
 VerifyReport report_of(const std::string& name, const std::string& path, DTypeChoice dtype, int64_t chunk_size) {
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(checkpoint_path(name), ""));
   const auto ops = test::make_backend(path);
-  const auto model = load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()),
-                                CheckpointTensors(checkpoint), dtype);
+  const auto model =
+      load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint), dtype);
   const SafetensorsFile reference =
       SafetensorsFile::parse(MappedFile::open(test::source_path("tests/data/goldens/" + name + ".safetensors")));
   int64_t drawable = checkpoint.config().vocab_size;
@@ -61,8 +61,9 @@ TEST_P(Goldens, Bf16IsCloserThanTheReferenceInBf16) {
   std::vector<double> ours, theirs;
   for (const std::string& name : golden_names()) {
     const VerifyReport report = report_of(name, GetParam(), DTypeChoice::bf16, 200);
-    fmt::print("{:<16} rows {:>5}  KL {:.3e} ± {:.1e}  reference {:.3e} ± {:.1e}  top-1 {:.4f}\n", name, report.num_rows,
-               report.mean_kl, report.kl_interval, report.reference_kl, report.reference_kl_interval, report.top1_agreement);
+    fmt::print("{:<16} rows {:>5}  KL {:.3e} ± {:.1e}  reference {:.3e} ± {:.1e}  top-1 {:.4f}\n", name,
+               report.num_rows, report.mean_kl, report.kl_interval, report.reference_kl, report.reference_kl_interval,
+               report.top1_agreement);
     EXPECT_LE(report.mean_kl, report.reference_kl) << name;
     ours.insert(ours.end(), report.row_kl.begin(), report.row_kl.end());
     theirs.insert(theirs.end(), report.row_reference_kl.begin(), report.row_reference_kl.end());
@@ -73,7 +74,8 @@ TEST_P(Goldens, Bf16IsCloserThanTheReferenceInBf16) {
   difference /= static_cast<double>(ours.size());
   for (size_t i = 0; i < ours.size(); ++i) squares += std::pow(ours[i] - theirs[i] - difference, 2);
   const double interval = 1.96 * std::sqrt(squares) / static_cast<double>(ours.size());
-  fmt::print("mean KL minus the reference's own: {:.3e} ± {:.1e} (95 %, {} positions)\n", difference, interval, ours.size());
+  fmt::print("mean KL minus the reference's own: {:.3e} ± {:.1e} (95 %, {} positions)\n", difference, interval,
+             ours.size());
   EXPECT_LE(difference + interval, 0) << "significantly below";
 }
 
