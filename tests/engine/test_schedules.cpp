@@ -96,7 +96,8 @@ TEST(SchedulesElsewhere, ContinuesJournals) {
 
 std::vector<std::string> continue_elsewhere(const std::string& backend, const std::string& journals) {
   const std::string command = fmt::format(
-      "env -u GTEST_TOTAL_SHARDS {}={} {}='{}' '{}' --gtest_filter=SchedulesElsewhere.ContinuesJournals --root '{}'",
+      "env -u GTEST_TOTAL_SHARDS -u GTEST_SHARD_INDEX {}={} {}='{}' '{}' "
+      "--gtest_filter=SchedulesElsewhere.ContinuesJournals --root '{}'",
       kBackendVariable, backend, kJournalsVariable, journals, std::filesystem::read_symlink("/proc/self/exe").string(),
       test::source_path("."));
   std::FILE* pipe = ::popen(command.c_str(), "r");

@@ -2,8 +2,9 @@
 // W [N, K] e4m3 in atoms (cuda/layout.h), A [T, K] e4m3 row-major, Y f32 or bf16 by the epilogue (gemm.h).
 // moves N K + T K bytes and Y once; few rows: bound by reading W; many: by the tensor cores, 4096 products a cycle.
 // The ring of gemm_ring.cuh: a stage is 128 columns, one block of the sum, with the block's scales of the tile's
-// tokens. A warpgroup multiplies a block from a fresh start and adds it to its sums by fma: while it does that, the
-// tensor cores work for the other warpgroup. Of 256 tokens it multiplies 128 at a time, or registers would not suffice.
+// tokens. A warpgroup multiplies a block of the sum from a fresh start and adds it to its sums by fma. While it does
+// that, the tensor cores work for the other half of its 128 tokens, or for the other warpgroup.
+// Tried and lost: two stages at once (0.6 % faster with 64 tokens, with 128 registers spill), tiles of 192 rows.
 // equals: ops/reference.cpp linear, gated; bit for bit stream_fp8.cu    test and bench: bench/cuda/bench_fp8.cu
 #include "cuda/kernels/fp8.h"
 #include "cuda/kernels/gemm_ring.cuh"
@@ -51,40 +52,57 @@ struct Fp8Products {
     }
   };
 
+  // Begins the products of a stage with so many of its tokens: until the tensor cores have finished, `block` is theirs.
+  template <int kBlock>
+  __device__ __forceinline__ static void multiply(float (&block)[kBlock], const StagePlace& stage, int part) {
+    const uint64_t a = atom_descriptor(stage.weights), b = atom_descriptor(stage.tokens + part * kBlock * 2 * 128);
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < 4; ++step)
+      wgmma_fp8(block, a + step * kDescriptorK32Fp8, b + step * kDescriptorK32Fp8, step > 0);
+    wgmma_commit();
+  }
+
+  // Adds them, times the tokens' scales.
+  template <int kBlock>
+  __device__ __forceinline__ static void add(float* sums, const float (&block)[kBlock], const StagePlace& stage,
+                                             int part) {
+    const uint32_t scales = stage.scales + part * kBlock * 2 * 4 + threadIdx.x % 4 * 8;
+#pragma unroll
+    for (int n = 0; n < kBlock / 4; ++n) {
+      const float2 scale = load_float2(scales + n * 32);
+      sums[4 * n] = __fmaf_rn(block[4 * n], scale.x, sums[4 * n]);
+      sums[4 * n + 1] = __fmaf_rn(block[4 * n + 1], scale.y, sums[4 * n + 1]);
+      sums[4 * n + 2] = __fmaf_rn(block[4 * n + 2], scale.x, sums[4 * n + 2]);
+      sums[4 * n + 3] = __fmaf_rn(block[4 * n + 3], scale.y, sums[4 * n + 3]);
+    }
+  }
+
   template <int kSums, typename Wait, typename StageAt, typename Release>
   __device__ __forceinline__ static void sum(float (&d)[kSums], int32_t cols, RingPosition& at, int32_t stages,
                                              const Wait& wait, const StageAt& stage_at, const Release& release) {
-    constexpr int kTokens = 2 * kSums, kPart = kTokens < 128 ? kTokens : 128;  // tokens multiplied at a time
-    constexpr bool kScalesAhead = kTokens <= 128;  // read while the tensor cores work, if there are registers
+    // Of 128 tokens halves at once: while the first one's products are added, the second's are still under way. Of 256,
+    // whose sums leave too few registers for that, one after the other.
+    constexpr int kParts = kSums <= 32 ? 1 : 2, kPart = kSums / kParts;
 #pragma unroll 1
     for (int32_t k = 0; k < cols; ++k, at.advance(stages)) {
       wait();
       const StagePlace stage = stage_at(at.stage);
-      const uint64_t a = atom_descriptor(stage.weights);
+      if constexpr (kSums == 64) {
+        float first[kPart], second[kPart];
+        multiply(first, stage, 0);
+        multiply(second, stage, 1);
+        wgmma_wait<1>(first);
+        add(d, first, stage, 0);
+        wgmma_wait<0>(second);
+        add(d + kPart, second, stage, 1);
+      } else {
 #pragma unroll
-      for (int part = 0; part < kTokens / kPart; ++part) {
-        const uint64_t b = atom_descriptor(stage.tokens + part * kPart * 128);
-        const uint32_t scales = stage.scales + part * kPart * 4 + threadIdx.x % 4 * 8;
-        float block[kPart / 2];
-        wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < 4; ++step)
-          wgmma_fp8(block, a + step * kDescriptorK32Fp8, b + step * kDescriptorK32Fp8, step > 0);
-        wgmma_commit();
-        float2 ahead[kScalesAhead ? kPart / 8 : 1];
-        if constexpr (kScalesAhead) {
-#pragma unroll
-          for (int n = 0; n < kPart / 8; ++n) ahead[n] = load_float2(scales + n * 32);
-        }
-        wgmma_wait<0>(block);
-#pragma unroll
-        for (int n = 0; n < kPart / 8; ++n) {
-          const float2 scale = kScalesAhead ? ahead[n] : load_float2(scales + n * 32);
-          float* const sums = d + part * kPart / 2 + 4 * n;
-          sums[0] = __fmaf_rn(block[4 * n], scale.x, sums[0]);
-          sums[1] = __fmaf_rn(block[4 * n + 1], scale.y, sums[1]);
-          sums[2] = __fmaf_rn(block[4 * n + 2], scale.x, sums[2]);
-          sums[3] = __fmaf_rn(block[4 * n + 3], scale.y, sums[3]);
+        for (int part = 0; part < kParts; ++part) {
+          float block[kPart];
+          multiply(block, stage, part);
+          wgmma_wait<0>(block);
+          add(d + part * kPart, block, stage, part);
         }
       }
       release(at.stage);
