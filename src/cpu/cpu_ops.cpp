@@ -192,7 +192,7 @@ class CpuOps final : public Ops {
     const void* operand = pack_normed(x, norm, weight);
     const int64_t chunk = rows_per_task(weight, act.cols);
     make_scratch(gated_scratch(x.rows, std::min(chunk, act.cols)));
-    if (rehearsing_) return act;
+    if (rehearsing_ || x.rows == 0) return act;
     pool_.run((act.cols + chunk - 1) / chunk, [&](int64_t task) {
       gated_task(weight, 0, operand, x.rows, task * chunk, std::min(chunk, act.cols - task * chunk), act.row<float>(0),
                  act.cols);
