@@ -33,6 +33,7 @@ void Batch::run() {
   const int64_t total = requests.num_requests(), found = results.num_found();
   BatchCounts counts;
   double seconds = 0;
+  EngineStats stats;
   if (found < total) {
     const auto opened = Llm::open(llm);
     for (const std::string& warning : opened->warnings()) warn(warning);
@@ -42,11 +43,16 @@ void Batch::run() {
     counts = run_batch(*opened, opened->parts().folder.name(), requests, results, interrupted(),
                        [&](const BatchCounts& so_far) { progress.show(so_far.answered, so_far.output_tokens); });
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    stats = opened->engine().stats();
   }
   std::string summary = fmt::format("{} requests", total);
   if (found + counts.answered < total) summary += fmt::format(", {} answered", found + counts.answered);
   if (found > 0) summary += fmt::format(", {} of them before", found);
   summary += fmt::format(", {} failed; {} tokens in {:.1f} s", results.num_failed(), counts.output_tokens, seconds);
+  if (stats.prefix_hit_tokens > 0)
+    summary +=
+        fmt::format(", {} of {} prompt tokens from the prefix cache", stats.prefix_hit_tokens, stats.prompt_tokens);
+  if (stats.preempted > 0) summary += fmt::format(", {} sequences begun again for want of memory", stats.preempted);
   if (found + counts.answered < total) return warn(summary + "; the same command goes on from here");
   if (results.num_failed() > 0) fail_invalid("{}; {} says why they failed", summary, output);
   warn(summary);
