@@ -43,26 +43,26 @@ struct Client {
   test::Random random;
   std::atomic<int64_t>& num_answers;
   std::atomic<int64_t>& num_cancelled;
-  std::map<std::string, std::string> answers;  // of requests that have one answer
+  std::map<std::string, std::string> answers;  // of requests that have one answer; few, so that all are soon known
   std::deque<std::pair<std::string, Llm::Job>> under_way;
 
   void submit() {
     GenerateRequest request;
     std::string text = kBeginnings[static_cast<size_t>(random.below(static_cast<int64_t>(kBeginnings.size())))];
-    for (int64_t repeat = random.below(12); repeat > 0; --repeat) text += ". " + text.substr(0, 40);
+    for (int64_t repeat = 4 * random.below(3); repeat > 0; --repeat) text += ". " + text.substr(0, 40);
     request.prompt = llm.encode(text);
-    const int64_t kind = random.below(40);
+    const int64_t kind = 3 * random.below(13) + 1;
     request.sampling.temperature = kind % 4 == 0 ? 0 : 0.8;
     request.sampling.seed = static_cast<uint64_t>(kind);
     request.sampling.repetition_penalty = kind % 5 == 0 ? 1.1 : 1;
     request.sampling.max_tokens = 1 + kind * 7;
-    request.ignore_eos = kind % 3 == 0;
+    request.ignore_eos = kind % 2 == 0;
     if (kind % 7 == 0) request.stop = {". "};
     const bool ends_early = random.below(10) == 0;
-    if (ends_early && kind % 2 == 0) request.deadline = Clock::now() + std::chrono::milliseconds(random.below(50));
+    if (ends_early && kind % 4 == 0) request.deadline = Clock::now() + std::chrono::milliseconds(random.below(50));
     const std::string name = ends_early ? "" : fmt::format("{} {}", kind, text);
     under_way.emplace_back(name, llm.submit(std::move(request)));
-    if (ends_early && kind % 2 == 1) llm.cancel(under_way.back().second.sequence);
+    if (ends_early && kind % 4 != 0) llm.cancel(under_way.back().second.sequence);
   }
 
   void finish_one() {

@@ -27,6 +27,8 @@ GemmTile choose_tile(const GemmTile (&choices)[kTiles], int64_t weight_rows, int
     // A shallow ring is 2 % faster while each multiprocessor has one block or none: the next kernel's find room.
     if (!tile.deep && (tiles > num_sms || num_rows > tile.tokens)) continue;
     if (tile.tokens > 16 && tile.tokens >= 2 * num_rows) continue;
+    // Of few rows every weight is read once: two blocks that read the same do so at different times.
+    if (num_rows <= 64 && tile.tokens < num_rows) continue;
     const double tensor = tile.rows * tile.tokens / 32.0, loads = (tile.rows + tile.tokens) * 128 / 48.0;
     const double work = static_cast<double>((tiles + num_sms - 1) / num_sms) * std::max(tensor, loads);
     const std::pair cost(std::max(memory, work), work);
