@@ -73,6 +73,7 @@ EngineConfig random_config(Random& random, RopeWhen rope_when) {
   config.num_pages = kMaxSeqLen / config.page_size + random.below(random.below(3) == 0 ? 40 : 4);
   config.chunk_size = random.below(2) ? random.between(1, 40) : random.between(1, 300);
   config.mixed_chunk_size = random.below(2) ? random.between(1, config.chunk_size) : 0;
+  config.row_tile = random.between(1, 20);
   config.max_sequences = random.between(1, 8);
   config.reserve = random.below(5) == 0;
   config.prefix_cache = random.below(8) != 0;

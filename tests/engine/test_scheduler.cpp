@@ -302,5 +302,28 @@ TEST(Scheduler, AShortPromptPassesLongOnes) {
   }
 }
 
+// A step of a few rows more would cost as much as one of the next multiple.
+TEST(Scheduler, AMixedStepIsFilledToWholeTiles) {
+  const auto rows_beside = [](int64_t num_decodes, int64_t mixed_chunk_size) {
+    Driver d({.num_pages = 1000,
+              .page_size = 4,
+              .chunk_size = 100,
+              .mixed_chunk_size = mixed_chunk_size,
+              .row_tile = 8,
+              .max_sequences = 20});
+    for (int64_t i = 0; i < num_decodes; ++i) d.add(1, 50);
+    d.step();
+    d.add(90, 1);
+    int64_t rows = 0;
+    for (const auto& [id, count] : d.step()) rows += count;
+    return rows;
+  };
+  EXPECT_EQ(rows_beside(3, 16), 16);  // 13 of the prompt
+  EXPECT_EQ(rows_beside(8, 16), 24);  // all 16
+  EXPECT_EQ(rows_beside(7, 12), 16);  // 9
+  EXPECT_EQ(rows_beside(2, 8), 8);    // 6
+  EXPECT_EQ(rows_beside(3, 4), 7);    // whole tiles would leave the prompt less than half
+}
+
 }  // namespace
 }  // namespace qwill

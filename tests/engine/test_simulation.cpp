@@ -63,6 +63,7 @@ TEST(Simulation, RandomTrafficKeepsEveryPromise) {
                                       .page_size = page_size,
                                       .chunk_size = random.between(40, 200),
                                       .mixed_chunk_size = random.between(1, 40),
+                                      .row_tile = random.between(1, 20),
                                       .max_sequences = random.between(1, 64),
                                       .reserve = reserve,
                                       .prefix_cache = random.below(6) > 0,
