@@ -663,7 +663,13 @@ def test_plan(checks, world):
     if card.status == 0:
         card = json.loads(card.out)
         checks.that(16e9 < card["pools"]["weights"] < 17e9 and card["total_bytes"] <= 80e9, card)
-        checks.equal(card["max_sequences"], 256)
+        checks.equal(card["max_sequences"], 1024)
+        small = world.qwill("plan", "random:8b", "--device", "cuda", "--memory", "40GB", "--output", "json")
+        checks.equal(json.loads(checks.good(small).out)["max_sequences"], 256)
+        # Nobody asked for the whole context: it is shortened to what fits.
+        short = world.qwill("plan", "random:8b", "--device", "cuda", "--memory", "20GB", "--output", "json")
+        short = json.loads(checks.good(short).out)
+        checks.that(10000 < short["max_seq_len"] < 32768 and short["total_bytes"] <= 20e9, short)
     else:
         checks.refused(card, 1, "this build has no CUDA")
 
