@@ -64,8 +64,8 @@ TEST_P(Schedules, ASequencesTokensAreItsOwn) {
   EXPECT_GT(occurred.stopped, seed / 4);
   EXPECT_GT(occurred.many_at_once, seed * 5);
   EXPECT_GT(occurred.overlapping, seed / 4);
-  EXPECT_GT(occurred.reserving, seed / 20);
-  EXPECT_GT(occurred.without_cache, seed / 20);
+  EXPECT_GE(occurred.reserving, seed / 20);
+  EXPECT_GE(occurred.without_cache, seed / 20);
 }
 
 // --- another process ---
