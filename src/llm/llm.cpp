@@ -62,8 +62,15 @@ std::vector<int32_t> Llm::Parts::encode_prompt(const std::vector<PromptSegment>&
   return require_tokenizer().encode_segments(parts);
 }
 
-ChatTemplate Llm::Parts::chat_template(bool with_tools) const {
-  return open_chat_template(folder, options.chat_template, with_tools);
+const ChatTemplate& Llm::Parts::chat_template(bool with_tools) const {
+  const std::lock_guard lock(templates_mutex_);
+  std::optional<ChatTemplate>& found = templates_[with_tools ? 1 : 0];
+  if (!found) found = open_chat_template(folder, options.chat_template, with_tools);
+  return *found;
+}
+
+std::vector<int32_t> Llm::Parts::encode_chat(const Json& chat) const {
+  return encode_prompt(chat_template(chat.find_value("tools") != nullptr).render_segments(chat));
 }
 
 std::unique_ptr<Llm> Llm::open(const LlmOptions& options) { return std::unique_ptr<Llm>(new Llm(options)); }
@@ -83,10 +90,7 @@ std::vector<int32_t> Llm::encode(std::string_view text, bool plain) const {
 
 std::string Llm::decode(const std::vector<int32_t>& ids) const { return parts_->require_tokenizer().decode(ids); }
 
-std::vector<int32_t> Llm::encode_chat(std::string_view json) const {
-  const Json chat = Json::parse(json);
-  return parts_->encode_prompt(parts_->chat_template(chat.find_value("tools") != nullptr).render_segments(chat));
-}
+std::vector<int32_t> Llm::encode_chat(std::string_view json) const { return parts_->encode_chat(Json::parse(json)); }
 
 SamplingParams Llm::default_sampling() const {
   const GenerationConfig& config = parts_->checkpoint.generation_config();

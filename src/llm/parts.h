@@ -1,8 +1,10 @@
 // What an open model consists of.
 #pragma once
 
+#include <array>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,8 +27,10 @@ struct Llm::Parts {
   const Tokenizer& require_tokenizer() const;
   // A rendered conversation: special tokens count in the template's own words only.
   std::vector<int32_t> encode_prompt(const std::vector<PromptSegment>& segments) const;
-  // The template for requests with or without tools. Throws Error(unsupported).
-  ChatTemplate chat_template(bool with_tools) const;
+  // The template for requests with or without tools, looked up once. Throws Error(unsupported).
+  const ChatTemplate& chat_template(bool with_tools) const;
+  // Llm::encode_chat of JSON that has been read.
+  std::vector<int32_t> encode_chat(const Json& chat) const;
   // With the rope that was asked for.
   const ModelConfig& config() const { return model->config(); }
 
@@ -42,6 +46,10 @@ struct Llm::Parts {
   // The engine's thread ends first, then the one that it delivers to, which still asks the engine.
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Delivery> delivery;
+
+ private:
+  mutable std::mutex templates_mutex_;
+  mutable std::array<std::optional<ChatTemplate>, 2> templates_;  // without tools, with tools; as far as asked for
 };
 
 }  // namespace qwill

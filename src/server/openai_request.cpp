@@ -197,7 +197,7 @@ Ids read_chat(const Llm& llm, Fields& fields) {
     }
   }
   try {
-    return llm.encode_chat(chat.dump());
+    return llm.parts().encode_chat(chat);
   } catch (const Error& e) {
     // The template's errors begin with the place: "messages[1].content: …".
     const std::string message = e.what(), place = message.substr(0, message.find(": "));
