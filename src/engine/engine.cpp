@@ -79,7 +79,7 @@ void Engine::Shared::take_in(Inbox& taken, std::vector<TokenEvent>& events) {
   for (Submission& submission : taken.submissions) {
     sinks.emplace(submission.id, std::move(submission.sink));
     try {
-      core->add(submission.id, std::move(submission.request));
+      core->add_checked(submission.id, std::move(submission.request));
     } catch (const Error&) {  // the device failed since it was submitted
       events.push_back({.sequence = submission.id, .draw = {}, .finish = FinishReason::failed});
     }

@@ -115,13 +115,23 @@ std::shared_ptr<Sequence> EngineCore::make_sequence(int64_t id, Request request,
   return sequence;
 }
 
-int64_t EngineCore::add(int64_t id, Request request) {
+void EngineCore::require_working() const {
   if (!failure_.empty()) fail(ErrorKind::device, "{}: the model must be loaded again", failure_);
+}
+
+int64_t EngineCore::add(Request request) {
+  require_working();
   check(request);
+  const int64_t id = next_id();
+  add_checked(id, std::move(request));
+  return id;
+}
+
+void EngineCore::add_checked(int64_t id, Request request) {
+  require_working();
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t max_len = prompt + std::min(config_.max_seq_len - prompt, request.sampling.max_tokens);
   scheduler_.add(make_sequence(id, std::move(request), max_len));
-  return id;
 }
 
 std::vector<TokenEvent> EngineCore::step(Request::Clock::time_point now) {

@@ -44,11 +44,12 @@ class EngineCore {
   // What add would throw for this request. May be called from any thread.
   void check(const Request& request) const;
   int64_t next_id() { return next_id_++; }  // from any thread
-  // Queues a request, as sequence `id` of next_id, and returns it. Throws Error(invalid) if the prompt is empty, holds
-  // an id that the model does not have, or leaves no room for a token; an output longer than the room ends with
-  // FinishReason::length. Throws Error(device) after a failure.
-  int64_t add(Request request) { return add(next_id(), std::move(request)); }
-  int64_t add(int64_t id, Request request);
+  // Queues a request and returns its sequence id. Throws Error(invalid) if the prompt is empty, holds an id that the
+  // model does not have, or leaves no room for a token; an output longer than the room ends with FinishReason::length.
+  // Throws Error(device) after a failure.
+  int64_t add(Request request);
+  // The same of a request that check has accepted, as sequence `id` of next_id.
+  void add_checked(int64_t id, Request request);
   void cancel(int64_t sequence) { scheduler_.cancel(sequence); }
   bool idle() const { return scheduler_.idle() && !under_way_; }
   // What the device said when it failed; empty while it works.
@@ -70,6 +71,7 @@ class EngineCore {
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
+  void require_working() const;
   void check_tokens(std::span<const int32_t> tokens) const;
   std::shared_ptr<Sequence> make_sequence(int64_t id, Request request, int64_t max_len) const;
   Batch build(const Step& step) const;
