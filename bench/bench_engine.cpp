@@ -68,7 +68,7 @@ struct Bench {
                         .chunk_size = backend.chunk_size,
                         .mixed_chunk_size = o.mixed_chunk > 0 ? o.mixed_chunk : backend.mixed_chunk_size,
                         .max_sequences = max_sequences};
-    const int64_t wanted = (max_seq_len + engine.page_size - 1) / engine.page_size * max_sequences;
+    const int64_t wanted = pages_for(max_seq_len, engine.page_size) * max_sequences;
     constexpr int64_t kForSteps = int64_t{3} << 30;
     const int64_t bytes = o.kv_gb > 0       ? o.kv_gb * 1'000'000'000
                           : backend.on_cuda ? cuda_free_bytes(backend.cuda) - kForSteps

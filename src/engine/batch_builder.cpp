@@ -27,7 +27,7 @@ void BatchBuilder::add(const Sequence& sequence, int64_t first, int64_t count, L
   batch_.rope.push_back(sequence.prefix.rope);
   batch_.cache_namespace.push_back(sequence.prefix.cache_namespace);
   batch_.adapter.push_back(0);
-  const auto num_pages = static_cast<size_t>((last + page_size_ - 1) / page_size_);
+  const auto num_pages = static_cast<size_t>(pages_for(last, page_size_));
   pages_.push_back(std::span(sequence.pages).first(num_pages));
   batch_.max_pages = std::max(batch_.max_pages, static_cast<int64_t>(num_pages));
 }

@@ -10,8 +10,6 @@
 namespace qwill {
 namespace {
 
-int64_t pages_for(int64_t tokens, int64_t page_size) { return (tokens + page_size - 1) / page_size; }
-
 EngineConfig complete(EngineConfig config, const ModelConfig& model) {
   CHECK(config.max_seq_len > 0 && config.chunk_size > 0, "engine limits are positive");
   if (config.num_pages == 0) config.num_pages = pages_for(config.max_seq_len, config.page_size);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/page_pool.h"
 
 namespace qwill {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 // Sequences with so many keys that store nothing: the first ones have prompt_rows together, the others one row each.
 Batch idle_batch(int64_t page_size, int64_t sequences, int64_t prompt_rows, int64_t context, bool all_logits) {
   Batch batch;
-  batch.max_pages = (context + page_size - 1) / page_size;
+  batch.max_pages = pages_for(context, page_size);
   batch.row_begin.push_back(0);
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t rows = std::clamp<int64_t>(prompt_rows, 1, context);

@@ -8,6 +8,9 @@
 
 namespace qwill {
 
+// Pages that so many tokens need.
+constexpr int64_t pages_for(int64_t tokens, int64_t page_size) { return (tokens + page_size - 1) / page_size; }
+
 class PagePool {
  public:
   explicit PagePool(int64_t num_pages);

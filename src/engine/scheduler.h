@@ -96,7 +96,7 @@ class Scheduler {
     bool operator()(const Ptr& a, const Ptr& b) const { return a->before(*b); }
   };
 
-  int64_t pages_for(int64_t tokens) const { return (tokens + limits_.page_size - 1) / limits_.page_size; }
+  int64_t pages_for(int64_t tokens) const { return qwill::pages_for(tokens, limits_.page_size); }
   void end_early(Time now, std::vector<TokenEvent>& events);
   void end(const Ptr& sequence, TokenEvent event, std::vector<TokenEvent>& events);
 

@@ -109,7 +109,7 @@ double prefill_operations(const ModelConfig& config, int64_t tokens) {
 class Runner {
  public:
   Runner(Ops& ops, const Model& model, int64_t num_sequences, int64_t max_len)
-      : ops_(ops), model_(model), pages_per_sequence_((max_len + kPageSize - 1) / kPageSize) {
+      : ops_(ops), model_(model), pages_per_sequence_(pages_for(max_len, kPageSize)) {
     const ModelConfig& c = model.config();
     kv_ = ops.allocate_kv({.num_layers = c.num_layers,
                            .num_kv_heads = c.num_kv_heads,

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/system_memory.h"
 #include "engine/model_runner.h"
+#include "engine/page_pool.h"
 #include "weights/checkpoint.h"
 
 namespace qwill {
@@ -134,7 +135,7 @@ int64_t pages_that_fit(const MemoryPlan& plan) {
 int64_t MemoryPlan::total_bytes() const { return sum(pools); }
 
 int64_t MemoryPlan::sequences_at_full_length() const {
-  return std::min(max_sequences, cache_tokens() / ((max_seq_len + page_size - 1) / page_size * page_size));
+  return std::min(max_sequences, num_pages / pages_for(max_seq_len, page_size));
 }
 
 MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, const PlannedModel& model) {
@@ -145,7 +146,7 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
   plan.max_sequences = device.max_sequences;
   if (options.max_sequences == 0 && device.on_cuda && plan.memory_bytes >= kLargeCard)
     plan.max_sequences = kLargeCardSequences;
-  const int64_t one = (plan.max_seq_len + plan.page_size - 1) / plan.page_size;
+  const int64_t one = pages_for(plan.max_seq_len, plan.page_size);
   const int64_t most = std::numeric_limits<int32_t>::max() / plan.page_size;  // a slot is an int32
 
   Rehearsal trial(options, device, model);
