@@ -12,10 +12,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <fstream>
+#include <latch>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -23,7 +22,6 @@
 #include "engine/engine_core.h"
 #include "llm/backend.h"
 #include "llm/bench.h"
-#include "ops/sampling.h"
 #include "weights/checkpoint.h"
 
 namespace qwill {
@@ -80,9 +78,7 @@ struct Bench {
 
   Request request(int64_t prompt, int64_t output, uint32_t stream) const {
     Request r;
-    for (int64_t i = 0; i < prompt; ++i)
-      r.prompt.push_back(static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) *
-                                              static_cast<double>(config.vocab_size)));
+    r.prompt = random_prompt(prompt, config.vocab_size, stream);
     r.sampling.max_tokens = output;
     return r;
   }
@@ -96,31 +92,11 @@ struct Bench {
   EngineConfig limits;
 };
 
-// Waits until all of a number of sequences have ended.
-class Countdown {
- public:
-  explicit Countdown(int64_t count) : left_(count) {}
-  void count_down() {
-    if (--left_ > 0) return;
-    const std::lock_guard lock(mutex_);
-    done_.notify_all();
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return left_ <= 0; });
-  }
-
- private:
-  std::atomic<int64_t> left_;
-  std::mutex mutex_;
-  std::condition_variable done_;
-};
-
 double run_all(Engine& engine, const Bench& bench, const std::vector<Lengths>& trace, uint32_t first_stream) {
   std::vector<Request> requests;
   for (const Lengths& l : trace)
     requests.push_back(bench.request(l.prompt, l.output, first_stream + static_cast<uint32_t>(requests.size())));
-  Countdown left(static_cast<int64_t>(trace.size()));
+  std::latch left(static_cast<int64_t>(trace.size()));
   const auto start = Clock::now();
   for (Request& request : requests)
     engine.submit(std::move(request), [&](TokenEvent&& event) {
@@ -229,7 +205,7 @@ void arrivals(Bench& bench) {
   std::vector<Clock::time_point> last(count);
   std::atomic<bool> recording = false;
   std::vector<int64_t> ids;
-  Countdown ended(static_cast<int64_t>(count));
+  std::latch ended(static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i)
     ids.push_back(
         engine.submit(bench.request(512, bench.o.long_prompt, static_cast<uint32_t>(i)), [&, i](TokenEvent&& e) {
@@ -242,7 +218,7 @@ void arrivals(Bench& bench) {
   recording = true;
   const auto arrivals = static_cast<int64_t>(bench.o.seconds);
   std::vector<double> ttft(static_cast<size_t>(arrivals), 0);
-  Countdown prompts(arrivals);
+  std::latch prompts(arrivals);
   const auto begin = Clock::now();
   for (int64_t s = 0; s < arrivals; ++s) {
     std::this_thread::sleep_until(begin + std::chrono::seconds(s));

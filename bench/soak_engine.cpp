@@ -6,14 +6,11 @@
 // Exit status 1 if an answer is missing or wrong, a page is lost, or the most memory of the last fifth of the time is
 // more than 1 % above that of the second.
 #include <fmt/core.h>
-#include <malloc.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <deque>
-#include <fstream>
 #include <map>
 #include <string>
 #include <thread>
@@ -21,19 +18,14 @@
 #include "base/error.h"
 #include "engine/engine_core.h"
 #include "qwill/llm.h"
+#include "resident_memory.h"
 #include "support/random.h"
 
 namespace {
 
 using namespace qwill;
+using bench::resident_bytes;
 using Clock = std::chrono::steady_clock;
-
-int64_t resident_bytes() {
-  malloc_trim(0);  // what the allocator keeps for later is not counted
-  int64_t total = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
 
 const std::vector<std::string> kBeginnings = {"Once upon a time", "The capital of France is", "A hammer is",
                                               "The little dog went", "In spring, Sophie wanted to grow"};

@@ -6,26 +6,18 @@
 // Exit status 1 if a promise is broken, a page is lost, or the mean memory of the last fifth is more than 1 % above
 // that of the second; the first warms up.
 #include <fmt/core.h>
-#include <malloc.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 
 #include "engine/simulation.h"
+#include "resident_memory.h"
 
 namespace {
 
 using namespace qwill;
-
-int64_t resident_bytes() {
-  malloc_trim(0);  // what the allocator keeps for later is not counted
-  int64_t total = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
+using bench::resident_bytes;
 
 int soak(int64_t num_steps, uint64_t seed) {
   const EngineConfig config{.max_seq_len = 1000,

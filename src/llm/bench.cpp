@@ -24,14 +24,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < length; ++i)
-    ids.push_back(
-        static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
-  return ids;
-}
-
 constexpr size_t kBeyondCaches = size_t{256} << 20;
 constexpr int64_t kProbedBytes = int64_t{4} << 30;  // of a card
 
@@ -184,6 +176,14 @@ class Runner {
 };
 
 }  // namespace
+
+std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < length; ++i)
+    ids.push_back(
+        static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
+  return ids;
+}
 
 double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
   return weight_elements(config, dtype, rows).read_bytes;

@@ -35,6 +35,9 @@ struct BenchReport {
   std::string to_text() const;
 };
 
+// Random token ids; another `stream` gives others.
+std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream);
+
 // Bytes of weights that a step of so many rows reads; of experts, the expected number of different ones.
 double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows);
 
