@@ -10,7 +10,7 @@ namespace {
 constexpr int64_t kCpuChunk = 512, kCudaChunk = 2048;
 // While others decode: their next token waits for this many prompt rows, some 8 ms on an H100 with 8B.
 constexpr int64_t kCpuMixedChunk = 64, kCudaMixedChunk = 256;
-constexpr int64_t kCpuSequences = 8, kCudaSequences = 256;
+constexpr int64_t kCpuSequences = 8;
 
 }  // namespace
 
@@ -23,7 +23,7 @@ DeviceChoice choose_device(const LlmOptions& options) {
   choice.chunk_size = or_default(options.chunk_size, kCpuChunk, kCudaChunk);
   choice.mixed_chunk_size =
       std::min(choice.chunk_size, or_default(options.mixed_chunk_size, kCpuMixedChunk, kCudaMixedChunk));
-  choice.max_sequences = or_default(options.max_sequences, kCpuSequences, kCudaSequences);
+  choice.max_sequences = or_default(options.max_sequences, kCpuSequences, 0);
   if (choice.on_cuda) {
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),

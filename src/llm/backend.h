@@ -20,7 +20,7 @@ struct DeviceChoice {
   std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
   int64_t chunk_size = 512;
   int64_t mixed_chunk_size = 512;
-  int64_t max_sequences = 1;
+  int64_t max_sequences = 1;  // 0: as many as a card's memory suits, which the plan knows
 };
 // Throws Error(unsupported) for what no such device does. A card is taken to be an H100: it is not looked at.
 DeviceChoice choose_device(const LlmOptions& options);

@@ -17,7 +17,7 @@ namespace {
 // the driver rounds up. On the CPU: tokenizer, requests, what a step keeps for a moment.
 constexpr int64_t kDriverBytes = int64_t{512} << 20, kProgramBytes = int64_t{128} << 20;
 // The logits of so many rows are 0.6 GB; 1,000 conversations end 10 % sooner than with a quarter of them.
-constexpr int64_t kLargeCard = 48'000'000'000, kLargeCardSequences = 1024;
+constexpr int64_t kLargeCard = 48'000'000'000, kLargeCardSequences = 1024, kCardSequences = 256;
 constexpr int64_t kFewTokens = 256;  // a cache of less is of no use
 
 // In the order of printing.
@@ -46,11 +46,6 @@ const Description* find_description(std::string_view purpose) {
   const auto* const found = std::ranges::find(kDescriptions, purpose, &Description::purpose);
   CHECK(found != std::end(kDescriptions), "every purpose is described");
   return found;
-}
-
-int64_t sum(const std::vector<MemoryPool>& pools) {
-  return std::accumulate(pools.begin(), pools.end(), int64_t{0},
-                         [](int64_t bytes, const MemoryPool& pool) { return bytes + pool.bytes; });
 }
 
 std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
@@ -132,7 +127,10 @@ int64_t pages_that_fit(const MemoryPlan& plan) {
 
 }  // namespace
 
-int64_t MemoryPlan::total_bytes() const { return sum(pools); }
+int64_t MemoryPlan::total_bytes() const {
+  return std::accumulate(pools.begin(), pools.end(), int64_t{0},
+                         [](int64_t bytes, const MemoryPool& pool) { return bytes + pool.bytes; });
+}
 
 int64_t MemoryPlan::sequences_at_full_length() const {
   return std::min(max_sequences, num_pages / pages_for(max_seq_len, page_size));
@@ -143,9 +141,9 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
   plan.device = device.name;
   plan.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : free_bytes(device);
   plan.max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : model.config.context_len();
-  plan.max_sequences = device.max_sequences;
-  if (options.max_sequences == 0 && device.on_cuda && plan.memory_bytes >= kLargeCard)
-    plan.max_sequences = kLargeCardSequences;
+  plan.max_sequences = device.max_sequences > 0          ? device.max_sequences
+                       : plan.memory_bytes >= kLargeCard ? kLargeCardSequences
+                                                         : kCardSequences;
   const int64_t one = pages_for(plan.max_seq_len, plan.page_size);
   const int64_t most = std::numeric_limits<int32_t>::max() / plan.page_size;  // a slot is an int32
 
