@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -16,7 +18,7 @@ class SystemMemory : public testing::Test {
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
-  std::string root_ = testing::TempDir() + "qwill_system_memory";
+  std::string root_ = testing::TempDir() + "qwill_system_memory_" + std::to_string(::getpid());
 };
 
 constexpr int64_t kMiB = 1 << 20;
