@@ -277,7 +277,12 @@ def test_conversations_stay(checks, world):
         parts = [[{"type": "text", "text": f"What is the number {i}?"}] for i in range(16)]
         stays(checks, address, CHAT, [list(turns(part)) for part in parts])
         # Without a system prompt the first answer must not become part of the key.
-        stays(checks, address, CHAT, [[{**b, "messages": b["messages"][1:]} for b in turns(f"No. {i}")] for i in range(16)])
+        stays(
+            checks,
+            address,
+            CHAT,
+            [[{**b, "messages": b["messages"][1:]} for b in turns(f"No. {i}")] for i in range(16)],
+        )
         # The order of a body's fields does not matter.
         stays(checks, address, CHAT, [[b, dict(reversed(b.items()))] for i in range(16) for b in turns(f"A {i}?")][::3])
 
@@ -289,7 +294,9 @@ def test_long_prompts_stay(checks, world):
         documents = [f"Document {i}. " + "It was a fine day. " * 40 for i in range(16)]
         stays(checks, address, COMPLETIONS, [[completion(d + q) for q in ("", " Who?", " Where?")] for d in documents])
         stays(checks, address, COMPLETIONS, [[completion([i, 5, 6]), completion([i, 5, 6])] for i in range(16)])
-        stays(checks, address, COMPLETIONS, [[completion([f"Batch {i}"]), completion([f"Batch {i}"])] for i in range(16)])
+        stays(
+            checks, address, COMPLETIONS, [[completion([f"Batch {i}"]), completion([f"Batch {i}"])] for i in range(16)]
+        )
 
 
 def test_beyond_the_buffer(checks, world):
