@@ -96,6 +96,10 @@ def test_containerfile(checks, world):
     for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", world.text("Containerfile"), re.MULTILINE):
         for source in sources.split():
             checks.that((root / source).exists(), source)
+    # A folder that CMake is told to enter must be there in the image too.
+    cmake = (root / "CMakeLists.txt").read_text()
+    for folder in set(re.findall(r"add_subdirectory\((\w+)", cmake)):
+        checks.that(re.search(rf"^COPY {folder} {folder}$", world.text("Containerfile"), re.MULTILINE), folder)
 
 
 def test_compose(checks, world):
