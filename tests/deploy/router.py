@@ -392,13 +392,16 @@ def test_drained(checks, world):
         settle(checks, world, address)
         home = "replica1"
         prompt = prompt_for(checks, address, home)
+        # As much at the other replica, or the bound on a replica's load would lead requests there anyway.
+        aside = Stream(address, COMPLETIONS, completion(prompt_for(checks, address, world.other(home)), **LONG))
         stream = Stream(address, COMPLETIONS, completion(prompt, **LONG))
-        checks.equal(stream.replica, home)
+        checks.equal([aside.replica, stream.replica], [world.other(home), home])
         stream.event()
         world.replicas[home].process.send_signal(signal.SIGTERM)
         # From the first moment on, before any health check could tell.
         names = served_by(checks, address, COMPLETIONS, [completion(prompt)] * 20)
         checks.that(world.other(home) in names, names)
+        aside.close()
         last = None
         while (event := stream.event()) is not None:
             last = event
