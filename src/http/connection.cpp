@@ -85,10 +85,12 @@ bool has_no_body(int status) { return status == 204 || status == 304; }
 
 // ------------------------------------------------------------------------------------------------ exchange
 
-void Exchange::respond(Response response) { connection_->respond(shared_from_this(), std::move(response)); }
+void Exchange::respond(Response response) {
+  if (!answered_.exchange(true)) connection_->respond(shared_from_this(), std::move(response));
+}
 
 void Exchange::stream(Response head, std::shared_ptr<BodyStream> body) {
-  connection_->stream(shared_from_this(), std::move(head), std::move(body));
+  if (!answered_.exchange(true)) connection_->stream(shared_from_this(), std::move(head), std::move(body));
 }
 
 void Exchange::wake() {
@@ -105,6 +107,16 @@ void Exchange::on_gone(std::function<void()> f) {
     }
   }
   f();
+}
+
+void Exchange::note(std::string name, std::string value) {
+  const std::lock_guard lock(mutex_);
+  notes_.emplace_back(std::move(name), std::move(value));
+}
+
+Headers Exchange::notes() const {
+  const std::lock_guard lock(mutex_);
+  return notes_;
 }
 
 void Exchange::tell_gone() {
@@ -345,10 +357,11 @@ bool Connection::count_body() {
 }
 
 void Connection::begin_exchange() {
-  request_.body = std::move(parser_->get().body());
+  if (parser_) request_.body = std::move(parser_->get().body());
   parser_.reset();
   enter(Phase::busy);
   exchange_ = std::make_shared<Exchange>(shared_from_this(), std::move(request_));
+  ++common_.num_exchanges;
   request_ = {};
 }
 
@@ -365,10 +378,7 @@ void Connection::refuse(int status, const std::string& message) {
     chunked_ = true;
     is_head_ = false;
   }
-  parser_.reset();
-  enter(Phase::busy);
-  exchange_ = std::make_shared<Exchange>(shared_from_this(), std::move(request_));
-  request_ = {};
+  begin_exchange();
   send(common_.handler.error(status, message));
 }
 
@@ -488,7 +498,8 @@ void Connection::end_exchange(bool complete) {
     exchange->forget();
   else
     exchange->tell_gone();
-  common_.handler.finished(exchange->request, outcome_);
+  common_.handler.finished(*exchange, outcome_);
+  --common_.num_exchanges;
   common_.bodies_bytes -= std::exchange(counted_body_bytes_, 0);
   timed_body_bytes_ = 0;
   outcome_ = {};

@@ -23,6 +23,7 @@ struct Common {
   Handler& handler;
   std::atomic<bool> draining = false;
   std::atomic<int64_t> num_connections = 0;
+  std::atomic<int64_t> num_exchanges = 0;
   std::atomic<int64_t> bodies_bytes = 0;
 };
 

@@ -30,11 +30,15 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   Request request;  // whoever handles it may take its body
 
-  // The whole answer, or its beginning. One of them, once.
+  // The whole answer, or its beginning. The first call of either counts.
   void respond(Response response);
   void stream(Response head, std::shared_ptr<BodyStream> body);
   // The stream has something to pull.
   void wake();
+
+  // Something to tell of this exchange in a log.
+  void note(std::string name, std::string value);
+  Headers notes() const;
 
   // Calls f, once, if the client goes away before it has the whole answer: on the connection's thread, or at once if it
   // is gone already. Forgotten when the answer is complete.
@@ -46,10 +50,11 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void forget();
 
   const std::shared_ptr<Connection> connection_;
-  std::atomic<bool> waking_ = false;
-  std::mutex mutex_;
+  std::atomic<bool> answered_ = false, waking_ = false;
+  mutable std::mutex mutex_;
   bool gone_ = false, over_ = false;
   std::function<void()> on_gone_;
+  Headers notes_;
 };
 
 }  // namespace qwill::http

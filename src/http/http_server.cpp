@@ -172,5 +172,6 @@ void Server::close(std::chrono::milliseconds wait) {
 }
 
 int64_t Server::num_connections() const { return shared_->common.num_connections; }
+int64_t Server::num_exchanges() const { return shared_->common.num_exchanges; }
 
 }  // namespace qwill::http

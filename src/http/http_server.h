@@ -44,7 +44,7 @@ class Handler {
   virtual Response error(int status, const std::string& message) = 0;
   // Goes into every answer to this request; request is null where none could be read.
   virtual void add_headers(const Request* request, Headers& headers) = 0;
-  virtual void finished(const Request& request, const Outcome& outcome) = 0;
+  virtual void finished(const Exchange& exchange, const Outcome& outcome) = 0;
 };
 
 class Server {
@@ -65,6 +65,7 @@ class Server {
   void close(std::chrono::milliseconds wait);
 
   int64_t num_connections() const;
+  int64_t num_exchanges() const;  // requests whose answer is not complete
 
  private:
   struct Shared;
