@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import kubernetes_validate
@@ -25,7 +26,7 @@ KUBERNETES = ["1.30", kubernetes_validate.latest_version()]
 # `systemd-analyze security` counts from 0 (nothing is open) to 100; a unit that says nothing has 96.
 EXPOSURE, EXPOSURE_NVIDIA = 20, 25
 # Not flags of `qwill serve`: of the router, and of the Compose file itself.
-OTHERS = re.compile("QWILL_(ROUTER_.*|REPLICA.*|NAMESERVER|SERVER_TIMEOUT|BALANCE_FACTOR|MODELS?|PUBLISH)")
+OTHERS = re.compile("QWILL_(ROUTER_.*|REPLICA.*|NAMESERVER|SERVER_TIMEOUT|BALANCE_FACTOR|MODELS|PUBLISH)")
 
 
 def run(*command, environment=None):
@@ -96,10 +97,12 @@ def test_containerfile(checks, world):
     for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", world.text("Containerfile"), re.MULTILINE):
         for source in sources.split():
             checks.that((root / source).exists(), source)
-    # A folder that CMake is told to enter must be there in the image too.
-    cmake = (root / "CMakeLists.txt").read_text()
-    for folder in set(re.findall(r"add_subdirectory\((\w+)", cmake)):
-        checks.that(re.search(rf"^COPY {folder} {folder}$", world.text("Containerfile"), re.MULTILINE), folder)
+    # A folder that CMake reads must be there in the image too.
+    cmake = "".join((root / name).read_text() for name in ("CMakeLists.txt", "src/CMakeLists.txt"))
+    for folder in set(re.findall(r"add_subdirectory\((\w+)|\{PROJECT_SOURCE_DIR\}/(\w+)", cmake)):
+        folder = "".join(folder)
+        copied = re.search(rf"^COPY {folder} {folder}$", world.text("Containerfile"), re.MULTILINE)
+        checks.that(copied or not (root / folder).is_dir(), f"not copied: {folder}")
 
 
 def test_compose(checks, world):
@@ -297,11 +300,12 @@ def test_router_variables(checks, world):
 
 def test_flags_exist(checks, world):
     """Every QWILL_ variable and every setting that a file uses is a flag of `qwill serve`."""
-    flags = set(re.findall(r"--([a-z][a-z-]+)", checks.good(world.qwill("serve", "--help")).out.decode()))
+    help_text = checks.good(world.qwill("serve", "--help")).out.decode()
+    flags = set(re.findall(r"--([a-z][a-z-]+)", help_text))
+    variables = set(re.findall(r"\(Env:(QWILL_\w+)\)", help_text))
     for path in sorted(p for p in world.deploy.rglob("*") if p.is_file()):
         for name in set(re.findall(r"QWILL_[A-Z0-9_]+", path.read_text())):
-            if not OTHERS.fullmatch(name):
-                checks.that(name[6:].lower().replace("_", "-") in flags, f"{path.name}: {name}")
+            checks.that(OTHERS.fullmatch(name) or name in variables, f"{path.name}: {name}")
     settings = re.findall(r"^#?([a-z-]+) = ", world.text("serve.toml"), re.MULTILINE)
     checks.that(len(settings) > 3, settings)
     for name in settings:
@@ -309,17 +313,19 @@ def test_flags_exist(checks, world):
 
 
 def test_config_starts(checks, world):
-    """The example as it is, and with every setting in it that is commented out."""
+    """The example as it is, and with every setting in it that is commented out, which must then hold."""
     text = world.text("serve.toml")
     whole = world.folder / "whole.toml"
     whole.write_text(re.sub(r"^#([a-z-]+ = )", r"\1", text, flags=re.MULTILINE))
-    for path in (world.deploy / "serve.toml", whole):
+    for path, name in ((world.deploy / "serve.toml", "nib"), (whole, "qwen3-8b")):
         process = world.qwill.start("serve", "--config", path, "--port", "0", "--threads", "1")
         try:
             line = process.stderr.readline().decode()
             while line and "listening on" not in line:
                 line = process.stderr.readline().decode()
-            checks.that("listening on" in line, f"{path.name}: {line}")
+            address = re.search(r"listening on (http://\S+)", line)[1]
+            with urllib.request.urlopen(f"{address}/v1/models", timeout=60) as answer:
+                checks.equal([m["id"] for m in json.load(answer)["data"]], [name], path.name)
             process.terminate()
             checks.equal(process.wait(timeout=60), 0, path.name)
         finally:

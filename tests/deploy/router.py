@@ -294,6 +294,23 @@ def test_conversations_stay(checks, world):
         stays(checks, address, CHAT, [[b, dict(reversed(b.items()))] for i in range(16) for b in turns(f"A {i}?")][::3])
 
 
+def test_prefix_cache_is_hit(checks, world):
+    """What it is all for: the second turn of each conversation finds the first in its replica's cache."""
+    hits, counted = (
+        "qwill_prefix_cache_hit_tokens_total",
+        lambda name: sum(r.metric(name) for r in world.replicas.values()),
+    )
+    with world.router() as address:
+        settle(checks, world, address)
+        first = [[message("user", f"Conversation {i}. " + "Tell me of rivers and of hills. " * 12)] for i in range(7)]
+        served_by(checks, address, CHAT, [chat(*talk) for talk in first])
+        before = counted(hits)
+        second = [talk + [message("assistant", "Yes."), message("user", "Why?")] for talk in first]
+        served_by(checks, address, CHAT, [chat(*talk) for talk in second])
+        # A page each, at least. An odd number: turn by turn would not find it by chance.
+        checks.that(counted(hits) - before >= 7 * 64, f"{counted(hits) - before} tokens were found")
+
+
 def test_long_prompts_stay(checks, world):
     """One document, many questions: half a kilobyte decides."""
     with world.router() as address:
