@@ -355,6 +355,19 @@ def test_named_sessions(checks, world):
         checks.equal(len(homes), 2, "replicas of all sessions")
 
 
+def test_none_is_overrun(checks, world):
+    """Many requests of one key at once: what is too much for one replica goes to the other."""
+    with world.router() as address:
+        settle(checks, world, address)
+        prompt = prompt_for(checks, address, "replica1")
+        streams = [Stream(address, COMPLETIONS, completion(prompt, **LONG | {"n": 1})) for _ in range(8)]
+        names = [stream.replica for stream in streams]
+        for stream in streams:
+            stream.close()
+        checks.equal(names[:3], ["replica1"] * 3, "the first")
+        checks.that("replica2" in names, names)
+
+
 # ---------------------------------------------------------------- streams
 
 
