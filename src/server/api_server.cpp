@@ -186,7 +186,8 @@ void ApiServer::finished(const http::Exchange& exchange, const http::Outcome& ou
       .set("complete", outcome.complete)
       .set("bytes", outcome.body_bytes)
       .set("seconds", Json::number_text(fmt::format("{:.4f}", outcome.seconds)));
-  for (const auto& [name, value] : exchange.notes()) line.set(name, value);
+  const Json notes = exchange.notes();
+  for (const auto& [name, value] : notes.as_object()) line.set(name, value);
   log_.line(line.dump());
 }
 
