@@ -210,6 +210,8 @@ std::string Engine::failure() const {
   return shared_->failure;
 }
 
+int64_t Engine::max_sequences() const { return shared_->core->config().max_sequences; }
+
 int64_t Engine::max_seq_len() const { return shared_->core->config().max_seq_len; }
 
 }  // namespace qwill
