@@ -1,6 +1,7 @@
 #include "llm/delivery.h"
 
 #include "base/error.h"
+#include "base/thread_name.h"
 
 namespace qwill {
 
@@ -82,6 +83,7 @@ void Delivery::push(Engine& engine, std::shared_ptr<Answer> answer, TokenEvent&&
 }
 
 void Delivery::run() {
+  name_thread("qwill-delivery");
   for (;;) {
     std::vector<Item> items;
     {
