@@ -40,7 +40,8 @@ struct GenerateRequest {
 struct GenerateResult {
   std::string text;  // empty without a tokenizer
   std::vector<int32_t> token_ids;
-  std::vector<Draw> draws;  // of token_ids, with their log-probabilities if asked for
+  std::vector<Draw> draws;         // of token_ids, with their log-probabilities if asked for
+  std::vector<Draw> prompt_draws;  // of the prompt from its second token on, if asked for
   FinishReason finish = FinishReason::length;
   std::optional<std::string> stop_string;
   std::optional<int32_t> stop_id;

@@ -1,5 +1,8 @@
 #include "llm/delivery.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/error.h"
 
 namespace qwill {
@@ -31,6 +34,7 @@ bool Answer::take(TokenEvent&& event, const std::string& failure) {
   if (ended_) return false;
   try {
     if (event.finish == FinishReason::failed) fail(ErrorKind::device, "{}", failure);
+    std::ranges::move(event.prompt, std::back_inserter(result_.prompt_draws));
     if (event.draw) {
       if (result_.token_ids.empty()) first_token_ = std::chrono::steady_clock::now();
       result_.token_ids.push_back(event.draw->id);

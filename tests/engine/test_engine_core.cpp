@@ -168,8 +168,10 @@ TEST(Engine, SamplingParamsNameWhatIsOutOfRange) {
   }
   EXPECT_THAT(error([](auto& p) { p.top_k = -1; }), HasSubstr("top_k"));
   EXPECT_THAT(error([](auto& p) { p.max_tokens = 0; }), HasSubstr("max_tokens"));
-  for (const int32_t bad : {1001, -2})
+  for (const int32_t bad : {1001, -2}) {
     EXPECT_THAT(error([&](auto& p) { p.num_logprobs = bad; }), HasSubstr("num_logprobs"));
+    EXPECT_THAT(error([&](auto& p) { p.num_prompt_logprobs = bad; }), HasSubstr("num_prompt_logprobs"));
+  }
   EXPECT_THAT(error([](auto& p) { p.stop_ids = {2, -1}; }), HasSubstr("stop_ids"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{-1, 0.0f}}; }), HasSubstr("logit_bias"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{1, std::nanf("")}}; }), HasSubstr("logit_bias"));

@@ -63,6 +63,7 @@ TEST_P(Schedules, ASequencesTokensAreItsOwn) {
   EXPECT_GT(occurred.in_chunks, seed);
   EXPECT_GT(occurred.stopped, seed / 4);
   EXPECT_GT(occurred.many_at_once, seed * 5);
+  EXPECT_GT(occurred.scored, seed * 100);
   EXPECT_GT(occurred.overlapping, seed / 4);
   EXPECT_GE(occurred.reserving, seed / 20);
   EXPECT_GE(occurred.without_cache, seed / 20);
@@ -124,7 +125,9 @@ TEST_P(Schedules, GoOnInANewProcess) {
       const auto cut = known.draws.begin() + random.between(0, last);
       for (auto draw = known.draws.begin(); draw != cut; ++draw) known.request.output.push_back(draw->id);
       file << known.request.to_json() << "\n";
-      wanted.push_back(line_of({cut, known.draws.end()}));
+      std::vector<Draw> rest = known.prompt;
+      rest.insert(rest.end(), cut, known.draws.end());
+      wanted.push_back(line_of(rest));
     }
     file.close();
     EXPECT_EQ(continue_elsewhere(GetParam(), journals), wanted) << kSubjects[s].checkpoint;
