@@ -63,7 +63,7 @@ void Sampler::make_room(Slot& slot, std::span<const SamplingRow> rows, int64_t c
   slot.settings.get<char>(settings_bytes);
   slot.ids.get<int32_t>(num_rows);
   const int64_t wanting = std::ranges::count_if(rows, wants_logprobs);
-  slot.logits.get<float>((wanting + kLogprobRows - 1) / kLogprobRows * kLogprobRows * cols);
+  slot.logits.get<float>(std::max<int64_t>(1, (wanting + kLogprobRows - 1) / kLogprobRows * kLogprobRows * cols));
   settings_.get<char>(settings_bytes);
   if (cols % 4 != 0) padded_logits_.get<float>(num_rows * padded_to_4(cols));
   workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(num_rows, cols)));
