@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread_name.h"
 #include "engine/engine_core.h"
 
 namespace qwill {
@@ -121,6 +122,7 @@ std::vector<TokenEvent> Engine::Shared::timed_step() {
 }
 
 void Engine::Shared::run() {
+  name_thread("qwill-engine");
   thread_owner = this;
   while (std::optional<Inbox> taken = next_inbox()) {
     std::vector<TokenEvent> events;

@@ -223,6 +223,8 @@ class StreamedAnswer final : public Generation, public http::BodyStream {
     {
       const std::lock_guard lock(news_mutex_);
       News& news = choices_[choice];
+      news.prompt_draws.insert(news.prompt_draws.end(), part.prompt_draws.begin(), part.prompt_draws.end());
+      if (part.draws.empty() && !part.result) return;  // the prompt is not whole yet
       if (!news.listed) changed_.push_back(choice);
       news.listed = true;
       news.text += part.text;
