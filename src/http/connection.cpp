@@ -56,8 +56,9 @@ bool is_sane_id(std::string_view id) {
 
 // The path of a request's target: of "/a%20b?c", "/a b". Nothing for what is none.
 std::optional<std::string> path_of(std::string_view target) {
-  if (target.starts_with("http://")) {
-    const size_t slash = target.find('/', 7);
+  constexpr std::string_view kScheme = "http://";
+  if (beast::iequals({target.data(), std::min(target.size(), kScheme.size())}, {kScheme.data(), kScheme.size()})) {
+    const size_t slash = target.find('/', kScheme.size());
     target = slash == std::string_view::npos ? "/" : target.substr(slash);
   }
   if (!target.starts_with('/')) return std::nullopt;

@@ -31,10 +31,6 @@ Json read_body(http::Request& request) {
   }
 }
 
-[[noreturn]] void refuse_field(const std::string& name, const std::string& message) {
-  throw RequestError(name, "invalid_value", name + ": " + message);
-}
-
 std::string time_text() {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
