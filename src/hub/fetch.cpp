@@ -159,7 +159,7 @@ void Fetch::end_piece(Download& download, int64_t piece_idx, ByteRange asked, Ht
   }
   const int status = answer.status;
   const bool refused = status == 401 || status == 403 || status == 404 || status == 410;
-  if (answer.failure.empty() && refused && download.file.url != download.hub_url) {
+  if (answer.failure.empty() && refused && !api_.http().is_own_host(answer.url)) {
     // An address that the hub redirects to is good for a while: ask the hub again.
     download.file.url = download.hub_url;
     answer.failure = fmt::format("HTTP status {}", status);

@@ -20,6 +20,7 @@ constexpr long kConnectTimeoutS = 20;
 // Less than this for so long is a connection that has died without saying so.
 constexpr long kStalledBytesPerS = 256, kStalledS = 20;
 constexpr long kReceiveBufferBytes = 256 << 10;
+constexpr size_t kMostUnwantedBytes = size_t{64} << 10;
 constexpr int kPollMs = 50;
 
 constexpr int kMaxFailures = 6, kMaxFailuresUnanswered = 2;
@@ -48,7 +49,7 @@ bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-// Of a redirect and of an error the headers say enough, and who knows whether the body ends.
+// Of a redirect and of an error the headers say enough.
 bool is_body_wanted(int status) { return status < 300; }
 
 // What may go better the next time: anything about a connection, but not a name or an address that is wrong.
@@ -83,6 +84,7 @@ struct HttpClient::Exchange {
   OnEnd on_end;
   HttpAnswer answer;
   int redirects = 0;
+  size_t unwanted_bytes = 0;
   CURLM* multi = nullptr;
   CURL* easy = nullptr;
   curl_slist* sent_headers = nullptr;
@@ -123,7 +125,7 @@ struct HttpClient::Exchange {
     long status = 0;
     Curl::get().easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     answer.status = static_cast<int>(status);
-    if (!is_body_wanted(answer.status)) return false;
+    if (!is_body_wanted(answer.status)) return (unwanted_bytes += data.size()) <= kMostUnwantedBytes;
     return on_body(answer, data);
   }
 };
@@ -239,7 +241,7 @@ void HttpClient::finish(Exchange& exchange, int curl_code) {
   exchange.close();
   if (redirected && answer.failure.empty()) {
     if (redirect.empty()) {
-      answer.failure = fmt::format("a redirect ({}) to nowhere", status);
+      answer.failure = fmt::format("a redirect ({}) that leads nowhere", status);
     } else if (follow(exchange, redirect)) {
       send(exchange);
       return;

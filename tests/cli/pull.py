@@ -4,6 +4,7 @@ and that no server can make it crash, hang, or write outside the cache.
 python pull.py PROGRAM SOURCE_FOLDER [NAME of a test …]
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ TOKEN = "hf_secret"
 class World:
     def __init__(self, program, source, folder, hub):
         self.qwill = Program(program)
+        del self.qwill.environment["HF_HUB_OFFLINE"]
         self.nib = Path(source) / "models/nib"
         self.folder, self.hub = Path(folder), hub
         self.count = 0
@@ -311,12 +313,13 @@ def test_no_ranges(checks, world):
 
 def test_addresses_that_expire(checks, world):
     cache = world.fresh(world.single)
-    signature = [1]
+    signature, uses = [1], [0]
 
     def expire(handler):
         if is_store(handler):
             if f"signature={signature[0]}" in handler.path:
-                signature[0] += 1  # good for one request
+                uses[0] += 1
+                signature[0] += uses[0] % 3 == 0  # each is good for three requests
                 return False
             handler.refuse(403)
             return True
@@ -552,7 +555,13 @@ def test_names_that_escape(checks, world):
 
 
 def bytes_on_disk(cache):
-    return sum(path.stat().st_blocks * 512 for path in cache.rglob("*.incomplete") if not path.is_symlink())
+    """Of large files, whole or not."""
+    total = 0
+    for path in (cache / FOLDER / "blobs").glob("?" * 64 + "*"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been renamed
+            status = path.stat()
+            total += min(status.st_size, status.st_blocks * 512)
+    return total
 
 
 def wait_for_bytes(cache, size):
@@ -578,7 +587,7 @@ def test_killed_and_resumed(checks, world):
     before = len(world.hub.asked)
     check_snapshot(checks, world.pull(cache), cache, world.sharded)
     sent = world.bytes_asked(before)
-    checks.that(0 < sent <= total - on_disk + 70 * 4096, f"{sent} bytes were asked for, of {total} {on_disk} were there")
+    checks.that(0 < sent <= total - on_disk + 100 * 4096, f"{sent} bytes were asked for, of {total} {on_disk} were there")
 
 
 def test_interrupted(checks, world):
