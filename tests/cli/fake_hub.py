@@ -6,6 +6,7 @@ import json
 import random
 import re
 import struct
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -73,8 +74,9 @@ class Hub:
             daemon_threads = True
             block_on_close = False
 
-            def handle_error(self, *_):  # a client that goes is no news
-                pass
+            def handle_error(self, *arguments):
+                if not isinstance(sys.exception(), ConnectionError):  # a client that goes is no news
+                    super().handle_error(*arguments)
 
         class BoundHandler(Handler):
             pass
@@ -139,12 +141,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send(status, b"no", **({"X_Error_Code": code} if code else {}))
 
     def answer_list(self):
-        name, revision = re.fullmatch(r"/api/models/(.+)/revision/([^/?]+)(\?.*)?", self.path).groups()[:2]
+        name, form, revision = re.fullmatch(r"/api/models/(.+)/(revision|tree)/([^/?]+)(\?.*)?", self.path).groups()[:3]
         repository = self.hub.repositories.get(name)
         if not repository:
             return self.refuse(401, "RepoNotFound")
         if revision not in (*repository.revisions, repository.commit):
             return self.refuse(404, "RevisionNotFound")
+        if form == "tree":
+            return self.answer_tree(repository)
         siblings = []
         for path, data in repository.files.items():
             siblings.append({"rfilename": path})
@@ -153,6 +157,14 @@ class Handler(BaseHTTPRequestHandler):
                 if repository.is_large(path):
                     siblings[-1]["lfs"] = {"sha256": sha256(data), "size": len(data), "pointerSize": 130}
         self.send(200, json.dumps({"id": name, "sha": repository.commit, "siblings": siblings}).encode())
+
+    def answer_tree(self, repository):
+        entries = []
+        for path, data in repository.files.items():
+            entries.append({"type": "file", "path": path, "size": len(data), "oid": git_blob(data)})
+            if repository.is_large(path):
+                entries[-1]["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 130}
+        self.send(200, json.dumps(entries).encode())
 
     def answer_resolve(self):
         found = re.fullmatch(r"/(.+)/resolve/([0-9a-zA-Z._-]+)/([^?]+)", self.path)
@@ -197,7 +209,9 @@ def into_shards(files, shards, extra_bytes):
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)
-    tensors = [(name, t["dtype"], t["shape"], data[8 + size :][slice(*t["data_offsets"])]) for name, t in header.items()]
+    tensors = [
+        (name, t["dtype"], t["shape"], data[8 + size :][slice(*t["data_offsets"])]) for name, t in header.items()
+    ]
     noise = random.Random(1).randbytes(extra_bytes)
     tensors.append(("noise.weight", "BF16", [extra_bytes // 2], noise))
     out = {name: content for name, content in files.items() if name != "model.safetensors"}

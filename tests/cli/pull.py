@@ -172,7 +172,16 @@ def test_revisions(checks, world):
 
 def test_usage(checks, world):
     cache = world.fresh()
-    for arguments in ((), ("",), ("../x",), ("a/b/c",), ("a b",), ("Org/Nib@",), ("Org/Nib@../x",), ("Org/Nib", "--revision", "..")):
+    for arguments in (
+        (),
+        ("",),
+        ("../x",),
+        ("a/b/c",),
+        ("a b",),
+        ("Org/Nib@",),
+        ("Org/Nib@../x",),
+        ("Org/Nib", "--revision", ".."),
+    ):
         checks.refused(world.qwill("pull", *arguments, environment=world.environment(cache)), 2)
     checks.refused(world.pull(cache, "--revision", "v1", name=f"{NAME}@v1"), 2, "once")
     for endpoint in ("ftp://127.0.0.1", "file:///etc", "no address", "127.0.0.1:1"):
@@ -301,7 +310,9 @@ def test_no_ranges(checks, world):
     check_snapshot(checks, world.pull(cache), cache, world.sharded)
     # What an earlier run has got in pieces is of no use then, but does no harm.
     cache = world.fresh()
-    world.hub.misbehave = lambda handler: is_store(handler) and handler.range[0] > 3_000_000 and (handler.hang_up() or True)
+    world.hub.misbehave = (
+        lambda handler: is_store(handler) and handler.range[0] > 3_000_000 and (handler.hang_up() or True)
+    )
     world.hub.delay_s = 0.02
     process = world.start(cache, "pull", NAME)
     wait_for_bytes(cache, 1_500_000)
@@ -538,7 +549,15 @@ def test_lists_that_do_not_do(checks, world):
 
 
 def test_names_that_escape(checks, world):
-    for bad in ("../../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil.safetensors", "..", ".", "", "a\nb"):
+    for bad in (
+        "../../../../evil.safetensors",
+        "/tmp/evil.safetensors",
+        "a/../../evil.safetensors",
+        "..",
+        ".",
+        "",
+        "a\nb",
+    ):
         files = dict(world.sharded.files)
         files["model.safetensors.index.json"] = json.dumps({"weight_map": {"a": bad}}).encode()
         files[bad] = b"evil"
@@ -587,7 +606,9 @@ def test_killed_and_resumed(checks, world):
     before = len(world.hub.asked)
     check_snapshot(checks, world.pull(cache), cache, world.sharded)
     sent = world.bytes_asked(before)
-    checks.that(0 < sent <= total - on_disk + 100 * 4096, f"{sent} bytes were asked for, of {total} {on_disk} were there")
+    checks.that(
+        0 < sent <= total - on_disk + 100 * 4096, f"{sent} bytes were asked for, of {total} {on_disk} were there"
+    )
 
 
 def test_interrupted(checks, world):
