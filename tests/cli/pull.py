@@ -7,6 +7,7 @@ python pull.py PROGRAM SOURCE_FOLDER [NAME of a test …]
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from fake_hub import Hub, Repository, git_blob, into_shards, model_files, sha256
-from program import Program, Terminal, one_line, run_all
+from program import Done, Program, Terminal, one_line, run_all
 
 NAME = "Org/Nib"
 FOLDER = "models--Org--Nib"
 PROMPT = ("-p", "Once upon a time", "--max-tokens", "8", "--threads", "1")
 TOKEN = "hf_secret"
+
+
+def without_progress(err):
+    """stderr but for the lines that a slow download prints now and then."""
+    return re.sub(rb"qwill: Org/[A-Za-z]+: (.* MB/s.*|[a-z, ]* waiting|checking)\n", b"", err)
 
 
 class World:
@@ -46,7 +52,8 @@ class World:
         return {"HF_HOME": str(cache.parent), "HF_ENDPOINT": self.hub.url, "no_proxy": "*"} | more
 
     def pull(self, cache, *arguments, name=NAME, **more):
-        return self.qwill("pull", name, *arguments, environment=self.environment(cache, **more))
+        done = self.qwill("pull", name, *arguments, environment=self.environment(cache, **more))
+        return replace(done, err=without_progress(done.err))
 
     def start(self, cache, *arguments, **options):
         return subprocess.Popen(
@@ -297,6 +304,31 @@ def test_slow_server(checks, world):
     cache = world.fresh(world.single)
     world.hub.delay_s = 0.05
     check_snapshot(checks, world.pull(cache), cache, world.single)
+
+
+def test_silent_server(checks, world):
+    cache = world.fresh(world.single)
+    silent = []
+
+    def fall_silent(handler):  # once, in the middle of an answer
+        if not is_store(handler) or silent:
+            return False
+        silent.append(handler.range)
+        data = world.single.files["model.safetensors"]
+        first, last = handler.range
+        length, content_range = last + 1 - first, f"bytes {first}-{last}/{len(data)}"
+        handler.send(206, data[first : first + 1000], length=length, Content_Range=content_range)
+        time.sleep(60)
+        handler.hang_up()
+        return True
+
+    world.hub.misbehave = fall_silent
+    process = world.start(cache, "pull", NAME)
+    out, err = process.communicate(timeout=300)
+    checks.that(b"MB/s" in err, "it says now and then how far it is")
+    check_snapshot(checks, Done((), process.returncode, out, without_progress(err)), cache, world.single)
+    begin, last = silent[0]
+    checks.that((begin + 1000, last) in [a.range for a in world.hub.asked], "it is asked again for what is missing")
 
 
 def test_no_ranges(checks, world):
@@ -632,7 +664,10 @@ def test_two_at_once(checks, world):
     cache = world.fresh()
     world.hub.delay_s = 0.01
     processes = [world.start(cache, "pull", NAME) for _ in range(3)]
-    results = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    results = []
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        results.append((out, without_progress(err), process.returncode))
     wanted = f"{cache / FOLDER / 'snapshots' / world.sharded.commit}\n".encode()
     checks.equal(results, [(wanted, b"", 0)] * 3)
     checks.equal(world.bytes_asked(), large_bytes(world.sharded), "one fetches, the others wait")
