@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -91,6 +92,7 @@ std::vector<LlmOptions> Serve::model_options() const {
 
 void Serve::run() {
   if (models.empty()) models = {""};
+  for (const std::string& model : models) fetch_if_absent(model);
   const std::vector<std::string> served_names = model_names();
   if (!api_key_file.empty()) std::ranges::move(read_keys(api_key_file), std::back_inserter(server.api_keys));
   std::erase(server.api_keys, "");
