@@ -13,7 +13,7 @@ int main(int argc, char** argv) try {
   request.sampling = llm->default_sampling();
   request.sampling.max_tokens = 100;
   const qwill::GenerateResult result =
-      llm->generate(request, [](std::string_view text) { std::cout << text << std::flush; });
+      llm->generate(request, [](const qwill::AnswerPart& part) { std::cout << part.text << std::flush; });
   std::cout << "\n";
   std::cerr << result.token_ids.size() << " tokens on " << llm->device_name() << ", the first after "
             << result.ttft_s * 1000 << " ms\n";

@@ -2,6 +2,7 @@
 // called from any thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,13 @@ namespace qwill {
 
 class EngineCore;
 
+// How long steps took.
+struct StepTimes {
+  static constexpr std::array<double, 12> kBounds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5};
+  std::array<int64_t, kBounds.size() + 1> counts = {};  // of steps no longer than a bound (s) and longer than the last
+  double total_s = 0;
+};
+
 // What the engine has done since it started, and what it holds now.
 struct EngineStats {
   int64_t steps = 0;
@@ -25,6 +33,7 @@ struct EngineStats {
   int64_t finished = 0, preempted = 0;    // sequences
   int64_t num_pages = 0, free_pages = 0;  // of the key/value cache
   int64_t cached_pages = 0;               // hold prefixes and are used by no sequence: free when needed
+  StepTimes step_times;
 };
 
 class Engine {
@@ -49,6 +58,9 @@ class Engine {
   void stop();
 
   EngineStats stats() const;
+  // Grows while there is work and it is being done, layer by layer: if `busy` stays and this stays, a step is stuck.
+  int64_t progress() const;
+  bool busy() const;  // requests are open
   // Tokens of one sequence, prompt and output.
   int64_t max_seq_len() const;
   // What the device said when it failed; empty while it works.

@@ -12,10 +12,12 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <future>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,11 +42,20 @@ struct GenerateRequest {
 struct GenerateResult {
   std::string text;  // empty without a tokenizer
   std::vector<int32_t> token_ids;
-  std::vector<Draw> draws;  // of token_ids, with their log-probabilities if asked for
+  std::vector<Draw> draws;         // of token_ids, with their log-probabilities if asked for
+  std::vector<Draw> prompt_draws;  // of the prompt from its second token on, if asked for
   FinishReason finish = FinishReason::length;
   std::optional<std::string> stop_string;
   std::optional<int32_t> stop_id;
   double ttft_s = 0, decode_s = 0;  // to the first token; from the first to the last
+};
+
+// What has become certain of an answer since the part before.
+struct AnswerPart {
+  std::string_view text;                   // complete UTF-8, no part of a stop string
+  std::span<const Draw> draws;             // new tokens; their text may come with a later part
+  const GenerateResult* result = nullptr;  // the whole answer, with its last part
+  std::exception_ptr error;                // instead of the rest: it has failed
 };
 
 class Llm {
@@ -56,9 +67,9 @@ class Llm {
   Llm(const Llm&) = delete;
   Llm& operator=(const Llm&) = delete;
 
-  // Streams text as it becomes certain (complete UTF-8, no part of a stop string). Called on a thread that serves all
-  // requests: it should not take long. What it throws ends the request, and is thrown by the future.
-  using TextSink = std::function<void(std::string_view text)>;
+  // Sees an answer grow. Called on a thread that serves all requests: it should not take long. What it throws ends the
+  // request, and is thrown by the future.
+  using Sink = std::function<void(const AnswerPart& part)>;
 
   // A request under way.
   struct Job {
@@ -66,11 +77,11 @@ class Llm {
     std::future<GenerateResult> result;  // throws Error(device) if the device failed
   };
   // Throws Error: busy if too many wait already; usage or invalid for what can never be served; device.
-  Job submit(GenerateRequest request, TextSink on_text = {});
+  Job submit(GenerateRequest request, Sink sink = {});
   void cancel(int64_t sequence);
 
   // submit, and wait for the result. `cancel`, which may be null, is looked at meanwhile.
-  GenerateResult generate(GenerateRequest request, TextSink on_text = {}, const std::atomic<bool>* cancel = nullptr);
+  GenerateResult generate(GenerateRequest request, Sink sink = {}, const std::atomic<bool>* cancel = nullptr);
 
   // Special tokens in the text are parsed, unless it is plain. Throw Error(invalid) if the model has no tokenizer.
   std::vector<int32_t> encode(std::string_view text, bool plain = false) const;

@@ -90,7 +90,7 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
     generate.sampling.stop_ids.push_back(*turn_end);
   const CatchInterrupt catching;
   const GenerateResult result =
-      opened.generate(generate, [](std::string_view text) { write_stdout(text); }, &interrupted());
+      opened.generate(generate, [](const AnswerPart& part) { write_stdout(part.text); }, &interrupted());
   write_stdout("\n");
   messages_.push_back(user);
   messages_.push_back(assistant_message(result.text));

@@ -125,8 +125,8 @@ void Generate::run() {
   request.ignore_eos = sampling.ignore_eos;
 
   const bool stream = !json && opened->parts().tokenizer.has_value();
-  const auto print = [&](std::string_view piece) {
-    if (stream) write_stdout(piece);
+  const auto print = [&](const AnswerPart& part) {
+    if (stream) write_stdout(part.text);
   };
   const CatchInterrupt catching;
   set_last_words("");  // from here on the result itself is printed

@@ -60,6 +60,8 @@ const std::atomic<bool>& interrupted() { return g_interrupted; }
 
 int interrupt_status() { return g_signal ? 128 + g_signal : 0; }
 
+void obeyed_interrupt() { g_signal = 0; }
+
 void forget_interrupt() {
   if (g_signal != SIGINT) return;
   g_signal = 0;

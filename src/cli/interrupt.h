@@ -29,6 +29,9 @@ const std::atomic<bool>& interrupted();
 // 128 + the signal that was caught, 0 if none was.
 int interrupt_status();
 
+// Whatever signal was caught has been obeyed, and the program ends well: with status 0.
+void obeyed_interrupt();
+
 // Forgets a Ctrl-C that was caught, now that it is obeyed: the command goes on. Other signals stay.
 void forget_interrupt();
 

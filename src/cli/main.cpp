@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_generate(app);
   add_chat(app);
   add_batch(app);
+  add_serve(app);
   add_tokenize(app);
   add_detokenize(app);
   add_render(app);

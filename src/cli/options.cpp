@@ -80,6 +80,10 @@ ModelFolder find_model(const std::string& model) { return ModelFolder::find(mode
 
 void add_llm_options(CLI::App& command, LlmOptions& options) {
   add_model(command, options.model);
+  add_run_options(command, options);
+}
+
+void add_run_options(CLI::App& command, LlmOptions& options) {
   options.hub_cache = hub_cache();
   options.cancel = &interrupted();
   options.progress = loading_progress();
@@ -127,22 +131,26 @@ void add_llm_options(CLI::App& command, LlmOptions& options) {
       command.add_option("--chat-template", options.chat_template,
                          "chat template, if the model's own is not known: " + ChatTemplate::known_names());
   chat_template->type_name("NAME");
-  if (command.get_name() != "chat" && command.get_name() != "batch")
+  if (command.get_name() != "chat" && command.get_name() != "batch" && command.get_name() != "serve")
     chat_template->group("");  // accepted, but of no use: not in the help
   command.parse_complete_callback([&options, scaling, yarn, factor] {
     if (scaling->count() > 0) options.rope = RopeOverride{*yarn, *factor};
   });
 }
 
+void add_bytes(CLI::App& command, const std::string& flag, int64_t& bytes, const std::string& description) {
+  command
+      .add_option_function<std::string>(
+          flag, [&bytes, flag](const std::string& text) { bytes = read_bytes(flag, text); }, description)
+      ->type_name("N[GB|GiB|MB…]");
+}
+
 void add_batch_options(CLI::App& command, LlmOptions& options) {
   options.max_sequences = 0;
   add_number(command, "--max-seqs", options.max_sequences, int64_t{1}, int64_t{4096},
              "sequences that run at once; more wait (8; on a card 256, on a large one 1024)");
-  command
-      .add_option_function<std::string>(
-          "--memory", [&options](const std::string& text) { options.memory_bytes = read_bytes("--memory", text); },
-          "memory for weights, cache and everything else (default: what is free)")
-      ->type_name("N[GB|GiB|MB…]");
+  add_bytes(command, "--memory", options.memory_bytes,
+            "memory for weights, cache and everything else (default: what is free)");
   command.add_flag("--reserve", options.reserve,
                    "a sequence begins only when its longest length has room, so that none ever begins again");
 }

@@ -20,6 +20,11 @@ ModelFolder find_model(const std::string& model);
 
 // MODEL and everything about how it runs: device, dtype, threads, lengths, rope.
 void add_llm_options(CLI::App& command, LlmOptions& options);
+// The same without MODEL.
+void add_run_options(CLI::App& command, LlmOptions& options);
+
+// FLAG 1.5GB, in a decimal or a binary unit.
+void add_bytes(CLI::App& command, const std::string& flag, int64_t& bytes, const std::string& description);
 
 // Of commands that run many sequences at once: --max-seqs, --memory, --reserve.
 void add_batch_options(CLI::App& command, LlmOptions& options);

@@ -3,6 +3,7 @@
 #include "qwill/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <future>
 #include <iterator>
@@ -39,6 +40,7 @@ struct Engine::Shared {
 
   std::unique_ptr<EngineCore> core;
   int64_t max_open = 0;
+  StepTimes step_times;                     // of the thread
   std::unordered_map<int64_t, Sink> sinks;  // of the thread
 
   std::mutex mutex;
@@ -56,6 +58,7 @@ struct Engine::Shared {
   void run();
   std::optional<Inbox> next_inbox();
   void take_in(Inbox& taken, std::vector<TokenEvent>& events);
+  std::vector<TokenEvent> timed_step();
   void publish(const std::vector<TokenEvent>& events);
   void deliver(std::vector<TokenEvent> events);
 
@@ -92,6 +95,7 @@ void Engine::Shared::take_in(Inbox& taken, std::vector<TokenEvent>& events) {
 void Engine::Shared::publish(const std::vector<TokenEvent>& events) {
   const std::lock_guard lock(mutex);
   stats = core->stats();
+  stats.step_times = step_times;
   failure = core->failure();
   num_open -= std::ranges::count_if(events, [](const TokenEvent& event) { return event.finish.has_value(); });
 }
@@ -106,12 +110,22 @@ void Engine::Shared::deliver(std::vector<TokenEvent> events) {
   }
 }
 
+std::vector<TokenEvent> Engine::Shared::timed_step() {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<TokenEvent> events = core->step();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto bucket = std::ranges::lower_bound(StepTimes::kBounds, seconds) - StepTimes::kBounds.begin();
+  ++step_times.counts[static_cast<size_t>(bucket)];
+  step_times.total_s += seconds;
+  return events;
+}
+
 void Engine::Shared::run() {
   thread_owner = this;
   while (std::optional<Inbox> taken = next_inbox()) {
     std::vector<TokenEvent> events;
     take_in(*taken, events);
-    if (!core->idle()) std::ranges::move(core->step(), std::back_inserter(events));
+    if (!core->idle()) std::ranges::move(timed_step(), std::back_inserter(events));
     publish(events);
     deliver(std::move(events));
   }
@@ -179,6 +193,16 @@ EngineStats Engine::stats() const {
   EngineStats stats = shared_->stats;
   stats.waiting += static_cast<int64_t>(shared_->inbox.submissions.size());
   return stats;
+}
+
+int64_t Engine::progress() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->stats.steps + shared_->core->progress();
+}
+
+bool Engine::busy() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->num_open > 0;
 }
 
 std::string Engine::failure() const {

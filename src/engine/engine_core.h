@@ -68,6 +68,7 @@ class EngineCore {
 
   const EngineConfig& config() const { return config_; }
   EngineStats stats() const { return scheduler_.stats(); }
+  int64_t progress() const { return runner_->progress(); }  // from any thread
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:

@@ -34,6 +34,7 @@ class ModelRunner final : public Runner {
 
   void launch(const Batch& batch, std::span<const PageCopy> copies, std::span<const SamplingRow> rows) override;
   std::vector<Draw> take_draws() override { return ops_.take_draws(); }
+  int64_t progress() const override { return ops_.progress(); }
 
   // The logits of one batch, and what observe asks for, on the host: valid until the next call.
   Tensor logits_on_host(const Batch& batch, const Model::Observer& observe);

@@ -17,6 +17,8 @@ class Runner {
   virtual void launch(const Batch& batch, std::span<const PageCopy> copies, std::span<const SamplingRow> rows) = 0;
   // Of the oldest launch with draws that were not taken; waits for it. Throws Error(device).
   virtual std::vector<Draw> take_draws() = 0;
+  // Grows while a step is computed. May be read from any thread.
+  virtual int64_t progress() const { return 0; }
 };
 
 }  // namespace qwill

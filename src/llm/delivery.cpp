@@ -4,19 +4,32 @@
 
 namespace qwill {
 
-Answer::Answer(const Tokenizer* tokenizer, std::vector<std::string> stops, Llm::TextSink on_text)
-    : stops_(std::move(stops)), on_text_(std::move(on_text)) {
+Answer::Answer(const Tokenizer* tokenizer, std::vector<std::string> stops, Llm::Sink sink)
+    : stops_(std::move(stops)), sink_(std::move(sink)) {
   if (tokenizer) detokenizer_.emplace(*tokenizer, Detokenizer::Special::skip);
 }
 
-void Answer::emit(const std::string& text) {
+// Takes in what the event brings, and returns the text that it makes certain.
+std::string Answer::grow(TokenEvent& event) {
+  std::string text;
+  if (event.draw) {
+    if (result_.token_ids.empty()) first_token_ = std::chrono::steady_clock::now();
+    result_.token_ids.push_back(event.draw->id);
+    result_.draws.push_back(std::move(*event.draw));
+    if (detokenizer_) text = stops_.push(detokenizer_->push(result_.token_ids.back()));
+  }
+  if (event.finish) result_.finish = *event.finish;
+  if (event.stop_id >= 0) result_.stop_id = event.stop_id;
+  ended_ = event.finish || stops_.found();
+  if (ended_ && detokenizer_) {
+    text += stops_.push(detokenizer_->finish());
+    text += stops_.finish();
+  }
   result_.text += text;
-  if (on_text_ && !text.empty()) on_text_(text);
+  return text;
 }
 
 void Answer::finish() {
-  ended_ = true;
-  if (detokenizer_) emit(stops_.push(detokenizer_->finish()) + stops_.finish());
   if (stops_.found()) {
     result_.finish = FinishReason::stop;
     result_.stop_string = stops_.found();
@@ -24,22 +37,26 @@ void Answer::finish() {
   }
   result_.ttft_s = std::chrono::duration<double>(first_token_ - start_).count();
   result_.decode_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - first_token_).count();
-  promise_.set_value(std::move(result_));
 }
 
 bool Answer::take(TokenEvent&& event, const std::string& failure) {
   if (ended_) return false;
   try {
-    if (event.finish == FinishReason::failed) fail(ErrorKind::device, "{}", failure);
-    if (event.draw) {
-      if (result_.token_ids.empty()) first_token_ = std::chrono::steady_clock::now();
-      result_.token_ids.push_back(event.draw->id);
-      result_.draws.push_back(std::move(*event.draw));
-      if (detokenizer_) emit(stops_.push(detokenizer_->push(result_.token_ids.back())));
+    AnswerPart part;
+    std::string text;
+    if (event.finish == FinishReason::failed) {
+      ended_ = true;
+      part.error = std::make_exception_ptr(Error(ErrorKind::device, failure));
+    } else {
+      const size_t num_told = result_.draws.size();
+      part.text = text = grow(event);
+      part.draws = std::span(result_.draws).subspan(num_told);
+      if (ended_) finish();
+      if (ended_) part.result = &result_;
     }
-    if (event.finish) result_.finish = *event.finish;
-    if (event.stop_id >= 0) result_.stop_id = event.stop_id;
-    if (event.finish || stops_.found()) finish();
+    if (sink_) sink_(part);
+    if (part.error) std::rethrow_exception(part.error);
+    if (ended_) promise_.set_value(std::move(result_));
   } catch (...) {
     ended_ = true;
     promise_.set_exception(std::current_exception());

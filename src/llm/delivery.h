@@ -23,7 +23,7 @@ namespace qwill {
 class Answer {
  public:
   // tokenizer may be null, and must outlive the answer.
-  Answer(const Tokenizer* tokenizer, std::vector<std::string> stops, Llm::TextSink on_text);
+  Answer(const Tokenizer* tokenizer, std::vector<std::string> stops, Llm::Sink sink);
 
   std::future<GenerateResult> result() { return promise_.get_future(); }
   // Returns whether the answer has just ended. What the sink throws, and a failure, goes to the future.
@@ -31,12 +31,12 @@ class Answer {
   bool ended() const { return ended_; }
 
  private:
-  void emit(const std::string& text);
+  std::string grow(TokenEvent& event);
   void finish();
 
   std::optional<Detokenizer> detokenizer_;
   StopStrings stops_;
-  Llm::TextSink on_text_;
+  Llm::Sink sink_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), first_token_ = start_;
   GenerateResult result_;
   std::promise<GenerateResult> promise_;

@@ -105,7 +105,7 @@ SamplingParams Llm::default_sampling() const {
   return params;
 }
 
-Llm::Job Llm::submit(GenerateRequest request, TextSink on_text) {
+Llm::Job Llm::submit(GenerateRequest request, Sink sink) {
   if (!request.stop.empty()) parts_->require_tokenizer();
   for (const std::string& stop : request.stop)
     if (stop.empty()) fail(ErrorKind::usage, "a stop string is empty");
@@ -119,7 +119,7 @@ Llm::Job Llm::submit(GenerateRequest request, TextSink on_text) {
     wanted.sampling.stop_ids.insert(wanted.sampling.stop_ids.end(), ends.begin(), ends.end());
   }
   const auto answer = std::make_shared<Answer>(parts_->tokenizer ? &*parts_->tokenizer : nullptr,
-                                               std::move(request.stop), std::move(on_text));
+                                               std::move(request.stop), std::move(sink));
   Job job{.sequence = 0, .result = answer->result()};
   Engine& engine = *parts_->engine;
   Delivery& delivery = *parts_->delivery;
@@ -131,8 +131,8 @@ Llm::Job Llm::submit(GenerateRequest request, TextSink on_text) {
 
 void Llm::cancel(int64_t sequence) { parts_->engine->cancel(sequence); }
 
-GenerateResult Llm::generate(GenerateRequest request, TextSink on_text, const std::atomic<bool>* cancel) {
-  Job job = submit(std::move(request), std::move(on_text));
+GenerateResult Llm::generate(GenerateRequest request, Sink sink, const std::atomic<bool>* cancel) {
+  Job job = submit(std::move(request), std::move(sink));
   if (cancel) {
     constexpr auto kPoll = std::chrono::milliseconds(10);
     while (job.result.wait_for(kPoll) == std::future_status::timeout)

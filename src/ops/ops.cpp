@@ -39,6 +39,7 @@ void Ops::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
 }
 
 void Ops::begin_step(const Batch& batch, const RopeSettings& rope) {
+  ++progress_;
   const auto rows = static_cast<size_t>(batch.num_rows()), sequences = static_cast<size_t>(batch.num_sequences());
   CHECK(batch.positions.size() == rows && batch.slots.size() == rows && batch.draw_source.size() == rows,
         "a batch has one position, slot and source per row");
@@ -61,23 +62,27 @@ Tensor Ops::embed(const Batch& batch, const Weight& table) {
 }
 
 Tensor Ops::norm_linear(const Tensor& x, const Norm& norm, const Weight& weight) {
+  ++progress_;
   check_norm(norm, x.cols);
   CHECK(weight->cols == x.cols, "norm_linear: columns agree");
   return do_norm_linear(x, norm, *weight);
 }
 
 void Ops::linear_add(Tensor& x, const Tensor& a, const Weight& weight) {
+  ++progress_;
   CHECK(weight->cols == a.cols && weight->rows == x.cols && a.rows == x.rows, "linear_add: shapes agree");
   do_linear_add(x, a, *weight);
 }
 
 Tensor Ops::norm_gated_mlp(const Tensor& x, const Norm& norm, const Weight& gate_up) {
+  ++progress_;
   check_norm(norm, x.cols);
   CHECK(gate_up->cols == x.cols && gate_up->rows % 2 == 0, "norm_gated_mlp: shapes agree");
   return do_norm_gated_mlp(x, norm, *gate_up);
 }
 
 Tensor Ops::attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const LayerKv& kv) {
+  ++progress_;
   const KvGeometry& g = *kv.geometry;
   check_norm(q_norm, g.head_dim);
   check_norm(k_norm, g.head_dim);
@@ -88,6 +93,7 @@ Tensor Ops::attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, co
 }
 
 void Ops::moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
+  ++progress_;
   check_norm(norm, x.cols);
   CHECK(moe.num_experts > 0 && moe.num_experts_per_tok > 0 && moe.num_experts_per_tok <= moe.num_experts,
         "moe_add: experts per token");

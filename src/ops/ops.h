@@ -12,6 +12,7 @@
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -148,6 +149,9 @@ class Ops {
   // Products take rows by so many at once: a step of a few rows more costs as much as one of the next multiple.
   virtual int64_t row_tile() const { return 1; }
 
+  // Grows while a step is computed, several times a layer. May be read from any thread.
+  int64_t progress() const { return progress_; }
+
   // A tensor of the host where the ops can take it, valid until the next call.
   virtual Tensor to_device(const Tensor& host) = 0;
   // The tensor's values on the host as float, valid as long as the tensor.
@@ -170,6 +174,9 @@ class Ops {
                            const LayerKv& kv) = 0;
   virtual void do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) = 0;
   virtual Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) = 0;
+
+ private:
+  std::atomic<int64_t> progress_ = 0;
 };
 
 }  // namespace qwill

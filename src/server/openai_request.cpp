@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <limits>
-#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -14,8 +14,8 @@ namespace {
 
 // The API's words for what is wrong.
 constexpr std::string_view kWrongType = "invalid_type", kWrongValue = "invalid_value",
-                           kMissing = "missing_required_parameter", kUnknown = "unknown_parameter",
-                           kUnsupported = "unsupported_value", kTooLong = "context_length_exceeded";
+                           kMissing = "missing_required_parameter", kUnsupported = "unsupported_value",
+                           kTooLong = "context_length_exceeded";
 
 constexpr int64_t kMaxChoices = 128;   // n
 constexpr int64_t kMaxAnswers = 2048;  // prompts times n
@@ -80,30 +80,27 @@ class Fields {
     if (!body.is_object()) refuse("", kWrongType, "the body: expected an object, found {}", body.kind_name());
   }
 
-  const Json* find(const std::string& name) {
-    asked_.insert(name);
-    return body_.find_value(name);
-  }
-  const Json& required(const std::string& name) {
+  const Json* find(const std::string& name) const { return body_.find_value(name); }
+  const Json& required(const std::string& name) const {
     const Json* value = find(name);
     if (!value) refuse(name, kMissing, "missing");
     return *value;
   }
-  std::string string(const std::string& name) {
+  std::string string(const std::string& name) const {
     const Json* value = find(name);
     return value ? string_of(name, *value) : "";
   }
-  bool boolean(const std::string& name) {
+  bool boolean(const std::string& name) const {
     const Json* value = find(name);
     return value && boolean_of(name, *value);
   }
-  std::optional<int64_t> integer(const std::string& name, int64_t low, int64_t high) {
+  std::optional<int64_t> integer(const std::string& name, int64_t low, int64_t high) const {
     const Json* value = find(name);
     if (!value) return std::nullopt;
     return integer_of(name, *value, low, high);
   }
   // `above`: low itself is out of range.
-  double number(const std::string& name, double fallback, double low, double high, bool above = false) {
+  double number(const std::string& name, double fallback, double low, double high, bool above = false) const {
     const Json* value = find(name);
     if (!value) return fallback;
     const double number = number_of(name, *value);
@@ -112,22 +109,15 @@ class Fields {
     refuse(name, kWrongValue, "{} is not {} {} {} {}", number, above ? "above" : "from", low,
            above ? "and at most" : "to", high);
   }
-  // A parameter of the API that qwill does not have, with the value (as JSON) that asks for nothing.
-  void only(const std::string& name, std::string_view harmless) {
+  // A parameter of the API that qwill does not have, with the values (as JSON) that ask for nothing.
+  void only(const std::string& name, std::initializer_list<std::string_view> harmless) const {
     const Json* value = find(name);
-    if (value && value->dump() != harmless)
-      refuse(name, kUnsupported, "only {} is supported, not {}", harmless, printable(value->dump()));
-  }
-
-  void refuse_others() const {
-    for (const auto& [name, value] : body_.as_object())
-      if (!value.is_null() && !asked_.contains(name))
-        throw RequestError(printable(name), kUnknown, fmt::format("unknown parameter \"{}\"", printable(name)));
+    if (value && std::ranges::find(harmless, value->dump()) == harmless.end())
+      refuse(name, kUnsupported, "only {} is supported, not {}", fmt::join(harmless, " or "), printable(value->dump()));
   }
 
  private:
   const Json& body_;
-  std::set<std::string, std::less<>> asked_;
 };
 
 // ------------------------------------------------------------------------------------------------ prompts
@@ -182,22 +172,37 @@ Json read_messages(const Json& messages) {
   return list;
 }
 
-Ids read_chat(const Llm& llm, Fields& fields) {
+// Tools and formats of answers are not there yet, and an answer without them would not be what was asked for.
+void refuse_tools(const Fields& fields) {
+  constexpr std::string_view kNotYet = "not supported yet: leave it out";
+  for (const char* name : {"tools", "functions"})
+    if (const Json* list = fields.find(name); list && list->dump() != "[]") refuse(name, kUnsupported, "{}", kNotYet);
+  fields.only("tool_choice", {R"("auto")", R"("none")"});
+  fields.only("function_call", {R"("auto")", R"("none")"});
+}
+
+struct Chat {
+  Ids prompt;
+  ReasoningSplitter::Start reasoning;
+};
+
+Chat read_chat(const Llm& llm, const Fields& fields) {
   require_tokenizer(llm, "messages");
   Json chat = Json::object();
   chat.set("messages", read_messages(fields.required("messages")));
-  if (const Json* tools = fields.find("tools")) chat.set("tools", *tools);
+  if (const Json* thinking = fields.find("enable_thinking"))
+    chat.set("enable_thinking", boolean_of("enable_thinking", *thinking));
   if (const Json* settings = fields.find("chat_template_kwargs")) {
     const std::string param = "chat_template_kwargs";
     if (!settings->is_object()) refuse(param, kWrongType, "expected an object, found {}", settings->kind_name());
-    for (const auto& [name, value] : settings->as_object()) {
-      const std::string inner = param + "." + printable(name);
-      if (name != "enable_thinking" && !value.is_null()) refuse(inner, kUnknown, "unknown parameter");
-      if (!value.is_null()) chat.set(name, boolean_of(inner, value));
-    }
+    if (const Json* thinking = settings->find_value("enable_thinking"))
+      chat.set("enable_thinking", boolean_of(param + ".enable_thinking", *thinking));
   }
   try {
-    return llm.parts().encode_chat(chat);
+    const std::vector<PromptSegment> segments = llm.parts().chat_template(false).render_segments(chat);
+    std::string text;
+    for (const PromptSegment& segment : segments) text += segment.text;
+    return {llm.parts().encode_prompt(segments), ReasoningSplitter::start_of(text)};
   } catch (const Error& e) {
     // The template's errors begin with the place: "messages[1].content: …".
     const std::string message = e.what(), place = message.substr(0, message.find(": "));
@@ -208,7 +213,7 @@ Ids read_chat(const Llm& llm, Fields& fields) {
 
 // ------------------------------------------------------------------------------------------------ settings
 
-std::vector<std::string> read_stops(Fields& fields) {
+std::vector<std::string> read_stops(const Fields& fields) {
   const Json* stop = fields.find("stop");
   if (!stop) return {};
   std::vector<std::string> stops;
@@ -221,7 +226,7 @@ std::vector<std::string> read_stops(Fields& fields) {
   return stops;
 }
 
-void read_logit_bias(Fields& fields, int64_t vocab_size, SamplingParams& params) {
+void read_logit_bias(const Fields& fields, int64_t vocab_size, SamplingParams& params) {
   const Json* bias = fields.find("logit_bias");
   if (!bias) return;
   if (!bias->is_object()) refuse("logit_bias", kWrongType, "expected an object, found {}", bias->kind_name());
@@ -237,7 +242,7 @@ void read_logit_bias(Fields& fields, int64_t vocab_size, SamplingParams& params)
   }
 }
 
-int32_t read_num_logprobs(Fields& fields, Endpoint endpoint) {
+int32_t read_num_logprobs(const Fields& fields, Endpoint endpoint) {
   if (endpoint == Endpoint::completions)
     return static_cast<int32_t>(fields.integer("logprobs", 0, kMaxLogprobs).value_or(-1));
   const bool wanted = fields.boolean("logprobs");
@@ -246,16 +251,16 @@ int32_t read_num_logprobs(Fields& fields, Endpoint endpoint) {
   return wanted ? static_cast<int32_t>(top.value_or(0)) : -1;
 }
 
-// Nothing if the body names none.
-std::optional<int64_t> read_max_tokens(Fields& fields, Endpoint endpoint) {
-  const std::optional<int64_t> plain = fields.integer("max_tokens", 1, kAnyInteger);
+// Nothing if the body names none; 0 asks for an echo of the prompt alone.
+std::optional<int64_t> read_max_tokens(const Fields& fields, Endpoint endpoint, bool echo) {
+  const std::optional<int64_t> plain = fields.integer("max_tokens", echo ? 0 : 1, kAnyInteger);
   if (endpoint == Endpoint::completions) return plain;
   const std::optional<int64_t> completion = fields.integer("max_completion_tokens", 1, kAnyInteger);
   if (plain && completion) refuse("max_tokens", kWrongValue, "give it or max_completion_tokens, not both");
   return plain ? plain : completion;
 }
 
-SamplingParams read_sampling(Fields& fields, Endpoint endpoint, int64_t vocab_size, SamplingParams params) {
+SamplingParams read_sampling(const Fields& fields, Endpoint endpoint, int64_t vocab_size, SamplingParams params) {
   params.temperature = fields.number("temperature", params.temperature, 0, 2);
   params.top_p = fields.number("top_p", params.top_p, 0, 1, true);
   params.min_p = fields.number("min_p", params.min_p, 0, 1);
@@ -282,7 +287,7 @@ std::optional<Endpoint> endpoint_of(std::string_view path) {
 ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body, uint64_t default_seed) {
   const bool is_chat = endpoint == Endpoint::chat_completions;
   const int64_t vocab_size = llm.parts().config().vocab_size, max_seq_len = llm.parts().engine->max_seq_len();
-  Fields fields(body);
+  const Fields fields(body);
   ApiRequest api;
   api.form.endpoint = endpoint;
   api.form.model = fields.string("model");
@@ -293,33 +298,42 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
   common.sampling.seed = default_seed;
   common.sampling = read_sampling(fields, endpoint, vocab_size, common.sampling);
   api.form.num_logprobs = common.sampling.num_logprobs;
-  const std::optional<int64_t> max_tokens = read_max_tokens(fields, endpoint);
+  const bool echo = !is_chat && fields.boolean("echo");
+  const std::optional<int64_t> max_tokens = read_max_tokens(fields, endpoint, echo);
+  api.form.prompt_only = max_tokens == 0;
+  if (const Json* options = fields.find("stream_options")) {
+    if (!options->is_object())
+      refuse("stream_options", kWrongType, "expected an object, found {}", options->kind_name());
+    if (const Json* usage = options->find_value("include_usage"))
+      api.form.include_usage = boolean_of("stream_options.include_usage", *usage);
+  }
   const int64_t num_choices = fields.integer("n", 1, kMaxChoices).value_or(1);
   common.stop = read_stops(fields);
   if (!common.stop.empty()) require_tokenizer(llm, "stop");
   common.ignore_eos = fields.boolean("ignore_eos");
   common.priority = static_cast<int32_t>(
       fields.integer("priority", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).value_or(0));
-  fields.string("user");
-  fields.only("store", "false");
+  fields.only("response_format", {R"({"type":"text"})"});
   if (is_chat) {
-    fields.only("response_format", R"({"type":"text"})");
-    fields.only("tool_choice", R"("auto")");
+    refuse_tools(fields);
   } else {
-    fields.only("echo", "false");
-    fields.only("best_of", std::to_string(num_choices));
+    fields.only("best_of", {std::to_string(num_choices)});
+    fields.only("suffix", {R"("")"});
   }
 
   std::vector<Ids> prompts;
-  if (is_chat)
-    prompts.push_back(read_chat(llm, fields));
-  else
+  if (is_chat) {
+    Chat chat = read_chat(llm, fields);
+    prompts.push_back(std::move(chat.prompt));
+    api.form.reasoning = chat.reasoning;
+  } else {
     prompts = read_prompts(llm, fields.required("prompt"), vocab_size);
-  fields.refuse_others();
+  }
   if (static_cast<int64_t>(prompts.size()) * num_choices > kMaxAnswers)
     refuse("n", kWrongValue, "{} prompts with {} answers each, and a request may have {} together", prompts.size(),
            num_choices, kMaxAnswers);
 
+  api.form.num_choices = num_choices;
   const std::string param = is_chat ? "messages" : "prompt";
   for (Ids& prompt : prompts) {
     const auto size = static_cast<int64_t>(prompt.size());
@@ -327,14 +341,30 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
     if (size >= max_seq_len)
       refuse(param, kTooLong, "{} tokens, and a sequence may have {} with its answer", size, max_seq_len);
     api.form.prompt_tokens += size;
+    if (echo) api.form.echoed.push_back(prompt);
     common.prompt = std::move(prompt);
-    common.sampling.max_tokens = max_tokens.value_or(is_chat ? max_seq_len - size : kCompletionTokens);
+    common.sampling.max_tokens =
+        std::max<int64_t>(1, max_tokens.value_or(is_chat ? max_seq_len - size : kCompletionTokens));
     for (int64_t i = 0; i < num_choices; ++i) {
       common.sampling.choice = static_cast<uint32_t>(i);
       api.requests.push_back(common);
     }
   }
   return api;
+}
+
+std::vector<int32_t> read_tokenized(const Llm& llm, const Json& body) {
+  const Fields fields(body);
+  if (fields.find("messages")) return read_chat(llm, fields).prompt;
+  const std::string& text = string_of("prompt", fields.required("prompt"));
+  require_tokenizer(llm, "prompt");
+  return reading("prompt", kWrongValue, [&] { return llm.encode(text); });
+}
+
+std::vector<int32_t> read_detokenized(const Llm& llm, const Json& body) {
+  const Fields fields(body);
+  require_tokenizer(llm, "tokens");
+  return token_ids("tokens", fields.required("tokens"), llm.parts().config().vocab_size);
 }
 
 }  // namespace qwill

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "qwill/llm.h"
+#include "server/reasoning.h"
 
 namespace qwill {
 
@@ -34,6 +35,12 @@ struct AnswerForm {
   std::string model;          // as the body names it; empty if it does not
   int64_t prompt_tokens = 0;  // of all prompts; a prompt with several answers counts once
   int32_t num_logprobs = -1;  // as in SamplingParams
+  ReasoningSplitter::Start reasoning = ReasoningSplitter::Start::content;  // where a chat's answer begins
+  bool prompt_only = false;                                                // max_tokens is 0: nothing is generated
+  // If the prompts are to be part of the answers: each, and how many answers it has.
+  std::vector<std::vector<int32_t>> echoed = {};
+  int64_t num_choices = 1;
+  bool include_usage = false;  // in a stream
 };
 
 struct ApiRequest {
@@ -42,8 +49,14 @@ struct ApiRequest {
   std::vector<GenerateRequest> requests;  // in the order of the choices: prompt by prompt, n of each
 };
 
-// Reads a body and checks all that Llm::submit would refuse. default_seed serves a body without "seed".
+// Reads a body and checks all that Llm::submit would refuse. What it does not know it ignores, as others that speak
+// this API do, but refuses what would be a lie to ignore. default_seed serves a body without "seed".
 // Throws RequestError.
 ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body, uint64_t default_seed);
+
+// The ids that the body of /tokenize asks for: of its "prompt", or of its "messages" as a chat. Throws RequestError.
+std::vector<int32_t> read_tokenized(const Llm& llm, const Json& body);
+// The "tokens" in the body of /detokenize. Throws RequestError.
+std::vector<int32_t> read_detokenized(const Llm& llm, const Json& body);
 
 }  // namespace qwill

@@ -1,138 +1,211 @@
 #include "server/openai_response.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/error.h"
-#include "base/utf8.h"
-#include "text/detokenizer.h"
+#include "server/openai_logprobs.h"
 
 namespace qwill {
 namespace {
 
-// JSON has no infinity; the API writes this for it.
-Json logprob_json(float logprob) { return std::max(-9999.0, static_cast<double>(logprob)); }
+constexpr std::string_view kEnd = "data: [DONE]\n\n";
 
 Json string_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
-int64_t count_code_points(std::string_view text) {
-  return std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
-}
-
-// The tokens that a result's text is made of: where each begins, in code points. Tokens that only belong to a stop
-// string are left out.
-std::vector<int64_t> text_offsets(const Tokenizer* tokenizer, const GenerateResult& result) {
-  if (!tokenizer) return std::vector<int64_t>(result.token_ids.size(), 0);
-  const int64_t length = count_code_points(result.text);
-  std::vector<int64_t> offsets;
-  Detokenizer detokenizer(*tokenizer, Detokenizer::Special::skip);
-  int64_t offset = 0;
-  for (const int32_t id : result.token_ids) {
-    if (result.stop_string && offset >= length) break;
-    offsets.push_back(offset);
-    offset += count_code_points(detokenizer.push(id));
+std::string_view error_type(int status) {
+  switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 429: return "rate_limit_error";
+    default: return status < 500 ? "invalid_request_error" : "server_error";
   }
-  return offsets;
 }
 
-std::string token_bytes(const Tokenizer* tokenizer, int32_t id) {
-  return tokenizer ? std::string(tokenizer->token_bytes(id)) : fmt::format("token_id:{}", id);
-}
+// What an answer begins with: the prompt, if it is echoed.
+struct Echo {
+  std::string text;
+  std::vector<PlacedToken> tokens;
+};
 
-// {"token", "logprob", "bytes"}
-Json chat_token(const Tokenizer* tokenizer, int32_t id, float logprob) {
-  const std::string text = token_bytes(tokenizer, id);
-  Json bytes = Json::array();
-  for (const char c : text) bytes.push_back(static_cast<int>(static_cast<unsigned char>(c)));
-  Json json = Json::object();
-  return json.set("token", replace_invalid_utf8(text)).set("logprob", logprob_json(logprob)).set("bytes", bytes);
-}
-
-Json chat_logprobs(const Tokenizer* tokenizer, const GenerateResult& result) {
-  Json content = Json::array();
-  const size_t count = text_offsets(tokenizer, result).size();
-  for (size_t i = 0; i < count; ++i) {
-    const Draw& draw = result.draws[i];
-    Json top = Json::array();
-    for (const TokenLogprob& token : draw.top) top.push_back(chat_token(tokenizer, token.id, token.logprob));
-    Json token = chat_token(tokenizer, draw.id, draw.logprob);
-    content.push_back(token.set("top_logprobs", std::move(top)));
-  }
-  Json logprobs = Json::object();
-  return logprobs.set("content", std::move(content)).set("refusal", Json());
-}
-
-// A token as the older endpoint names it, where the bytes are told nowhere else: a part of a character as
-// "bytes:\xe2\x82".
-std::string token_name(const Tokenizer* tokenizer, int32_t id) {
-  std::string bytes = token_bytes(tokenizer, id);
-  if (find_invalid_utf8(bytes) == std::string_view::npos) return bytes;
-  std::string name = "bytes:";
-  for (const char c : bytes) name += fmt::format("\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-  return name;
-}
-
-Json completion_logprobs(const Tokenizer* tokenizer, const GenerateResult& result, int32_t num_logprobs) {
-  Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array(), offsets = Json::array();
-  size_t i = 0;
-  for (const int64_t offset : text_offsets(tokenizer, result)) {
-    const Draw& draw = result.draws[i++];
-    tokens.push_back(token_name(tokenizer, draw.id));
-    logprobs.push_back(logprob_json(draw.logprob));
-    offsets.push_back(offset);
-    Json top = Json::object();
-    for (const TokenLogprob& token : draw.top) top.set(token_name(tokenizer, token.id), logprob_json(token.logprob));
-    top.set(token_name(tokenizer, draw.id), logprob_json(draw.logprob));
-    tops.push_back(std::move(top));
-  }
-  Json json = Json::object();
-  return json.set("tokens", std::move(tokens))
-      .set("token_logprobs", std::move(logprobs))
-      .set("top_logprobs", num_logprobs > 0 ? std::move(tops) : Json())
-      .set("text_offset", std::move(offsets));
+Echo echo_of(const AnswerForm& form, const Tokenizer* tokenizer, int64_t choice, std::span<const Draw> draws) {
+  if (form.echoed.empty()) return {};
+  const auto& prompt = form.echoed[static_cast<size_t>(choice / form.num_choices)];
+  Echo echo{.text = tokenizer ? tokenizer->decode(prompt) : "", .tokens = {}};
+  if (form.num_logprobs >= 0) echo.tokens = place_prompt(tokenizer, prompt, draws);
+  return echo;
 }
 
 Json choice_json(const AnswerForm& form, const Tokenizer* tokenizer, const GenerateResult& result, int64_t index) {
   CHECK(result.finish == FinishReason::stop || result.finish == FinishReason::length, "the answer is complete");
+  const bool is_chat = form.endpoint == Endpoint::chat_completions;
+  auto [text, tokens] = echo_of(form, tokenizer, index, result.prompt_draws);
+  if (form.num_logprobs >= 0 && !form.prompt_only) {
+    const int64_t begin = count_code_points(text);
+    TokenPlacer placer(tokenizer, begin);
+    for (const Draw& draw : result.draws) placer.push(draw);
+    std::ranges::move(placer.take(begin + count_code_points(result.text), !result.stop_string),
+                      std::back_inserter(tokens));
+  }
+  if (!form.prompt_only) text += result.text;
+
   Json choice = Json::object(), logprobs;
   choice.set("index", index);
-  if (form.endpoint == Endpoint::chat_completions) {
+  if (is_chat) {
+    ReasoningSplitter splitter(form.reasoning);
+    auto [reasoning, content] = splitter.push(text);
+    const auto rest = splitter.finish();
+    reasoning += rest.reasoning;
+    content += rest.content;
     Json message = Json::object();
-    message.set("role", "assistant").set("content", result.text).set("refusal", Json());
+    message.set("role", "assistant").set("content", content).set("refusal", Json());
+    if (!reasoning.empty()) message.set("reasoning_content", reasoning);
     choice.set("message", std::move(message));
-    if (form.num_logprobs >= 0) logprobs = chat_logprobs(tokenizer, result);
+    if (form.num_logprobs >= 0) logprobs = chat_logprobs(tokenizer, tokens);
   } else {
-    choice.set("text", result.text);
-    if (form.num_logprobs >= 0) logprobs = completion_logprobs(tokenizer, result, form.num_logprobs);
+    choice.set("text", text);
+    if (form.num_logprobs >= 0) logprobs = completion_logprobs(tokenizer, tokens, form.num_logprobs);
   }
   return choice.set("logprobs", std::move(logprobs)).set("finish_reason", finish_name(result.finish));
 }
 
 }  // namespace
 
+std::string api_id(const AnswerForm& form, const std::string& id) {
+  return (form.endpoint == Endpoint::chat_completions ? "chatcmpl-" : "cmpl-") + id;
+}
+
+Json api_usage(const AnswerForm& form, int64_t completion_tokens) {
+  if (form.prompt_only) completion_tokens = 0;
+  Json usage = Json::object();
+  return usage.set("prompt_tokens", form.prompt_tokens)
+      .set("completion_tokens", completion_tokens)
+      .set("total_tokens", form.prompt_tokens + completion_tokens);
+}
+
 Json api_response(const AnswerForm& form, const Tokenizer* tokenizer, std::span<const GenerateResult> results,
                   const std::string& id, int64_t created) {
-  const bool is_chat = form.endpoint == Endpoint::chat_completions;
   Json choices = Json::array();
   int64_t completion_tokens = 0;
   for (const GenerateResult& result : results) {
     choices.push_back(choice_json(form, tokenizer, result, static_cast<int64_t>(choices.as_array().size())));
     completion_tokens += static_cast<int64_t>(result.token_ids.size());
   }
-  Json usage = Json::object();
-  usage.set("prompt_tokens", form.prompt_tokens)
-      .set("completion_tokens", completion_tokens)
-      .set("total_tokens", form.prompt_tokens + completion_tokens);
   Json body = Json::object();
-  return body.set("id", (is_chat ? "chatcmpl-" : "cmpl-") + id)
-      .set("object", is_chat ? "chat.completion" : "text_completion")
+  return body.set("id", api_id(form, id))
+      .set("object", form.endpoint == Endpoint::chat_completions ? "chat.completion" : "text_completion")
       .set("created", created)
       .set("model", form.model)
       .set("choices", std::move(choices))
-      .set("usage", std::move(usage));
+      .set("usage", api_usage(form, completion_tokens));
 }
 
+// ------------------------------------------------------------------------------------------------ streams
+
+// One choice of a stream.
+struct ApiStream::Choice {
+  Choice(const AnswerForm& form, const Tokenizer* tokenizer) : splitter(form.reasoning), placer(tokenizer) {}
+
+  ReasoningSplitter splitter;
+  TokenPlacer placer;
+  bool begun = false;
+  int64_t length = 0;  // code points of the text so far
+};
+
+ApiStream::ApiStream(AnswerForm form, const Tokenizer* tokenizer, const std::string& id, int64_t created)
+    : form_(std::move(form)), tokenizer_(tokenizer) {
+  const bool is_chat = form_.endpoint == Endpoint::chat_completions;
+  beginning_ = fmt::format(R"(data: {{"id":{},"object":"{}","created":{},"model":{},)", json_quote(api_id(form_, id)),
+                           is_chat ? "chat.completion.chunk" : "text_completion", created, json_quote(form_.model));
+}
+
+ApiStream::~ApiStream() = default;
+
+ApiStream::Choice& ApiStream::choice(int64_t index) {
+  while (std::ssize(choices_) <= index) choices_.push_back(std::make_unique<Choice>(form_, tokenizer_));
+  return *choices_[static_cast<size_t>(index)];
+}
+
+// One event with one choice: `what` is its delta or its text, as a JSON member.
+void ApiStream::event(std::string& out, int64_t index, std::string_view what, const Json& logprobs,
+                      std::string_view finish) {
+  out += fmt::format(R"({}"choices":[{{"index":{},{},"logprobs":{},"finish_reason":{}}}]{}}})", beginning_, index, what,
+                     logprobs.is_null() ? "null" : logprobs.dump(), finish.empty() ? "null" : json_quote(finish),
+                     form_.include_usage ? R"(,"usage":null)" : "");
+  out += "\n\n";
+}
+
+void ApiStream::begin(std::string& out, int64_t index, std::span<const Draw> prompt_draws) {
+  Choice& one = choice(index);
+  if (one.begun) return;
+  one.begun = true;
+  if (form_.endpoint == Endpoint::chat_completions)
+    return event(out, index, R"("delta":{"role":"assistant","content":""})", {}, "");
+  if (form_.echoed.empty()) return;
+  const Echo echo = echo_of(form_, tokenizer_, index, prompt_draws);
+  one.length = count_code_points(echo.text);
+  one.placer = TokenPlacer(tokenizer_, one.length);
+  event(out, index, fmt::format(R"("text":{})", json_quote(echo.text)),
+        form_.num_logprobs >= 0 ? completion_logprobs(tokenizer_, echo.tokens, form_.num_logprobs) : Json(), "");
+}
+
+void ApiStream::add(std::string& out, int64_t index, std::string_view text, std::span<const Draw> draws,
+                    const GenerateResult* end) {
+  Choice& one = choice(index);
+  const bool is_chat = form_.endpoint == Endpoint::chat_completions;
+  const std::string_view finish = end ? finish_name(end->finish) : "";
+  if (end) num_tokens_ += static_cast<int64_t>(end->token_ids.size());
+  if (form_.prompt_only) {
+    if (end) event(out, index, R"("text":"")", {}, finish);
+    return;
+  }
+  one.length += count_code_points(text);
+  Json logprobs;
+  if (form_.num_logprobs >= 0) {
+    for (const Draw& draw : draws) one.placer.push(draw);
+    const std::vector<PlacedToken> tokens = one.placer.take(one.length, end && !end->stop_string);
+    if (!tokens.empty())
+      logprobs =
+          is_chat ? chat_logprobs(tokenizer_, tokens) : completion_logprobs(tokenizer_, tokens, form_.num_logprobs);
+  }
+  if (!is_chat) {
+    if (!text.empty() || !logprobs.is_null() || end)
+      event(out, index, fmt::format(R"("text":{})", json_quote(text)), logprobs, finish);
+    return;
+  }
+  auto [reasoning, content] = one.splitter.push(text);
+  if (end) {
+    const auto rest = one.splitter.finish();
+    reasoning += rest.reasoning;
+    content += rest.content;
+  }
+  const auto delta = [&](std::string_view name, const std::string& value) {
+    event(out, index, fmt::format(R"("delta":{{"{}":{}}})", name, json_quote(value)), std::exchange(logprobs, {}), "");
+  };
+  if (!reasoning.empty()) delta("reasoning_content", reasoning);
+  if (!content.empty()) delta("content", content);
+  if (!logprobs.is_null() || end) event(out, index, R"("delta":{})", logprobs, finish);
+}
+
+void ApiStream::finish(std::string& out) {
+  if (form_.include_usage)
+    out += fmt::format("{}\"choices\":[],\"usage\":{}}}\n\n", beginning_, api_usage(form_, num_tokens_).dump());
+  out += kEnd;
+}
+
+void ApiStream::fail(std::string& out, const Error& error) {
+  out += fmt::format("data: {}\n\n", api_error(error).dump());
+  out += kEnd;
+}
+
+// ------------------------------------------------------------------------------------------------ errors
+
 int api_status(const Error& error) {
+  if (const auto* api = dynamic_cast<const ApiError*>(&error)) return api->status();
   switch (error.kind()) {
     case ErrorKind::invalid:
     case ErrorKind::unsupported:
@@ -145,12 +218,18 @@ int api_status(const Error& error) {
 }
 
 Json api_error(const Error& error) {
-  const auto* refused = dynamic_cast<const RequestError*>(&error);
+  std::string param, code;
+  if (const auto* refused = dynamic_cast<const RequestError*>(&error)) {
+    param = refused->param();
+    code = refused->code();
+  } else if (const auto* api = dynamic_cast<const ApiError*>(&error)) {
+    code = api->code();
+  }
   Json inner = Json::object();
   inner.set("message", error.what())
-      .set("type", api_status(error) == 400 ? "invalid_request_error" : "server_error")
-      .set("param", refused ? string_or_null(refused->param()) : Json())
-      .set("code", refused ? string_or_null(refused->code()) : Json());
+      .set("type", error_type(api_status(error)))
+      .set("param", string_or_null(param))
+      .set("code", string_or_null(code));
   Json body = Json::object();
   return body.set("error", std::move(inner));
 }

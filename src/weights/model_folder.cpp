@@ -78,7 +78,7 @@ std::string ModelFolder::name_of(std::string_view file) const {
 
 std::optional<MappedFile> ModelFolder::open_if_present(std::string_view file) const {
   if (path_.empty()) {
-    for (const BuiltinFile& builtin : builtin_files())
+    for (const EmbeddedFile& builtin : builtin_files())
       if (builtin.name == file) return MappedFile::view(builtin.bytes, name_of(file));
     return std::nullopt;
   }

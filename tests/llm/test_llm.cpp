@@ -88,7 +88,7 @@ TEST(Llm, AStopStringEndsAnAnswerAndIsNotPartOfIt) {
   GenerateRequest request = request_for(*llm, "Once upon a time", 60);
   request.stop = {"not in it at all", stop};
   std::string streamed;
-  const GenerateResult result = llm->generate(request, [&](std::string_view piece) { streamed += piece; });
+  const GenerateResult result = llm->generate(request, [&](const qwill::AnswerPart& part) { streamed += part.text; });
   EXPECT_EQ(result.text, whole.text.substr(0, whole.text.find(stop)));
   EXPECT_EQ(streamed, result.text);
   EXPECT_EQ(result.finish, FinishReason::stop);

@@ -78,7 +78,7 @@ TEST(ModelFolder, TheBuiltInModel) {
   }
   const ModelFolder folder = ModelFolder::find("", "");
   EXPECT_EQ(folder.name(), "the built-in model");
-  for (const BuiltinFile& file : builtin_files()) {
+  for (const EmbeddedFile& file : builtin_files()) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(file.bytes.data()) % 4096, 0u) << file.name;
     const std::string original = read_file(test::source_path("models/nib/" + std::string(file.name)));
     EXPECT_EQ(folder.open(file.name).text(), original) << file.name;

@@ -1,0 +1,26 @@
+// A model under the name by which requests ask for it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "llm/parts.h"
+#include "qwill/llm.h"
+#include "server/metrics.h"
+
+namespace qwill {
+
+struct ServedModel {
+  std::string name;
+  std::unique_ptr<Llm> llm;
+  int64_t created = 0;  // seconds since 1970
+  ModelMetrics metrics = {};
+
+  const Tokenizer* tokenizer() const {
+    const auto& tokenizer = llm->parts().tokenizer;
+    return tokenizer ? &*tokenizer : nullptr;
+  }
+};
+
+}  // namespace qwill
