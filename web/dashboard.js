@@ -52,22 +52,26 @@ const kPlots = [
     values: (now) => [now.value("qwill_requests_running"), now.value("qwill_requests_waiting")],
   },
   {
-    title: "Cache",
-    note: "pages of keys and values in use",
+    title: "KV pages",
+    note: "share of the cache",
     unit: "share",
     least: 1,
-    series: [{ name: "in use", colour: "verdigris" }],
+    series: [
+      { name: "in use", colour: "verdigris" },
+      { name: "kept for prefixes", colour: "indigo", dashed: true },
+    ],
     values: (now) => {
       const total = now.value("qwill_kv_pages_total");
-      return [total ? now.value("qwill_kv_pages_used") / total : null];
+      const share = (name) => (total && now.value(name) !== null ? now.value(name) / total : null);
+      return [share("qwill_kv_pages_used"), share("qwill_kv_pages_cached")];
     },
   },
-  latency("First token", "time to it, of the last 30 s", "qwill_time_to_first_token_seconds"),
-  latency("Between tokens", "of the last 30 s", "qwill_inter_token_latency_seconds"),
-  latency("Step", "of the engine, of the last 30 s", "qwill_step_seconds"),
+  latency("Time to first token", "last 30 s", "qwill_time_to_first_token_seconds"),
+  latency("Inter-token latency", "last 30 s", "qwill_inter_token_latency_seconds"),
+  latency("Step time", "last 30 s", "qwill_step_seconds"),
   {
-    title: "Prefix hits",
-    note: "prompt tokens that were cached, of the last 30 s",
+    title: "Prefix cache hits",
+    note: "of prompt tokens, last 30 s",
     unit: "share",
     least: 1,
     series: [{ name: "hit rate", colour: "verdigris" }],
@@ -77,7 +81,7 @@ const kPlots = [
     },
   },
   {
-    title: "Answers",
+    title: "Request rate",
     note: "a second, by status",
     unit: "number",
     least: 1,

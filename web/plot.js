@@ -30,7 +30,7 @@ function ticks(most) {
 
 const agoText = (seconds) => {
   if (seconds < 1) return "now";
-  return seconds >= 90 ? `−${round(seconds / 60)} min` : `−${Math.round(seconds)} s`;
+  return seconds >= 60 ? `−${round(seconds / 60)} min` : `−${Math.round(seconds)} s`;
 };
 
 export class Plot {

@@ -60,6 +60,7 @@ class Play:
         self.hold_after = None  # chunks, after which the answer waits until the client is gone or `go_on` is set
         self.go_on = threading.Event()
         self.fail_after = None  # chunks, then an error event
+        self.cut_after = None  # chunks, then the connection is closed
         self.refuse = None  # (status, body)
         self.bodies = []  # of the requests so far
         self.num_gone = 0  # clients that left in the middle
@@ -67,8 +68,6 @@ class Play:
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def log_message(self, *_):
         pass
 
@@ -117,9 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
         self.end_headers()
-        self.close_connection = True
         try:
             self.stream(body)
         except (BrokenPipeError, ConnectionResetError):
@@ -140,8 +137,11 @@ class Handler(BaseHTTPRequestHandler):
             if i == play.hold_after:
                 while not play.go_on.wait(0.05):
                     self.wfile.write(b": still here\n\n")
+                    self.wfile.flush()
             if i == play.fail_after:
                 self.event({"error": {"message": "the engine stopped in the middle", "type": "server_error"}})
+                return
+            if i == play.cut_after:
                 return
             choice = {"index": 0, "finish_reason": None}
             choice |= {"delta": {name: piece}} if chat else {"text": piece}
@@ -208,10 +208,6 @@ class PlayedServer:
     def play(self):
         return self.http.play
 
-    def new_play(self):
-        self.http.play = Play()
-        return self.http.play
-
     def __enter__(self):
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         return self
@@ -219,6 +215,7 @@ class PlayedServer:
     def __exit__(self, *_):
         self.play.go_on.set()
         self.http.shutdown()
+        self.http.server_close()
 
 
 if __name__ == "__main__":
