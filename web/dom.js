@@ -149,9 +149,25 @@ export function openMenu(anchor, items) {
   menu.firstChild.focus();
 }
 
+// Shows a dialog made for one question, and resolves to the value that it was closed with.
+export function askIn(dialog) {
+  const focused = document.activeElement;
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      // The focus went back as the dialog closed, but the caret was still in what is removed: without it keys type nothing.
+      focused?.blur();
+      focused?.focus();
+      resolve(dialog.returnValue);
+    });
+  });
+}
+
 // Asks in a dialog of the page: the text typed, true, or null where it was given up.
-export function ask(question, { text, label, confirm }) {
-  const input = text === undefined ? null : el("input", { type: "text", id: "ask-input", autocomplete: "off" });
+export async function ask(question, { text, label, confirm }) {
+  const input = text === undefined ? null : el("input", { type: "text", id: "ask-input", autocomplete: "off", autofocus: true });
   if (input) input.value = text;
   const dialog = el(
     "dialog",
@@ -164,18 +180,13 @@ export function ask(question, { text, label, confirm }) {
       el(
         "div",
         { class: "buttons" },
-        el("button", { value: "cancel", type: "button", onclick: () => dialog.close("cancel") }, "Cancel"),
+        el("button", { type: "button", onclick: () => dialog.close("cancel") }, "Cancel"),
         el("button", { value: "yes", class: "primary" }, confirm),
       ),
     ),
   );
-  document.body.append(dialog);
-  dialog.showModal();
+  const answered = askIn(dialog);
   input?.select();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(dialog.returnValue !== "yes" ? null : input ? input.value.trim() || null : true);
-    });
-  });
+  if ((await answered) !== "yes") return null;
+  return input ? input.value.trim() || null : true;
 }

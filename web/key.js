@@ -1,5 +1,5 @@
 // The API key: in this tab's session, or kept on the device where the user wants that.
-import { el } from "./dom.js";
+import { askIn, el } from "./dom.js";
 
 const kName = "qwill.api_key";
 
@@ -39,7 +39,7 @@ export function askForKey(reason) {
   return asking;
 }
 
-function openDialog(reason) {
+async function openDialog(reason) {
   const key = el("input", { type: "password", id: "key-input", autocomplete: "off", spellcheck: "false", required: true });
   const keep = el("input", { type: "checkbox", id: "key-keep" });
   key.value = apiKey();
@@ -62,15 +62,9 @@ function openDialog(reason) {
       ),
     ),
   );
-  document.body.append(dialog);
-  dialog.showModal();
+  const answered = askIn(dialog);
   key.select();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      const given = dialog.returnValue === "yes";
-      if (given) setApiKey(key.value.trim(), keep.checked);
-      resolve(given);
-    });
-  });
+  if ((await answered) !== "yes") return false;
+  setApiKey(key.value.trim(), keep.checked);
+  return true;
 }

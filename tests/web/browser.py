@@ -24,6 +24,9 @@ class Browser:
         options.binary_location = chromium
         for flag in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,860"):
             options.add_argument("--" + flag)
+        # Its offer to keep an API key as a password would take the keyboard.
+        passwords = ("credentials_enable_service", "profile.password_manager_enabled", "profile.password_manager_leak_detection")
+        options.add_experimental_option("prefs", {name: False for name in passwords})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
         self.driver.set_script_timeout(WAIT_S)
