@@ -25,7 +25,8 @@ function update() {
   const { conversation, isRunning } = chat;
   document.title = conversation?.title ? `${conversation.title} · qwill` : "qwill";
   byId("title").textContent = conversation ? conversation.title || "Untitled" : "New conversation";
-  byId("title-menu").hidden = !conversation;
+  byId("title-menu").hidden = !conversation || shownTab() !== "chat";
+  byId("title").hidden = shownTab() !== "chat";
   const send = byId("send");
   send.classList.toggle("stop", isRunning);
   send.setAttribute("aria-label", isRunning ? "Stop" : "Send");
@@ -67,6 +68,7 @@ function showTab(name) {
     byId(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
     byId(`panel-${tab}`).hidden = !chosen;
   }
+  update();
 }
 
 const shownTab = () => (byId("panel-chat").hidden ? "completion" : "chat");

@@ -15,6 +15,7 @@ class Opened {
     this.conversation = conversation;
     this.messages = new Map(messages.map((message) => [message.id, message]));
     this.answer = null;  // under way: {answer, message}
+    this.busy = false;   // from sending to the end of the answer
   }
 }
 
@@ -46,7 +47,7 @@ export class Chat {
   }
 
   get isRunning() {
-    return Boolean(this.#opened?.answer);
+    return Boolean(this.#opened?.busy);
   }
 
   runs(id) {
@@ -95,13 +96,16 @@ export class Chat {
   }
 
   async send(text) {
-    if (!this.#opened) {
+    if (this.isRunning) return;
+    let opened = this.#opened;
+    if (!opened) {
       const conversation = newConversation(this.#settings.system);
       conversation.title = titleOf(text);
-      this.#opened = new Opened(conversation, []);
+      opened = this.#opened = new Opened(conversation, []);
+      opened.busy = true;
       await this.#keep(this.#store.add({ ...conversation }));
     }
-    await this.#addUser(text, this.conversation.head);
+    await this.#addUser(opened, text, opened.conversation.head);
   }
 
   stop() {
@@ -111,23 +115,23 @@ export class Chat {
   // Answers the last message of the user again.
   again() {
     const last = this.path.findLast((message) => message.role === "user");
-    if (last && !this.isRunning) this.#answer(last);
+    if (last && !this.isRunning) this.#answer(this.#opened, last);
   }
 
   editLast() {
     if (!this.isRunning) this.#views.findLast((view) => view instanceof UserMessage)?.edit();
   }
 
-  async #addUser(text, parent) {
-    const opened = this.#opened;
+  async #addUser(opened, text, parent) {
+    opened.busy = true;
     const message = { id: newId(), conversation: opened.conversation.id, parent, role: "user", content: text, created: Date.now() };
     opened.messages.set(message.id, message);
     await this.#put(opened, message);
-    await this.#answer(message);
+    await this.#answer(opened, message);
   }
 
-  async #answer(user) {
-    const opened = this.#opened;
+  async #answer(opened, user) {
+    opened.busy = true;
     const { settings, model } = this.#settings.forChat();
     const system = opened.conversation.system.trim();
     const past = pathTo(opened.messages, user.id).filter((message) => message.role === "user" || message.content);
@@ -158,9 +162,11 @@ export class Chat {
     };
     collect();
     await this.#put(opened, message);
-    this.#render();
-    this.#follower.toEnd();
-    announce("Answering");
+    if (this.#opened === opened) {
+      this.#render();
+      this.#follower.toEnd();
+      announce("Answering");
+    }
     let saved = performance.now();
     const show = paced(() => this.#showAnswer(opened));
     const clock = setInterval(show, 100);  // for the duration of thinking
@@ -173,6 +179,7 @@ export class Chat {
     });
     clearInterval(clock);
     opened.answer = null;
+    opened.busy = false;
     collect();
     this.#running.delete(opened.conversation.id);
     await this.#put(opened, message);
@@ -249,12 +256,12 @@ export class Chat {
     const index = versions.findIndex((other) => other.id === message.id);
     const branch = { index, count: versions.length, choose: (to) => this.#show(newestBelow(opened.messages, versions[to])) };
     if (message.role === "user") {
-      const actions = { branch, edit: (text) => !this.isRunning && this.#addUser(text, message.parent) };
+      const actions = { branch, edit: (text) => !opened.busy && this.#addUser(opened, text, message.parent) };
       view ??= new UserMessage(message);
       view.update(actions);
     } else {
       const live = opened.answer?.message === message;
-      const again = () => !this.isRunning && this.#answer(opened.messages.get(message.parent));
+      const again = () => !opened.busy && this.#answer(opened, opened.messages.get(message.parent));
       view ??= new AssistantMessage(message.model ?? "qwill");
       view.update(live ? opened.answer.answer : message, live, { branch, again });
     }

@@ -143,6 +143,8 @@ class Dashboard {
       if (!this.#paused) this.#draw();
     } catch (error) {
       this.#say(error.message, false);
+      // Who gave no key is not asked for it every two seconds.
+      if (error.status === 401) this.#pause();
     }
   }
 

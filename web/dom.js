@@ -47,7 +47,7 @@ const kIcons = {
 };
 
 export function icon(name) {
-  return svg("svg", { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" }, svg("path", { d: kIcons[name] }));
+  return svg("svg", { viewBox: "0 0 20 20", class: `icon icon-${name}`, "aria-hidden": "true" }, svg("path", { d: kIcons[name] }));
 }
 
 // Puts the icons into a page's own elements that name one: <button data-icon="menu">.

@@ -7,6 +7,7 @@ import shutil
 os.environ.setdefault("SE_AVOID_STATS", "true")
 
 from selenium import webdriver  # noqa: E402
+from selenium.common.exceptions import TimeoutException  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -25,7 +26,11 @@ class Browser:
         for flag in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,860"):
             options.add_argument("--" + flag)
         # Its offer to keep an API key as a password would take the keyboard.
-        passwords = ("credentials_enable_service", "profile.password_manager_enabled", "profile.password_manager_leak_detection")
+        passwords = (
+            "credentials_enable_service",
+            "profile.password_manager_enabled",
+            "profile.password_manager_leak_detection",
+        )
         options.add_experimental_option("prefs", {name: False for name in passwords})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
@@ -44,7 +49,9 @@ class Browser:
     def open(self, url):
         self.driver.get(url)
         if not url.endswith("dashboard.html"):
-            self.until(lambda: self.js("return document.title && document.querySelector('#send svg')"), "the page's script")
+            self.until(
+                lambda: self.js("return document.title && document.querySelector('#send svg')"), "the page's script"
+            )
 
     def reset(self):
         """As a browser that was just started: one window, no emulation. Each server has a port, and so a store, of its own."""
@@ -81,7 +88,11 @@ class Browser:
         return value
 
     def until(self, condition, what):
-        return WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: condition(), f"waited in vain for {what}")
+        try:
+            return WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: condition())
+        except TimeoutException:
+            page = self.js("return `${location.href}: ${document.body.innerText}`")
+            raise TimeoutError(f"waited in vain for {what} on {page[:2000]!r}") from None
 
     def all(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

@@ -2,7 +2,7 @@
 server that plays what that model never says.
 
 python page.py PROGRAM SOURCE_FOLDER [NAME of a test …]
-Needs Chromium with its driver, and requirements.txt.
+Needs Chromium with its driver, and tests/requirements.txt.
 """
 
 import json
@@ -152,7 +152,9 @@ def test_real_thinking_and_errors(checks, world):
         browser.keys(Keys.ESCAPE)
         send(browser, "And a nail?")
         browser.until(lambda: browser.all(".message .error"), "the error")
-        _, wanted = server.ask("v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "temperature": 3})
+        _, wanted = server.ask(
+            "v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "temperature": 3}
+        )
         checks.equal(browser.text(".message .error p"), [wanted["error"]["message"]])
 
         browser.one("[data-opens=settings]").click()
@@ -194,6 +196,14 @@ def test_real_key(checks, world):
         browser.keys(Keys.ESCAPE)
         browser.open(server.url + "dashboard.html")
         browser.until(lambda: "–" not in browser.text(".plot:nth-child(2) b"), "figures with the same key")
+        browser.js("sessionStorage.clear()")
+        browser.until(lambda: browser.shown("#key-dialog"), "the dashboard's question")
+        browser.keys(Keys.ESCAPE)
+        browser.until(lambda: browser.one("#pause").get_attribute("aria-label") == "Go on", "a pause without a key")
+        checks.that(browser.shown("#state"), "the server's words")
+        browser.one("#pause").click()
+        give("secret", False)
+        browser.until(lambda: not browser.shown("#state"), "figures again")
         is_clean(checks, browser, server.url, "status of 401")
 
 
@@ -419,7 +429,9 @@ def test_thinking(checks, world):
         play.thinking, play.text, play.piece, play.hold_after = "because **so**", "done", 14, 1
         browser.open(server.url)
         send(browser, "Why?")
-        browser.until(lambda: browser.text(".thinking-label")[:1] and "Thinking" in browser.text(".thinking-label")[0], "thinking")
+        browser.until(
+            lambda: browser.text(".thinking-label")[:1] and "Thinking" in browser.text(".thinking-label")[0], "thinking"
+        )
         checks.equal(browser.one(".thinking").get_attribute("open"), None, "it is folded")
         before = browser.text(".thinking-label")
         browser.until(lambda: browser.text(".thinking-label") != before, "its clock")
@@ -468,7 +480,11 @@ def test_settings(checks, world):
         browser.until(lambda: browser.shown("#model"), "the choice of models")
         ask(browser, "plain")
         body = server.play.bodies[0]
-        checks.equal(sorted(body), ["chat_template_kwargs", "messages", "model", "stream", "stream_options"], "nothing but defaults")
+        checks.equal(
+            sorted(body),
+            ["chat_template_kwargs", "messages", "model", "stream", "stream_options"],
+            "nothing but defaults",
+        )
         checks.equal(body["model"], "quill-8b")
 
         browser.one("[data-opens=settings]").click()
@@ -479,7 +495,9 @@ def test_settings(checks, world):
         browser.one("#field-stop").send_keys("END\n\\n\\n")
         browser.one("#system").send_keys("Be brief.")
         browser.keys(Keys.ESCAPE)
-        browser.js("const s = document.getElementById('model'); s.value = 'quill-30b'; s.dispatchEvent(new Event('change'));")
+        browser.js(
+            "const s = document.getElementById('model'); s.value = 'quill-30b'; s.dispatchEvent(new Event('change'));"
+        )
         ask(browser, "with all", 2)
         body = server.play.bodies[1]
         checks.equal({name: body.get(name) for name in values}, values)
@@ -530,11 +548,23 @@ def test_conversations(checks, world):
         choose("Export as Markdown")
         file = world.downloads / "On lakes  bpondsb.md"
         browser.until(file.exists, "a file of Markdown")
-        checks.that("The **answer** is long." in file.read_text() and "About lakes" in file.read_text(), file.read_text())
+        checks.that(
+            "The **answer** is long." in file.read_text() and "About lakes" in file.read_text(), file.read_text()
+        )
         choose("Export as JSON")
         browser.until(file.with_suffix(".json").exists, "a file of JSON")
         exported = json.loads(file.with_suffix(".json").read_text())
-        checks.equal([m["content"] for m in sorted(exported["messages"], key=lambda m: m["role"])], ["The **answer** is long.", "About lakes"])
+        checks.equal(
+            [m["content"] for m in sorted(exported["messages"], key=lambda m: m["role"])],
+            ["The **answer** is long.", "About lakes"],
+        )
+
+        browser.one("[data-opens=settings]").click()
+        browser.one("#export-all").click()
+        browser.keys(Keys.ESCAPE)
+        everything = world.downloads / "qwill-conversations.json"
+        browser.until(everything.exists, "a file of everything")
+        checks.equal(len(json.loads(everything.read_text())), 2, "conversations in it")
 
         choose("Delete")
         browser.one("dialog.small .primary").click()
@@ -600,7 +630,9 @@ def test_copy(checks, world):
     browser = world.browser
     with world.played() as server:
         browser.open(server.url)
-        browser.cdp("Browser.grantPermissions", origin=server.url, permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+        browser.cdp(
+            "Browser.grantPermissions", origin=server.url, permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
+        )
         ask(browser, "Copy me")
         clipboard = lambda: browser.module("return navigator.clipboard.readText();")  # noqa: E731
         browser.one(".code [aria-label='Copy code']").click()
@@ -697,13 +729,17 @@ def test_phone(checks, world):
         browser.one("#menu").click()
         browser.until(lambda: browser.shown("#conversations .open"), "the drawer")
         checks.that(browser.js("return document.getElementById('main').inert"), "what is behind it is out of reach")
-        browser.until(lambda: browser.js("return document.getElementById('sidebar').getAnimations().length") == 0, "it to rest")
+        browser.until(
+            lambda: browser.js("return document.getElementById('sidebar').getAnimations().length") == 0, "it to rest"
+        )
         browser.keys(Keys.ESCAPE)
         browser.until(lambda: not browser.shown("#conversations"), "it to close")
         checks.equal(browser.driver.switch_to.active_element.get_attribute("id"), "menu", "the focus goes back")
         browser.one("#menu").click()
         browser.until(lambda: browser.shown("#conversations .open"), "the drawer again")
-        browser.until(lambda: browser.js("return document.getElementById('sidebar').getAnimations().length") == 0, "it to rest")
+        browser.until(
+            lambda: browser.js("return document.getElementById('sidebar').getAnimations().length") == 0, "it to rest"
+        )
         browser.one("#conversations .open").click()
         browser.until(lambda: not browser.shown("#conversations"), "it to close with a choice")
         browser.open(server.url + "dashboard.html")
@@ -794,7 +830,10 @@ def test_following(checks, world):
         browser.open(server.url)
         send(browser, "Go on")
         browser.until(lambda: len(browser.all(ANSWER + " p")) >= 59, "the first half")
-        browser.until(lambda: browser.js(place)[1] > 500 and abs(browser.js(place)[0] - browser.js(place)[1]) < 40, "the end in sight")
+        browser.until(
+            lambda: browser.js(place)[1] > 500 and abs(browser.js(place)[0] - browser.js(place)[1]) < 40,
+            "the end in sight",
+        )
         browser.js("document.getElementById('scroller').scrollTop = 100")
         browser.until(lambda: browser.shown("#jump"), "the way back to the end")
         play.go_on.set()
@@ -865,7 +904,9 @@ qwill_h_seconds_bucket{model="m",le="+Inf"} 100
 
 def test_dashboard(checks, world):
     browser = world.browser
-    lines = "return [...document.querySelectorAll('.line')].map((l) => (l.getAttribute('d').match(/[ML]/g) ?? []).length)"
+    lines = (
+        "return [...document.querySelectorAll('.line')].map((l) => (l.getAttribute('d').match(/[ML]/g) ?? []).length)"
+    )
     with world.played() as server:
         browser.open(server.url)
         browser.one("nav a").click()
@@ -878,7 +919,9 @@ def test_dashboard(checks, world):
 
         figure = browser.all(".plot > svg")[0]
         ActionChains(browser.driver).move_to_element(figure).perform()
-        browser.until(lambda: browser.text(".when")[0].startswith("−") or browser.text(".when")[0] == "now", "the time pointed at")
+        browser.until(
+            lambda: browser.text(".when")[0].startswith("−") or browser.text(".when")[0] == "now", "the time pointed at"
+        )
         checks.that(len(set(browser.text(".when"))) == 1, "one time for all plots")
         browser.js("arguments[0].focus()", figure)
         browser.keys(Keys.HOME)
