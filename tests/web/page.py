@@ -622,6 +622,7 @@ def test_tabs_of_the_browser(checks, world):
         browser.one("#title-menu").click()
         browser.keys(Keys.END, Keys.ENTER)
         browser.one("dialog.small .primary").click()
+        browser.until(lambda: browser.all(".welcome"), "the conversation to be gone here")
         driver.switch_to.window(second)
         browser.until(lambda: browser.all(".welcome"), "the conversation to be gone")
 
