@@ -44,10 +44,11 @@ class Program:
         )
         return Done(arguments, done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, environment=None, **options):
         """Starts it, with its streams as pipes unless told otherwise."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([self.path, *arguments], env=self.environment, **(pipes | options))
+        environment = self.environment | (environment or {})
+        return subprocess.Popen([self.path, *arguments], env=environment, **(pipes | options))
 
     def shell(self, script, *arguments, timeout=300):
         """Runs a shell script in which "$0" is the program."""
