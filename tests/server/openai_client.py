@@ -657,6 +657,23 @@ def test_full(checks, world):
         checks.equal(answers[0][0], count() - 2, "every refusal is followed by a retry")
 
 
+def test_too_many(checks, world):
+    """A request of which only a part finds room gets none, and leaves nothing behind."""
+    hammer = {"model": MODEL, "prompt": "A hammer is"}
+    with Server(world.qwill, "--max-seqs", "2", "--max-queued", "8") as server:
+        client, patient = client_of(server), client_of(server, max_retries=20)
+        wanted = client.completions.create(**hammer).choices[0].text
+        for i in range(40):
+            asked = hammer | {"prompt": ["Once upon a time"] * (11 + 50 * i), "max_tokens": 64, "stream": i % 2 == 0}
+            refused(
+                checks, lambda: client.completions.create(**asked), openai.RateLimitError, None, "too_many_requests"
+            )
+            if i % 10 == 0:
+                checks.equal(patient.completions.create(**hammer).choices[0].text, wanted)
+        for state in ("running", "waiting"):
+            wait_until(f"none is {state}", lambda: server.metric(f"qwill_requests_{state}", model=MODEL) == 0)
+
+
 def test_closed_early(checks, world):
     with Server(world.qwill, *LONG) as server:
         client = client_of(server)
@@ -714,6 +731,7 @@ TESTS = [
     test_errors,
     test_api_key,
     test_full,
+    test_too_many,
     test_closed_early,
     test_many_streams,
 ]
