@@ -289,7 +289,7 @@ export class Chat {
   }
 }
 
-export function titleOf(text) {
+function titleOf(text) {
   const line = text.trim().split("\n")[0].trim();
   return line.length > kTitleLength ? `${line.slice(0, kTitleLength - 1).trimEnd()}…` : line;
 }

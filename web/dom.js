@@ -41,7 +41,6 @@ const kIcons = {
   chart: "M3 16h14M4 12l4-4l3 3l5-6",
   close: "M5 5l10 10M15 5L5 15",
   theme: "M10 3a7 7 0 1 0 0 14zM10 3a7 7 0 0 1 0 14",
-  key: "M7 7a3 3 0 1 0 0 6a3 3 0 0 0 0-6M10 10h7v3M14 10v2",
   pause: "M7.5 5v10M12.5 5v10",
   play: "M7 5l8 5l-8 5z",
 };

@@ -12,7 +12,7 @@ const kEntities = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: "\u00a0", "#39"
 const kMaxOpen = 64;  // constructs that are open at once: beyond it their marks are text
 
 // Only what leads to another page or a letter is a link: no scripts, no files, no data.
-export function safeHref(url) {
+function safeHref(url) {
   try {
     const parsed = new URL(url);
     return ["http:", "https:", "mailto:"].includes(parsed.protocol) ? parsed.href : null;

@@ -175,9 +175,10 @@ class Handler(BaseHTTPRequestHandler):
         for status, share in (("200", 0.93), ("400", 0.05), ("503", 0.02)):
             labels = f',method="POST",path="/v1/chat/completions",status="{status}"'
             put("qwill_http_requests_total", counters["requests"] * share, labels)
-        put("qwill_requests_running", 40 + 22 * wave)
-        put("qwill_requests_waiting", max(0, 12 * (wave - 1)))
-        put("qwill_kv_pages_used", 2300 + 1500 * wave)
+        put("qwill_requests_running", round(40 + 22 * wave))
+        put("qwill_requests_waiting", round(max(0, 12 * (wave - 1))))
+        put("qwill_kv_pages_used", round(2300 + 1500 * wave))
+        put("qwill_kv_pages_cached", round(1400 - 600 * wave))
         put("qwill_kv_pages_total", 6633)
         for name, median, count in (
             ("time_to_first_token", 0.04 * wave, counters["requests"]),
