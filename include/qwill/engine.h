@@ -63,6 +63,8 @@ class Engine {
   bool busy() const;  // requests are open
   // Tokens of one sequence, prompt and output.
   int64_t max_seq_len() const;
+  // That run at once.
+  int64_t max_sequences() const;
   // What the device said when it failed; empty while it works.
   std::string failure() const;
 

@@ -54,6 +54,7 @@ struct GenerateResult {
 struct AnswerPart {
   std::string_view text;                   // complete UTF-8, no part of a stop string
   std::span<const Draw> draws;             // new tokens; their text may come with a later part
+  std::span<const Draw> prompt_draws;      // of the prompt, if asked for; all come before or with the first token
   const GenerateResult* result = nullptr;  // the whole answer, with its last part
   std::exception_ptr error;                // instead of the rest: it has failed
 };

@@ -26,7 +26,8 @@ struct SamplingParams {
   uint32_t choice = 0;                                // which of the n answers to one prompt
   int64_t max_tokens = 256;                           // of the output
   std::vector<int32_t> stop_ids;                      // end tokens: drawn, but not part of the output
-  int32_t num_logprobs = -1;  // -1: none; 0: of the drawn token; k: of the k most likely as well
+  int32_t num_logprobs = -1;         // -1: none; 0: of the drawn token; k: of the k most likely as well
+  int32_t num_prompt_logprobs = -1;  // the same of each token of the prompt but the first, which nothing precedes
 
   // Throws Error(usage) that names the value out of range.
   void check() const;
@@ -77,6 +78,9 @@ struct TokenEvent {
   std::optional<Draw> draw;            // a new output token; none when only the end is told
   std::optional<FinishReason> finish;  // the sequence has ended with this event
   int32_t stop_id = -1;                // the end token that stopped it
+  // Tokens of the prompt with their log-probabilities, if asked for: all of them come in order, from the second token
+  // on, before or with the first draw.
+  std::vector<Draw> prompt = {};
 };
 
 }  // namespace qwill

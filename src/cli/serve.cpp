@@ -110,7 +110,7 @@ void Serve::run() {
     model->created = std::time(nullptr);
     for (const std::string& warning : model->llm->warnings()) warn(warning);
     warn(fmt::format("{}: {} tokens of context, {} sequences at once, on {}", model->name,
-                     model->llm->engine().max_seq_len(), model->llm->parts().options.max_sequences,
+                     model->llm->engine().max_seq_len(), model->llm->engine().max_sequences(),
                      model->llm->device_name()));
     served.push_back(std::move(model));
   }

@@ -147,7 +147,7 @@ void CudaOps::abandon_step() {
 
 void CudaOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) {
   finish_step();
-  if (rehearsing_) return sampler_.make_room(static_cast<int64_t>(rows.size()), logits.cols, cache_slots_);
+  if (rehearsing_) return sampler_.make_room(rows, logits.cols, cache_slots_);
   sampler_.sample(logits.row<const float>(0), logits.cols, rows, num_drawable, cache_slots_);
 }
 

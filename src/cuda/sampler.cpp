@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <thread>
 
 #include "cuda/kernels/rows.h"
 #include "cuda/kernels/sampling.h"
@@ -36,6 +37,13 @@ void add_adjustments(const SamplingRow& row, int64_t num_drawable, std::vector<T
 // The kernels read rows by 16 bytes.
 int64_t padded_to_4(int64_t cols) { return (cols + 3) / 4 * 4; }
 
+// Room for logits on the host grows by so many rows at once: a step or two later there may be a few more of them.
+constexpr int64_t kLogprobRows = 64;
+// A row of 150,000 logits takes a thread a millisecond.
+constexpr int kMaxThreads = 16;
+
+bool wants_logprobs(const SamplingRow& row) { return row.num_logprobs >= 0; }
+
 }  // namespace
 
 Sampler::~Sampler() {
@@ -43,16 +51,19 @@ Sampler::~Sampler() {
     if (slot.done) cudaEventDestroy(slot.done);
 }
 
-void Sampler::make_room(int64_t num_rows, int64_t cols, int64_t max_tokens) {
-  for (Slot& slot : slots_) make_room(slot, num_rows, cols, max_tokens);
+void Sampler::make_room(std::span<const SamplingRow> rows, int64_t cols, int64_t max_tokens) {
+  for (Slot& slot : slots_) make_room(slot, rows, cols, max_tokens);
 }
 
 // The other slots may hold draws that nobody has taken: they keep their buffers.
-void Sampler::make_room(Slot& slot, int64_t num_rows, int64_t cols, int64_t max_tokens) {
+void Sampler::make_room(Slot& slot, std::span<const SamplingRow> rows, int64_t cols, int64_t max_tokens) {
+  const auto num_rows = static_cast<int64_t>(rows.size());
   const int64_t settings_bytes = num_rows * static_cast<int64_t>(sizeof(SampleSettings)) +
                                  max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
   slot.settings.get<char>(settings_bytes);
   slot.ids.get<int32_t>(num_rows);
+  const int64_t wanting = std::ranges::count_if(rows, wants_logprobs);
+  slot.logits.get<float>(std::max<int64_t>(1, (wanting + kLogprobRows - 1) / kLogprobRows * kLogprobRows * cols));
   settings_.get<char>(settings_bytes);
   if (cols % 4 != 0) padded_logits_.get<float>(num_rows * padded_to_4(cols));
   workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(num_rows, cols)));
@@ -71,6 +82,7 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   std::vector<TokenAdjustment> adjustments;
   std::vector<SampleSettings> settings;
   slot.num_logprobs.clear();
+  slot.given.clear();
   for (const SamplingRow& row : rows) {
     const auto first = static_cast<int32_t>(adjustments.size());
     add_adjustments(row, num_drawable, adjustments);
@@ -87,11 +99,12 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
                         .first_adjustment = first,
                         .num_adjustments = static_cast<int32_t>(adjustments.size()) - first});
     slot.num_logprobs.push_back(row.num_logprobs);
+    slot.given.push_back(row.given);
   }
   const auto settings_bytes = static_cast<int64_t>(settings.size() * sizeof(SampleSettings)),
              adjustment_bytes = static_cast<int64_t>(adjustments.size() * sizeof(TokenAdjustment)),
              bytes = settings_bytes + adjustment_bytes;
-  make_room(slot, R, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
+  make_room(slot, rows, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
   char* host = slot.settings.get<char>(bytes);
   std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
   if (adjustment_bytes > 0)
@@ -115,12 +128,11 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
                      reinterpret_cast<const TokenAdjustment*>(on_device + settings_bytes), workspace, stream),
         "sample");
   check(copy_words(slot.ids.get<int32_t>(R), ids, R * 4, stream), "read the draws");
-  // Log-probabilities are computed on the host, for the rows that want them.
+  // The rows whose log-probabilities are wanted go to the host, where take_draws computes them.
   slot.cols = cols;
-  const auto wanting = std::ranges::count_if(slot.num_logprobs, [](int32_t n) { return n >= 0; });
-  float* copies = slot.logits.get<float>(std::max<int64_t>(1, wanting * cols));
+  auto* copies = slot.logits.get<float>(1);
   for (int64_t r = 0; r < R; ++r) {
-    if (slot.num_logprobs[static_cast<size_t>(r)] < 0) continue;
+    if (!wants_logprobs(rows[static_cast<size_t>(r)])) continue;
     check(cudaMemcpyAsync(copies, logits + r * cols, static_cast<size_t>(cols) * 4, cudaMemcpyDeviceToHost, stream),
           "read log-probabilities");
     copies += cols;
@@ -138,12 +150,18 @@ std::vector<Draw> Sampler::take_draws() {
   std::vector<Draw> draws(slot.num_logprobs.size());
   const int32_t* ids = slot.ids.get<int32_t>(static_cast<int64_t>(draws.size()));
   const float* logits = slot.logits.get<float>(1);
+  std::vector<size_t> wanting;
   for (size_t r = 0; r < draws.size(); ++r) {
-    draws[r].id = ids[r];
-    if (slot.num_logprobs[r] < 0) continue;
-    add_logprobs(draws[r], {logits, static_cast<size_t>(slot.cols)}, slot.num_logprobs[r]);
-    logits += slot.cols;
+    draws[r].id = slot.given[r] >= 0 ? slot.given[r] : ids[r];
+    if (slot.num_logprobs[r] >= 0) wanting.push_back(r);
   }
+  if (wanting.empty()) return draws;
+  if (!threads_)
+    threads_.emplace(std::clamp<int>(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads));
+  threads_->run(std::ssize(wanting), [&](int64_t i) {
+    const size_t r = wanting[static_cast<size_t>(i)];
+    add_logprobs(draws[r], {logits + i * slot.cols, static_cast<size_t>(slot.cols)}, slot.num_logprobs[r]);
+  });
   return draws;
 }
 

@@ -7,13 +7,14 @@
 
 namespace qwill {
 
-void BatchBuilder::add(const Sequence& sequence, int64_t first, int64_t count, Logits logits, int32_t draw_source) {
+void BatchBuilder::add(const Sequence& sequence, int64_t first, int64_t count, const Logits& logits,
+                       int32_t draw_source) {
   if (batch_.row_begin.empty()) batch_.row_begin.push_back(0);
   const int64_t last = first + count;
   CHECK(last <= static_cast<int64_t>(sequence.pages.size()) * page_size_, "pages cover the rows");
   CHECK(draw_source == Batch::kFromHost || count == 1, "a draw gives one token");
   for (int64_t position = first; position < last; ++position) {
-    if (logits == Logits::all || (logits == Logits::last && position + 1 == last))
+    if ((position >= logits.first && position < logits.first + logits.count) || (logits.last && position + 1 == last))
       batch_.logit_rows.push_back(static_cast<int32_t>(batch_.num_rows()));
     const bool known = draw_source == Batch::kFromHost;
     batch_.tokens.push_back(known ? sequence.tokens[static_cast<size_t>(position)] : 0);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread_name.h"
 #include "engine/engine_core.h"
 
 namespace qwill {
@@ -121,6 +122,7 @@ std::vector<TokenEvent> Engine::Shared::timed_step() {
 }
 
 void Engine::Shared::run() {
+  name_thread("qwill-engine");
   thread_owner = this;
   while (std::optional<Inbox> taken = next_inbox()) {
     std::vector<TokenEvent> events;
@@ -209,6 +211,8 @@ std::string Engine::failure() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->failure;
 }
+
+int64_t Engine::max_sequences() const { return shared_->core->config().max_sequences; }
 
 int64_t Engine::max_seq_len() const { return shared_->core->config().max_seq_len; }
 

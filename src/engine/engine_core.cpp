@@ -45,6 +45,13 @@ SamplingRow sampling_row(const Sequence& sequence, int64_t position) {
           .num_logprobs = p.num_logprobs};
 }
 
+// For the row at this position of the prompt.
+SamplingRow given_row(const Sequence& sequence, int64_t position) {
+  return {.position = static_cast<uint64_t>(position + 1),
+          .num_logprobs = sequence.sampling.num_prompt_logprobs,
+          .given = sequence.tokens[static_cast<size_t>(position + 1)]};
+}
+
 }  // namespace
 
 EngineCore::EngineCore(std::unique_ptr<Runner> runner, const ModelConfig& model, const EngineConfig& config)
@@ -56,6 +63,7 @@ EngineCore::EngineCore(std::unique_ptr<Runner> runner, const ModelConfig& model,
                   .chunk_size = config_.chunk_size,
                   .mixed_chunk_size = config_.mixed_chunk_size,
                   .row_tile = config_.row_tile,
+                  .max_given_rows = config_.max_given_rows,
                   .max_sequences = config_.max_sequences,
                   .reserve = config_.reserve,
                   .prefix_cache = config_.prefix_cache}) {}
@@ -70,6 +78,7 @@ EngineCore::EngineCore(Ops& ops, const Model& model, const EngineConfig& config)
                           .num_drawable = config_.num_drawable,
                           .max_seq_len = config_.max_seq_len,
                           .max_rows = std::max(config_.chunk_size, config_.mixed_chunk_size),
+                          .max_given_rows = config_.max_given_rows,
                           .max_sequences = config_.max_sequences});
   model_runner_ = runner.get();
   runner_ = std::move(runner);
@@ -156,7 +165,7 @@ Batch EngineCore::build(const Step& step) const {
   BatchBuilder builder(config_.page_size);
   for (const Scheduled& rows : step.rows)
     builder.add(*rows.sequence, rows.first, rows.count,
-                rows.draws ? BatchBuilder::Logits::last : BatchBuilder::Logits::none, rows.draw_source);
+                {.last = rows.draws, .first = rows.first_given, .count = rows.num_given}, rows.draw_source);
   Batch batch = builder.take();
   batch.is_decode = std::ranges::all_of(step.rows, [](const Scheduled& s) { return s.count == 1 && s.draws; });
   return batch;
@@ -164,8 +173,10 @@ Batch EngineCore::build(const Step& step) const {
 
 void EngineCore::launch(const Step& step) {
   std::vector<SamplingRow> draws;
-  for (const Scheduled& rows : step.rows)
+  for (const Scheduled& rows : step.rows) {
+    for (int64_t i = 0; i < rows.num_given; ++i) draws.push_back(given_row(*rows.sequence, rows.first_given + i));
     if (rows.draws) draws.push_back(sampling_row(*rows.sequence, rows.first + rows.count));
+  }
   runner_->launch(build(step), step.copies, draws);
 }
 
@@ -196,7 +207,7 @@ void EngineCore::score(std::span<const int32_t> tokens, const LogitsVisitor& vis
   for (int64_t first = 0; first < total;) {
     const int64_t count = std::min({ModelRunner::kScoredRows, config_.chunk_size, total - first});
     BatchBuilder builder(config_.page_size);
-    builder.add(*sequence, first, count, visit ? BatchBuilder::Logits::all : BatchBuilder::Logits::none);
+    builder.add(*sequence, first, count, {.first = first, .count = visit ? count : 0});
     const Tensor logits = model_runner_->logits_on_host(builder.take(), observe);
     if (visit) visit(first, logits);
     first += count;

@@ -25,8 +25,10 @@ struct EngineConfig {
   int64_t chunk_size = 512;      // prompt tokens of one step
   int64_t mixed_chunk_size = 0;  // of a step that decodes as well; 0: the same
   int64_t row_tile = 0;          // what such a step is brought to a multiple of; 0: as suits the device
-  int64_t max_sequences = 1;     // that run at once; more wait
-  bool reserve = false;          // a sequence begins only when its longest length has room
+  // Rows of a step that tell log-probabilities of prompts.
+  int64_t max_given_rows = ModelRunner::kGivenRows;
+  int64_t max_sequences = 1;  // that run at once; more wait
+  bool reserve = false;       // a sequence begins only when its longest length has room
   bool prefix_cache = true;
   std::optional<bool> overlap = {};    // begin a step before the last one's draws are read; none: as suits the device
   std::optional<DType> kv_dtype = {};  // of the cache; none: what suits the weights

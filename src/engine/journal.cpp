@@ -27,6 +27,7 @@ void for_each_sampling_field(Params& p, auto&& field) {
   field("max_tokens", p.max_tokens);
   field("stop_ids", p.stop_ids);
   field("num_logprobs", p.num_logprobs);
+  field("num_prompt_logprobs", p.num_prompt_logprobs);
 }
 
 template <typename R>

@@ -1,6 +1,7 @@
 #include "engine/model_runner.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 #include "engine/page_pool.h"
@@ -9,7 +10,8 @@ namespace qwill {
 namespace {
 
 // Sequences with so many keys that store nothing: the first ones have prompt_rows together, the others one row each.
-Batch idle_batch(int64_t page_size, int64_t sequences, int64_t prompt_rows, int64_t context, bool all_logits) {
+// The last row of each has logits, and so have given_rows of the others, if there are so many.
+Batch idle_batch(int64_t page_size, int64_t sequences, int64_t prompt_rows, int64_t context, int64_t given_rows) {
   Batch batch;
   batch.max_pages = pages_for(context, page_size);
   batch.row_begin.push_back(0);
@@ -18,6 +20,10 @@ Batch idle_batch(int64_t page_size, int64_t sequences, int64_t prompt_rows, int6
     prompt_rows -= rows;
     batch.row_begin.push_back(batch.row_begin.back() + static_cast<int32_t>(rows));
     batch.seq_lens.push_back(static_cast<int32_t>(context));
+    const int64_t given = std::min(given_rows, rows - 1);
+    given_rows -= given;
+    for (int32_t r = batch.row_begin.back() - 1 - static_cast<int32_t>(given); r < batch.row_begin.back(); ++r)
+      batch.logit_rows.push_back(r);
   }
   const auto rows = static_cast<size_t>(batch.row_begin.back()), count = static_cast<size_t>(sequences);
   batch.tokens.assign(rows, 0);
@@ -28,9 +34,7 @@ Batch idle_batch(int64_t page_size, int64_t sequences, int64_t prompt_rows, int6
   batch.cache_namespace.assign(count, 0);
   batch.adapter.assign(count, 0);
   batch.page_table.assign(count * static_cast<size_t>(batch.max_pages), 0);
-  for (size_t r = 0; r < (all_logits ? rows : count); ++r)
-    batch.logit_rows.push_back(all_logits ? static_cast<int32_t>(r) : batch.row_begin[r + 1] - 1);
-  batch.is_decode = rows == count && all_logits;
+  batch.is_decode = rows == count;
   return batch;
 }
 
@@ -60,14 +64,17 @@ PagedKv ModelRunner::make_room(Ops& ops, const Model& model, const Limits& limit
                                 .dtype = limits.kv_dtype.value_or(ops.kv_dtype())});
   if (!ops.rehearse(true)) return kv;
   const int64_t context = std::min(limits.max_seq_len, limits.num_pages * limits.page_size);
-  const auto run = [&](int64_t sequences, int64_t prompt_rows, bool all_logits) {
-    return model.forward(ops, idle_batch(limits.page_size, sequences, prompt_rows, context, all_logits), kv);
+  const auto run = [&](int64_t sequences, int64_t prompt_rows, int64_t given_rows) {
+    return model.forward(ops, idle_batch(limits.page_size, sequences, prompt_rows, context, given_rows), kv);
   };
-  const Tensor most = run(limits.max_sequences, limits.max_rows, false);
-  ops.sample(most, std::vector<SamplingRow>(static_cast<size_t>(most.rows)), limits.num_drawable);
-  run(1, std::min({kScoredRows, limits.max_rows, context}), true);
-  run(limits.max_sequences, 1, true);
-  for_recorded_sizes(ops, limits.max_sequences, [&](int64_t size) { run(size, 1, true); });
+  const Tensor most = run(limits.max_sequences, limits.max_rows, limits.max_given_rows);
+  std::vector<SamplingRow> draws(static_cast<size_t>(most.rows));
+  for (SamplingRow& draw : std::span(draws).first(draws.size() - static_cast<size_t>(limits.max_sequences)))
+    draw.num_logprobs = 0;
+  ops.sample(most, draws, limits.num_drawable);
+  run(1, std::min({kScoredRows, limits.max_rows, context}), kScoredRows);
+  run(limits.max_sequences, 1, 0);
+  for_recorded_sizes(ops, limits.max_sequences, [&](int64_t size) { run(size, 1, 0); });
   ops.rehearse(false);
   return kv;
 }
@@ -95,7 +102,7 @@ Tensor ModelRunner::logits_on_host(const Batch& batch, const Model::Observer& ob
 void ModelRunner::record_steps() {
   for (int twice = 0; twice < 2; ++twice)
     for_recorded_sizes(ops_, limits_.max_sequences, [&](int64_t size) {
-      Batch batch = idle_batch(limits_.page_size, size, 1, 1, true);
+      Batch batch = idle_batch(limits_.page_size, size, 1, 1, 0);
       std::ranges::fill(batch.seq_lens, 0);
       launch(batch, {}, std::vector<SamplingRow>(static_cast<size_t>(size)));
       take_draws();

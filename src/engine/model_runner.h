@@ -11,14 +11,19 @@ namespace qwill {
 
 class ModelRunner final : public Runner {
  public:
+  // So many rows of a step may tell log-probabilities of prompts: the host computes them, a millisecond each where the
+  // vocabulary is large.
+  static constexpr int64_t kGivenRows = 64;
+
   struct Limits {
     int64_t num_pages = 0;
     int64_t page_size = 64;
     std::optional<DType> kv_dtype = {};  // of the cache; none: what suits the weights
     int64_t num_drawable = 0;            // ids from here on are padding
     int64_t max_seq_len = 0;
-    int64_t max_rows = 0;       // prompt rows of a step
-    int64_t max_sequences = 1;  // of a step
+    int64_t max_rows = 0;                 // prompt rows of a step
+    int64_t max_given_rows = kGivenRows;  // those of them that have logits and are not the last of their sequence
+    int64_t max_sequences = 1;            // of a step
   };
 
   // Allocates the cache and room for the largest steps, so that none of it happens later. ops and model must outlive

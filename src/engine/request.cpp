@@ -20,6 +20,8 @@ void SamplingParams::check() const {
   require(std::abs(frequency_penalty) <= 100, "frequency_penalty", frequency_penalty, "between -100 and 100");
   require(max_tokens >= 1, "max_tokens", static_cast<double>(max_tokens), "1 or above");
   require(num_logprobs >= -1 && num_logprobs <= 1000, "num_logprobs", num_logprobs, "between -1 (none) and 1000");
+  require(num_prompt_logprobs >= -1 && num_prompt_logprobs <= 1000, "num_prompt_logprobs", num_prompt_logprobs,
+          "between -1 (none) and 1000");
   for (const int32_t id : stop_ids) require(id >= 0, "stop_ids", id, "ids from 0 on");
   for (const auto& [id, bias] : logit_bias) {
     require(id >= 0, "logit_bias", id, "given for ids from 0 on");

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -9,12 +10,12 @@
 namespace qwill {
 namespace {
 
-// A step's budget of rows for prompts of which so many are missing, in order. Half of it goes to them in this order,
-// what is left to the shortest rest first (equal ones in order).
-std::vector<int64_t> divide(int64_t budget, const std::vector<int64_t>& missing) {
+// A step's budget of rows for prompts of which so many are missing, in order, and which can take at most so many now.
+// Half of it goes to them in this order, what is left to the shortest rest first (equal ones in order).
+std::vector<int64_t> divide(int64_t budget, const std::vector<int64_t>& missing, const std::vector<int64_t>& most) {
   std::vector<int64_t> counts(missing.size(), 0);
   const auto give = [&](size_t i, int64_t& rows) {
-    const int64_t count = std::min(missing[i] - counts[i], rows);
+    const int64_t count = std::min(most[i] - counts[i], rows);
     counts[i] += count;
     rows -= count;
   };
@@ -32,7 +33,8 @@ std::vector<int64_t> divide(int64_t budget, const std::vector<int64_t>& missing)
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits), pool_(limits.num_pages), cache_(std::make_unique<PrefixCache>(pool_, limits.page_size)) {
-  CHECK(limits.chunk_size > 0 && limits.mixed_chunk_size > 0 && limits.max_sequences > 0 && limits.page_size > 0,
+  CHECK(limits.chunk_size > 0 && limits.mixed_chunk_size > 0 && limits.max_given_rows > 0 && limits.max_sequences > 0 &&
+            limits.page_size > 0,
         "limits are positive");
 }
 
@@ -170,16 +172,16 @@ int64_t Scheduler::lacking_pages(const Sequence& sequence, int64_t held) const {
   return std::max<int64_t>(0, wanted_pages(sequence) - held) + (limits_.reserve ? 0 : 1);
 }
 
-// Pages of its beginning that a sequence before it in order shares and is about to compute; 0: none does.
+// Pages of its beginning that a sequence before it in order shares and is about to compute; 0: none does. Those that
+// score their prompt are slow: nobody waits for them.
 int64_t Scheduler::pages_cached_soon(const Sequence& sequence) const {
   int64_t most = 0;
   if (!limits_.prefix_cache) return most;
   for (const Ptr& other : running_) {
     if (!other->before(sequence)) break;
     const auto num_shared = std::ssize(other->nodes);
-    // The last token of a sequence is computed in any case.
-    const int64_t limit = std::min(other->size(), sequence.size() - 1) / limits_.page_size;
-    if (other->prefix != sequence.prefix || num_shared >= limit) continue;
+    const int64_t limit = std::min(other->size(), sequence.first_wanted()) / limits_.page_size;
+    if (other->prefix != sequence.prefix || other->num_unscored() > 0 || num_shared >= limit) continue;
     // Most differ in the page that comes next, and there they differ in any token.
     const auto next_end = static_cast<size_t>((num_shared + 1) * limits_.page_size - 1);
     if (other->tokens[next_end] != sequence.tokens[next_end]) continue;
@@ -233,9 +235,9 @@ void Scheduler::admit(Step& step) {
       continue;
     }
     PrefixCache::Match match;
-    // The last token is computed in any case: its logits are wanted.
     if (limits_.prefix_cache)
-      match = cache_->match(sequence->prefix, std::span(sequence->tokens).first(sequence->tokens.size() - 1));
+      match = cache_->match(sequence->prefix,
+                            std::span(sequence->tokens).first(static_cast<size_t>(sequence->first_wanted())));
     const auto matched_pages = static_cast<int64_t>(match.nodes.size());
     const auto has_room = [&] {
       return wanted_pages(*sequence) - matched_pages + promised_pages <= num_available_pages();
@@ -269,6 +271,12 @@ void Scheduler::add_rows(const Ptr& sequence, int64_t count, Step& step) {
   Scheduled rows{.sequence = sequence, .first = s.num_cached, .count = count, .draw_source = s.draw_row};
   stats_.computed_prompt_tokens += std::clamp<int64_t>(s.begin_len - s.num_cached, 0, count);
   s.num_cached += count;
+  if (s.num_unscored() > 0) {
+    rows.first_given = s.num_scored;
+    rows.num_given = std::clamp<int64_t>(s.num_cached - s.num_scored, 0, s.num_unscored());
+    s.num_scored += rows.num_given;
+    step.num_draws += rows.num_given;
+  }
   rows.draws = s.num_cached == s.size() + (s.is_drawing() ? 1 : 0);
   s.draw_row = rows.draws ? static_cast<int32_t>(step.num_draws++) : -1;
   step.rows.push_back(std::move(rows));
@@ -313,23 +321,37 @@ Step Scheduler::schedule(Time now, std::vector<TokenEvent>& events) {
   }
   std::erase_if(prompts, [](const Ptr& s) { return s->state != Sequence::State::running; });
 
-  std::vector<int64_t> rests;
-  for (const Ptr& s : prompts) rests.push_back(missing(*s));
-  const std::vector<int64_t> counts = divide(budget, rests);
+  std::vector<int64_t> rests, unscored;
+  for (const Ptr& s : prompts) {
+    rests.push_back(missing(*s));
+    unscored.push_back(s->num_unscored());
+  }
+  const std::vector<int64_t> given = divide(limits_.max_given_rows, unscored, unscored);
+  std::vector<int64_t> most = rests;
+  for (size_t i = 0; i < prompts.size(); ++i)
+    if (given[i] < unscored[i]) most[i] = prompts[i]->num_scored - prompts[i]->num_cached + given[i];
+  const std::vector<int64_t> counts = divide(budget, rests, most);
   for (size_t i = 0; i < prompts.size(); ++i) add_prompt_rows(prompts[i], counts[i], step);
   return step;
 }
 
 void Scheduler::commit(const Step& step, std::vector<Draw> draws, std::vector<TokenEvent>& events) {
-  CHECK(static_cast<int64_t>(draws.size()) == step.num_draws, "one draw for each row that draws");
+  CHECK(static_cast<int64_t>(draws.size()) == step.num_draws, "one draw for each row that draws or is given");
   ++stats_.steps;
   auto draw = draws.begin();
   for (const Scheduled& rows : step.rows) {
-    if (!rows.draws) continue;
+    if (!rows.draws && rows.num_given == 0) continue;
     Sequence& s = *rows.sequence;
-    Draw& drawn = *draw++;
+    const auto given = draw;
+    draw += rows.num_given + (rows.draws ? 1 : 0);
     if (s.state == Sequence::State::ended) continue;
     TokenEvent event{.sequence = s.id, .draw = {}, .finish = {}};
+    event.prompt.assign(std::move_iterator(given), std::move_iterator(given + rows.num_given));
+    if (!rows.draws) {
+      events.push_back(std::move(event));
+      continue;
+    }
+    Draw& drawn = given[rows.num_given];
     if (std::ranges::find(s.sampling.stop_ids, drawn.id) != s.sampling.stop_ids.end()) {
       event.stop_id = drawn.id;
       event.finish = FinishReason::stop;
@@ -376,6 +398,7 @@ void Scheduler::check_pages() const {
     CHECK(s->state == Sequence::State::running, "running sequences know it");
     CHECK(s->nodes.size() <= s->pages.size(), "shared pages come first");
     CHECK(static_cast<int64_t>(s->pages.size()) >= pages_for(s->num_cached), "what is stored has pages");
+    CHECK(s->num_unscored() == 0 || s->num_cached <= s->num_scored, "what is to be scored is not stored yet");
     for (size_t i = 0; i < s->nodes.size(); ++i)
       CHECK(s->pages[i] == PrefixCache::page_of(s->nodes[i]), "shared pages are the cache's");
     for (size_t i = s->nodes.size(); i < s->pages.size(); ++i) own(s->pages[i]);

@@ -7,6 +7,11 @@
 // get the pages they ask for, a prompt is done after at most 2 R / B steps, rounded up, R being the unfinished prompt
 // rows of all of them.
 //
+// Where the log-probabilities of a prompt are wanted, each of its rows but the last has logits, and a draw whose token
+// is given. That is much work for one row: a step holds at most G (max_given_rows) of these, divided between such
+// prompts as the budget is, and what that leaves of the budget is for others. Such a prompt takes 2 S / G steps more,
+// rounded up, S being those of the R rows that are to be scored; other prompts take no more than they did.
+//
 // Pages are taken when they are needed. A sequence that finds none takes those of the last in order, which begins again
 // later (what the prefix cache still holds, it need not compute again): the first in order always advances, so all end.
 // With `reserve` a sequence begins only when its longest possible length has its pages; then none ever begins again,
@@ -37,7 +42,8 @@ struct SchedulerLimits {
   int64_t mixed_chunk_size = 512;  // of a step that decodes as well; fewer, down to half, if all its rows then are a
                                    // multiple of row_tile
   int64_t row_tile = 1;
-  int64_t max_sequences = 1;  // that run at once
+  int64_t max_given_rows = 64;  // of a step, all prompts together
+  int64_t max_sequences = 1;    // that run at once
   bool reserve = false;
   bool prefix_cache = true;
 };
@@ -47,6 +53,8 @@ struct Scheduled {
   std::shared_ptr<Sequence> sequence;
   int64_t first = 0;  // position
   int64_t count = 0;
+  int64_t first_given = 0;   // position: of the rows that tell the log-probability of the prompt's next token
+  int64_t num_given = 0;     // they come before its own in the order of draws
   bool draws = false;        // the rows reach the end of what is known
   int32_t draw_source = -1;  // row of the last step's draws that gives the (only) row's token; -1: it is known
 };
@@ -54,7 +62,7 @@ struct Scheduled {
 struct Step {
   std::vector<Scheduled> rows;
   std::vector<PageCopy> copies;
-  int64_t num_draws = 0;
+  int64_t num_draws = 0;  // those that are given included
   bool empty() const { return rows.empty(); }
 };
 
@@ -71,8 +79,8 @@ class Scheduler {
 
   // Sequences that end without a step of their own (cancelled, or past their deadline) are told in `events`.
   Step schedule(Time now, std::vector<TokenEvent>& events);
-  // What a step drew, in the order of its rows that draw. Steps are committed in the order in which they were
-  // scheduled.
+  // What a step drew, in the order of its rows that draw or are given. Steps are committed in the order in which they
+  // were scheduled.
   void commit(const Step& step, std::vector<Draw> draws, std::vector<TokenEvent>& events);
   // Every sequence ends with FinishReason::failed, and nothing is remembered.
   void fail_all(std::vector<TokenEvent>& events);

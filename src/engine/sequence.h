@@ -31,11 +31,16 @@ struct Sequence {
   std::vector<PrefixCache::Node*> nodes;
   int64_t begin_len = 0;   // tokens known when it last began, which are its prompt as far as computing goes
   int64_t num_cached = 0;  // positions whose keys and values are stored, by steps that may still be under way
+  int64_t num_scored = 0;  // positions whose logits gave the next token of the prompt its log-probability, likewise
   int32_t draw_row = -1;   // of the last step's draws, while that step is under way; else -1
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   std::span<const int32_t> prompt() const { return std::span(tokens).first(static_cast<size_t>(prompt_len)); }
   std::span<const int32_t> output() const { return std::span(tokens).subspan(static_cast<size_t>(prompt_len)); }
+  // Tokens of the prompt whose log-probabilities are wanted, and were not asked for yet.
+  int64_t num_unscored() const { return sampling.num_prompt_logprobs < 0 ? 0 : prompt_len - 1 - num_scored; }
+  // Positions before this one need not be computed if they are cached; the logits of this one are wanted.
+  int64_t first_wanted() const { return num_unscored() > 0 ? num_scored : size() - 1; }
   bool is_drawing() const { return draw_row >= 0; }
   // Whether a draw depends on the ids drawn before it, so that the host must have them first.
   bool draws_depend_on_output() const {

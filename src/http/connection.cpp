@@ -109,12 +109,12 @@ void Exchange::on_gone(std::function<void()> f) {
   f();
 }
 
-void Exchange::note(std::string name, std::string value) {
+void Exchange::note(Json notes) {
   const std::lock_guard lock(mutex_);
-  notes_.emplace_back(std::move(name), std::move(value));
+  notes_ = std::move(notes);
 }
 
-Headers Exchange::notes() const {
+Json Exchange::notes() const {
   const std::lock_guard lock(mutex_);
   return notes_;
 }

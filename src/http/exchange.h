@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/json.h"
 #include "http/message.h"
 
 namespace qwill::http {
@@ -36,9 +37,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   // The stream has something to pull.
   void wake();
 
-  // Something to tell of this exchange in a log.
-  void note(std::string name, std::string value);
-  Headers notes() const;
+  // An object of what is to be told of this exchange in a log.
+  void note(Json notes);
+  Json notes() const;
 
   // Calls f, once, if the client goes away before it has the whole answer: on the connection's thread, or at once if it
   // is gone already. Forgotten when the answer is complete.
@@ -54,7 +55,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   mutable std::mutex mutex_;
   bool gone_ = false, over_ = false;
   std::function<void()> on_gone_;
-  Headers notes_;
+  Json notes_ = Json::object();
 };
 
 }  // namespace qwill::http

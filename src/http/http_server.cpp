@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread_name.h"
 #include "http/connection.h"
 
 namespace qwill::http {
@@ -117,7 +118,10 @@ Server::Server(const Limits& limits, int num_threads, Handler& handler)
   raise_descriptor_limit();
   for (int i = 0; i < num_threads; ++i) {
     auto& lane = *shared_->lanes.emplace_back(std::make_unique<Shared::Lane>());
-    lane.thread = std::thread([&lane] { lane.context.run(); });
+    lane.thread = std::thread([&lane] {
+      name_thread("qwill-http");
+      lane.context.run();
+    });
   }
 }
 

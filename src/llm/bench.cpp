@@ -126,7 +126,7 @@ class Runner {
       const int64_t count = std::min(chunk, sequence.size() - sequence.num_cached);
       BatchBuilder builder(kPageSize);
       const bool last = sequence.num_cached + count == sequence.size();
-      builder.add(sequence, sequence.num_cached, count, last ? BatchBuilder::Logits::last : BatchBuilder::Logits::none);
+      builder.add(sequence, sequence.num_cached, count, {.last = last});
       logits = model_.forward(ops_, builder.take(), kv_);
       sequence.num_cached += count;
     }
@@ -147,7 +147,7 @@ class Runner {
       if (step < count) {
         BatchBuilder builder(kPageSize);
         for (Sequence& sequence : sequences_) {
-          builder.add(sequence, sequence.num_cached, 1, BatchBuilder::Logits::last);
+          builder.add(sequence, sequence.num_cached, 1, {.last = true});
           ++sequence.num_cached;
           sequence.tokens.push_back(0);  // its place: the id is on its way
         }

@@ -1,6 +1,10 @@
 #include "llm/delivery.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/error.h"
+#include "base/thread_name.h"
 
 namespace qwill {
 
@@ -48,9 +52,11 @@ bool Answer::take(TokenEvent&& event, const std::string& failure) {
       ended_ = true;
       part.error = std::make_exception_ptr(Error(ErrorKind::device, failure));
     } else {
-      const size_t num_told = result_.draws.size();
+      const size_t num_told = result_.draws.size(), num_scored = result_.prompt_draws.size();
+      std::ranges::move(event.prompt, std::back_inserter(result_.prompt_draws));
       part.text = text = grow(event);
       part.draws = std::span(result_.draws).subspan(num_told);
+      part.prompt_draws = std::span(result_.prompt_draws).subspan(num_scored);
       if (ended_) finish();
       if (ended_) part.result = &result_;
     }
@@ -82,6 +88,7 @@ void Delivery::push(Engine& engine, std::shared_ptr<Answer> answer, TokenEvent&&
 }
 
 void Delivery::run() {
+  name_thread("qwill-delivery");
   for (;;) {
     std::vector<Item> items;
     {

@@ -102,6 +102,20 @@ int32_t draw_gumbel(const std::vector<Candidate>& candidates, const SamplingRow&
   return best;
 }
 
+int32_t draw_token(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable) {
+  if (row.given >= 0) return row.given;
+  std::span<const float> drawable = logits.first(static_cast<size_t>(num_drawable));
+  std::vector<float> adjusted;
+  if (needs_adjusting(row)) {
+    adjusted.assign(drawable.begin(), drawable.end());
+    adjust(adjusted, row);
+    drawable = adjusted;
+  }
+  if (row.temperature <= 0) return argmax(drawable);
+  const std::vector<Candidate> candidates = survivors(drawable, row);
+  return candidates.empty() ? 0 : draw_gumbel(candidates, row);
+}
+
 }  // namespace
 
 std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> k) {
@@ -148,20 +162,8 @@ void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
 }
 
 Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable) {
-  std::span<const float> drawable = logits.first(static_cast<size_t>(num_drawable));
-  std::vector<float> adjusted;
-  if (needs_adjusting(row)) {
-    adjusted.assign(drawable.begin(), drawable.end());
-    adjust(adjusted, row);
-    drawable = adjusted;
-  }
   Draw draw;
-  if (row.temperature <= 0) {
-    draw.id = argmax(drawable);
-  } else {
-    const std::vector<Candidate> candidates = survivors(drawable, row);
-    if (!candidates.empty()) draw.id = draw_gumbel(candidates, row);
-  }
+  draw.id = draw_token(logits, row, num_drawable);
   if (row.num_logprobs >= 0) add_logprobs(draw, logits, row.num_logprobs);
   return draw;
 }

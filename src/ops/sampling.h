@@ -34,6 +34,7 @@ struct SamplingRow {
   uint32_t choice = 0;        // which of the n answers to one prompt
   uint64_t position = 0;      // of the drawn token in its sequence
   int32_t num_logprobs = -1;  // -1: none; 0: of the drawn token; k: of the k most likely as well
+  int32_t given = -1;         // not to be drawn: this is the token. Only its log-probability is wanted
 };
 
 // The plain meaning of Ops::sample for one row of V logits, of which the first num_drawable may be drawn. If none of

@@ -186,7 +186,8 @@ void ApiServer::finished(const http::Exchange& exchange, const http::Outcome& ou
       .set("complete", outcome.complete)
       .set("bytes", outcome.body_bytes)
       .set("seconds", Json::number_text(fmt::format("{:.4f}", outcome.seconds)));
-  for (const auto& [name, value] : exchange.notes()) line.set(name, value);
+  const Json notes = exchange.notes();
+  for (const auto& [name, value] : notes.as_object()) line.set(name, value);
   log_.line(line.dump());
 }
 
@@ -203,9 +204,7 @@ void ApiServer::add_routes() {
   add_route("POST", "/detokenize", {[this, json](const Exchange& e) { json(e, detokenize(read_body(e->request))); }});
   add_route("GET", "/v1/models", {[this, json](const Exchange& e) { json(e, models_json()); }});
   add_route("GET", "/v1/models/", {[this, json](const Exchange& e) {
-              const ServedModel& model = model_named(e->request.path.substr(std::string("/v1/models/").size()));
-              for (const Json& one : models_json().find("data")->as_array())
-                if (one.find("id")->as_string() == model.name) json(e, one);
+              json(e, model_json(model_named(e->request.path.substr(std::string_view("/v1/models/").size()))));
             }});
 
   add_route("GET", "/health",
@@ -250,17 +249,18 @@ ServedModel& ApiServer::model_named(const std::string& name) {
   throw ApiError(404, "model_not_found", fmt::format("there is no model \"{}\": see /v1/models", printable(name)));
 }
 
+Json ApiServer::model_json(const ServedModel& model) {
+  Json json = Json::object();
+  return json.set("id", model.name)
+      .set("object", "model")
+      .set("created", model.created)
+      .set("owned_by", "qwill")
+      .set("max_model_len", model.llm->engine().max_seq_len());
+}
+
 Json ApiServer::models_json() const {
   Json list = Json::array();
-  for (const auto& model : models_) {
-    Json one = Json::object();
-    one.set("id", model->name)
-        .set("object", "model")
-        .set("created", model->created)
-        .set("owned_by", "qwill")
-        .set("max_model_len", model->llm->engine().max_seq_len());
-    list.push_back(std::move(one));
-  }
+  for (const auto& model : models_) list.push_back(model_json(*model));
   Json body = Json::object();
   return body.set("object", "list").set("data", std::move(list));
 }

@@ -66,6 +66,7 @@ class ApiServer final : public http::Handler {
 
   ServedModel& model_named(const std::string& name);
   void answer_generation(Endpoint endpoint, const std::shared_ptr<http::Exchange>& exchange);
+  static Json model_json(const ServedModel& model);
   Json models_json() const;
   Json tokenize(const Json& body);
   Json detokenize(const Json& body);

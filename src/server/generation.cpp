@@ -135,10 +135,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   void finish() {
     model_.metrics.e2e_request_latency.observe(seconds_between(exchange_->request.received, Clock::now()));
-    exchange_->note("model", model_.name);
-    exchange_->note("prompt_tokens", std::to_string(form_.prompt_tokens));
-    exchange_->note("completion_tokens", std::to_string(num_tokens_));
-    if (ttft_) exchange_->note("ttft_s", fmt::format("{:.4f}", *ttft_));
+    Json notes = Json::object();
+    notes.set("model", model_.name).set("prompt_tokens", form_.prompt_tokens).set("completion_tokens", num_tokens_);
+    if (ttft_) notes.set("ttft_s", Json::number_text(fmt::format("{:.4f}", *ttft_)));
+    exchange_->note(std::move(notes));
     on_all_ended();
   }
 
@@ -223,6 +223,8 @@ class StreamedAnswer final : public Generation, public http::BodyStream {
     {
       const std::lock_guard lock(news_mutex_);
       News& news = choices_[choice];
+      news.prompt_draws.insert(news.prompt_draws.end(), part.prompt_draws.begin(), part.prompt_draws.end());
+      if (part.draws.empty() && !part.result) return;  // the prompt is not whole yet
       if (!news.listed) changed_.push_back(choice);
       news.listed = true;
       news.text += part.text;

@@ -333,6 +333,7 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
     refuse("n", kWrongValue, "{} prompts with {} answers each, and a request may have {} together", prompts.size(),
            num_choices, kMaxAnswers);
 
+  if (echo) common.sampling.num_prompt_logprobs = common.sampling.num_logprobs;
   api.form.num_choices = num_choices;
   const std::string param = is_chat ? "messages" : "prompt";
   for (Ids& prompt : prompts) {

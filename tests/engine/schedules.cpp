@@ -34,6 +34,7 @@ SamplingParams random_sampling(Random& random, int64_t vocab_size) {
   if (one_in(4)) p.logit_bias = {{static_cast<int32_t>(random.below(vocab_size)), random.uniform(-4, 4)}};
   for (int64_t i = random.below(3); i > 0; --i) p.stop_ids.push_back(static_cast<int32_t>(random.below(vocab_size)));
   p.num_logprobs = static_cast<int32_t>(random.between(-1, 4));
+  if (one_in(4)) p.num_prompt_logprobs = static_cast<int32_t>(random.between(0, 3));
   p.max_tokens = one_in(10) ? 1000 : random.between(1, 50);
   return p;
 }
@@ -74,6 +75,7 @@ EngineConfig random_config(Random& random, RopeWhen rope_when) {
   config.chunk_size = random.below(2) ? random.between(1, 40) : random.between(1, 300);
   config.mixed_chunk_size = random.below(2) ? random.between(1, config.chunk_size) : 0;
   config.row_tile = random.between(1, 20);
+  config.max_given_rows = random.between(1, random.below(2) ? 10 : 64);
   config.max_sequences = random.between(1, 8);
   config.reserve = random.below(5) == 0;
   config.prefix_cache = random.below(8) != 0;
@@ -100,6 +102,7 @@ class Schedule {
   struct Live {
     size_t known;
     std::vector<Draw> draws;  // so far, in all engines
+    size_t num_scored = 0;    // tokens of the prompt, in this one
   };
 
   void run_engine(bool may_stop) {
@@ -126,6 +129,7 @@ class Schedule {
 
   void add(EngineCore& engine) {
     Live live = std::move(to_add_.back());
+    live.num_scored = 0;
     to_add_.pop_back();
     Request request = known_[live.known].request;
     request.output = ids_of(live.draws);
@@ -165,11 +169,21 @@ class Schedule {
   void take(const TokenEvent& event) {
     const auto found = live_.find(event.sequence);
     if (found == live_.end()) {
-      if (event.draw || event.finish != FinishReason::cancelled) complain("a sequence that was stopped goes on");
+      if (event.draw || !event.prompt.empty() || event.finish != FinishReason::cancelled)
+        complain("a sequence that was stopped goes on");
       return;
     }
     Live& live = found->second;
     const Known& wanted = known_[live.known];
+    for (const Draw& scored : event.prompt) {
+      const size_t i = live.num_scored++;
+      if (i >= wanted.prompt.size() || words(scored) != words(wanted.prompt[i]))
+        return complain(fmt::format("request {}: token {} of the prompt is scored otherwise", live.known, i + 1));
+      ++occurred_.scored;
+    }
+    if ((event.draw || event.stop_id >= 0) && live.num_scored != wanted.prompt.size())
+      complain(fmt::format("request {}: {} tokens of the prompt are scored, and alone {}", live.known, live.num_scored,
+                           wanted.prompt.size()));
     if (event.draw) {
       const size_t i = live.draws.size();
       if (i >= wanted.draws.size()) return complain(fmt::format("request {}: more than {} tokens", live.known, i));
@@ -232,10 +246,12 @@ std::vector<Known> answer_alone(const Instance& on, int64_t count, uint64_t seed
   while (static_cast<int64_t>(all.size()) < count) {
     Known known{.request = {.prompt = random_prompt(random, beginnings, all, on.vocab_size()),
                             .sampling = random_sampling(random, on.vocab_size())},
+                .prompt = {},
                 .draws = {}};
     engine.add(known.request);
     while (!engine.idle())
       for (TokenEvent& event : engine.step()) {
+        std::ranges::move(event.prompt, std::back_inserter(known.prompt));
         if (event.draw) known.draws.push_back(std::move(*event.draw));
         if (!event.finish) continue;
         known.finish = *event.finish;
@@ -258,8 +274,11 @@ std::vector<std::vector<Draw>> continue_all(const Instance& on, const std::vecto
   for (const Request& request : requests) engine.add(request);  // ids are counted from 0
   std::vector<std::vector<Draw>> rests(requests.size());
   while (!engine.idle())
-    for (TokenEvent& event : engine.step())
-      if (event.draw) rests[static_cast<size_t>(event.sequence)].push_back(std::move(*event.draw));
+    for (TokenEvent& event : engine.step()) {
+      std::vector<Draw>& rest = rests[static_cast<size_t>(event.sequence)];
+      std::ranges::move(event.prompt, std::back_inserter(rest));
+      if (event.draw) rest.push_back(std::move(*event.draw));
+    }
   return rests;
 }
 

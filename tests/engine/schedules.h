@@ -36,6 +36,7 @@ std::vector<uint32_t> words(const Draw& draw);
 // A request and its answer.
 struct Known {
   Request request;
+  std::vector<Draw> prompt;  // its tokens with their log-probabilities, if asked for
   std::vector<Draw> draws;
   FinishReason finish = FinishReason::length;
   int32_t stop_id = -1;
@@ -50,6 +51,7 @@ struct Occurrences {
   int64_t preempted = 0, hit_tokens = 0, copied_pages = 0;
   int64_t cancelled = 0, continued_here = 0, continued_elsewhere = 0;  // sequences
   int64_t in_chunks = 0, stopped = 0, many_at_once = 0;                // prompts, sequences, steps
+  int64_t scored = 0;                                                  // tokens of prompts
   int64_t overlapping = 0, reserving = 0, without_cache = 0;           // engines
 };
 
@@ -59,7 +61,7 @@ struct Occurrences {
 std::vector<std::string> run_schedule(const Instance& on, const std::vector<Known>& known, uint64_t seed,
                                       Occurrences& occurred);
 
-// The rest of each answer, the requests running together.
+// The rest of each answer, behind the prompt's tokens if their log-probabilities are wanted; the requests run together.
 std::vector<std::vector<Draw>> continue_all(const Instance& on, const std::vector<Request>& requests);
 
 }  // namespace qwill::test

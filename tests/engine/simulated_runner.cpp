@@ -35,6 +35,10 @@ int32_t token_of(uint64_t sum, uint64_t seed, int64_t vocab_size) {
   return static_cast<int32_t>(mix(sum ^ seed) % static_cast<uint64_t>(vocab_size));
 }
 
+float score_of(uint64_t sum, int32_t token, int32_t num_logprobs) {
+  return static_cast<float>(mix(sum + 31 * static_cast<uint64_t>(token) + static_cast<uint64_t>(num_logprobs)) >> 40);
+}
+
 void require(bool kept, const char* promise) {
   if (!kept) broken(promise);
 }
@@ -53,6 +57,8 @@ void TokenSource::push(int32_t token) {
 }
 
 int32_t TokenSource::draw(int64_t vocab_size) const { return token_of(sum_, seed_, vocab_size); }
+
+float TokenSource::score(int32_t token, int32_t num_logprobs) const { return score_of(sum_, token, num_logprobs); }
 
 std::vector<int32_t> TokenSource::continuation(int64_t count, int64_t vocab_size) {
   std::vector<int32_t> tokens;
@@ -96,21 +102,34 @@ void SimulatedRunner::check_rows(const Batch& batch, std::span<const SamplingRow
   int64_t prompt_rows = 0;
   bool decodes = false, only_decodes = true;
   size_t next_logit = 0;
+  int64_t given_rows = 0;
   for (size_t s = 0; s < batch.seq_lens.size(); ++s) {
     const int32_t first = batch.row_begin[s], last = batch.row_begin[s + 1];
     require(first < last, "every sequence of a step has rows");
     require((batch.seq_lens[s] + page_size_ - 1) / page_size_ <= batch.max_pages, "the page table covers the keys");
-    const bool draws = next_logit < rows.size() && batch.logit_rows[next_logit] == last - 1;
-    if (draws) {
-      require(rows[next_logit].position == static_cast<uint64_t>(batch.seq_lens[s]), "a draw knows its position");
-      ++next_logit;
+    bool draws = false;
+    for (; next_logit < rows.size() && batch.logit_rows[next_logit] < last; ++next_logit) {
+      const int32_t row = batch.logit_rows[next_logit];
+      const SamplingRow& sampling = rows[next_logit];
+      require(row >= first && (next_logit == 0 || row > batch.logit_rows[next_logit - 1]), "logits are in order");
+      require(sampling.position == static_cast<uint64_t>(batch.positions[static_cast<size_t>(row)]) + 1,
+              "a draw knows its position");
+      draws = sampling.given < 0;
+      if (draws) {
+        require(row == last - 1, "only the last row of a sequence draws");
+        continue;
+      }
+      require(row == last - 1 || batch.tokens[static_cast<size_t>(row) + 1] == sampling.given,
+              "what is given is the next token");
+      ++given_rows;
     }
     if (last - first == 1 && draws)
       decodes = true;
     else
       only_decodes = false, prompt_rows += last - first;
   }
-  require(next_logit == rows.size(), "only the last row of a sequence draws");
+  require(next_logit == rows.size(), "logits are of rows");
+  require(given_rows <= config_.max_given_rows, "no more rows are given than may be");
   require(batch.is_decode == only_decodes, "a batch knows whether it only decodes");
   require(prompt_rows <= (decodes ? config_.mixed_chunk_size : config_.chunk_size), "prompt rows hold to the budget");
 }
@@ -135,6 +154,7 @@ void SimulatedRunner::store(const Batch& batch) {
       if (const int32_t source = batch.draw_source[row]; source != Batch::kFromHost) {
         require(source >= 0 && source < static_cast<int32_t>(last_draws_.size()), "a row's token was drawn");
         token = last_draws_[static_cast<size_t>(source)].id;
+        require(token >= 0, "nobody takes a token that was given");
       }
       const uint64_t before = position == 0 ? before_first(batch.rope[i], batch.cache_namespace[i])
                                             : slot(pages[(position - 1) / page_size_], (position - 1) % page_size_);
@@ -158,6 +178,7 @@ Draw SimulatedRunner::draw(const Batch& batch, int64_t sequence, int32_t row, co
     const int64_t count = std::min(page_size_, size - first);
     for (int64_t i = 0; i < count; ++i) sum += weighed(page[i], static_cast<uint64_t>(first + i));
   }
+  if (sampling.given >= 0) return {sampling.given, score_of(sum, sampling.given, sampling.num_logprobs), {}};
   if (sampling.presence_penalty != 0 || sampling.frequency_penalty != 0 || sampling.repetition_penalty != 1) {
     SamplingParams params;
     params.seed = sampling.seed;
@@ -192,6 +213,8 @@ void SimulatedRunner::launch(const Batch& batch, std::span<const PageCopy> copie
   device_free_ns_ =
       std::max(device_free_ns_, clock_ns_) + time_.weights_ns + keys * time_.key_ns + batch.num_rows() * time_.row_ns;
   last_draws_ = draws;
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (rows[i].given >= 0) last_draws_[i].id = -1;  // a device may draw there what it likes: nobody takes it
   if (!rows.empty()) pending_.push_back({std::move(draws), device_free_ns_});
   ++num_steps_;
   num_rows_ += batch.num_rows();

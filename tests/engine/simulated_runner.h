@@ -27,6 +27,8 @@ class TokenSource {
   void push(int32_t token);
   // What is drawn behind the tokens so far.
   int32_t draw(int64_t vocab_size) const;
+  // The log-probability, of a kind, of a token that is given instead.
+  float score(int32_t token, int32_t num_logprobs) const;
   // The next `count` draws, each pushed.
   std::vector<int32_t> continuation(int64_t count, int64_t vocab_size);
 

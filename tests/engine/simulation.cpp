@@ -57,6 +57,7 @@ Request Simulation::make_request() {
   if (chance(traffic_.stops))
     for (int i = 0; i < 10; ++i) request.sampling.stop_ids.push_back(static_cast<int32_t>(random_.below(kVocabSize)));
   if (chance(traffic_.penalised)) request.sampling.presence_penalty = 1;
+  if (chance(traffic_.scored)) request.sampling.num_prompt_logprobs = static_cast<int32_t>(random_.below(3));
   request.priority = static_cast<int32_t>(random_.below(traffic_.num_priorities));
   request.cache_namespace = static_cast<int32_t>(
       traffic_.requests_per_namespace > 0 ? num_added_ / traffic_.requests_per_namespace : random_.below(2));
@@ -75,8 +76,14 @@ void Simulation::add(Request request) {
             .deadline = request.deadline,
             .prompt_len = prompt_len,
             .max_len = max_len,
+            .prompt = {},
             .index = ids_.size()};
-  for (const int32_t token : request.prompt) live.source.push(token);
+  const int32_t num_logprobs = request.sampling.num_prompt_logprobs;
+  for (const int32_t token : request.prompt) {
+    if (num_logprobs >= 0) live.prompt.push_back({token, live.source.score(token, num_logprobs), {}});
+    live.source.push(token);
+  }
+  if (num_logprobs >= 0) live.prompt.erase(live.prompt.begin());
   const int64_t id = engine_->add(std::move(request));
   ids_.push_back(id);
   order_.emplace(live.priority, id);
@@ -127,9 +134,18 @@ void Simulation::take(const TokenEvent& event, Time now) {
   const auto found = live_.find(event.sequence);
   require(found != live_.end(), "a sequence has one end, and no event behind it");
   Live& live = found->second;
-  if (event.sequence == first_id_) first_id_ = -1;
+  if (event.sequence == first_id_ && (event.draw || event.finish)) first_id_ = -1;
+  for (const Draw& scored : event.prompt) {
+    require(live.num_scored < std::ssize(live.prompt), "a token of the prompt is scored once, if it was to be");
+    const Draw& wanted = live.prompt[static_cast<size_t>(live.num_scored++)];
+    require(scored.id == wanted.id && scored.logprob == wanted.logprob, "the scores of a prompt are its own");
+    ++num_scored_;
+  }
+  require(event.prompt.empty() || !live.cancelled, "a cancelled sequence is not scored");
   const int32_t expected = live.source.draw(kVocabSize);
   const bool stops = std::ranges::find(live.sampling.stop_ids, expected) != live.sampling.stop_ids.end();
+  if (event.draw || event.finish == FinishReason::stop)
+    require(live.num_scored == std::ssize(live.prompt), "the prompt is scored before a token is drawn");
   if (event.draw) {
     require(event.draw->id == expected, "a sequence's tokens are its own");
     require(!stops, "an end token is not part of the output");
@@ -140,7 +156,8 @@ void Simulation::take(const TokenEvent& event, Time now) {
   }
   const bool full = live.prompt_len + live.output == live.max_len;
   if (!event.finish) {
-    require(event.draw && !full, "an event has a token or an end, and the last token ends the sequence");
+    require(event.draw || !event.prompt.empty(), "an event has tokens or an end");
+    require(!full, "the last token ends the sequence");
     return;
   }
   switch (*event.finish) {

@@ -25,9 +25,9 @@ struct Traffic {
   int64_t num_stems = 10;              // beginnings that prompts share
   int64_t requests_per_namespace = 0;  // then the next one begins; 0: there are two namespaces
   int64_t num_priorities = 3;
-  int64_t cancelled = 10, deadlines = 10, stops = 30, penalised = 10;  // per cent of the requests
-  int64_t steps_between_failures = 0;                                  // about; 0: the device does not fail
-  int64_t check_pages_every = 1;                                       // steps
+  int64_t cancelled = 10, deadlines = 10, stops = 30, penalised = 10, scored = 10;  // per cent of the requests
+  int64_t steps_between_failures = 0;  // about; 0: the device does not fail
+  int64_t check_pages_every = 1;       // steps
   uint64_t seed = 1;
 };
 
@@ -50,6 +50,7 @@ class Simulation {
   int64_t num_added() const { return num_added_; }
   int64_t num_ended(FinishReason reason) const { return ended_[static_cast<size_t>(reason)]; }
   int64_t num_failures() const { return num_failures_; }
+  int64_t num_scored() const { return num_scored_; }  // tokens of prompts
   // Of the engine at work; there is a new one after each failure.
   EngineStats stats() const { return engine_->stats(); }
   int64_t clock_ns() const { return runner_->clock_ns(); }
@@ -63,6 +64,8 @@ class Simulation {
     int32_t priority;
     std::optional<Time> deadline;
     int64_t prompt_len, max_len;
+    std::vector<Draw> prompt;  // the scores that are to come
+    int64_t num_scored = 0;
     int64_t output = 0;
     bool cancelled = false;
     size_t index = 0;  // in ids_
@@ -96,7 +99,7 @@ class Simulation {
   int64_t first_id_ = -1, first_patience_ = 0;  // steps that the first in order may take until its next token
 
   int64_t next_arrival_ns_ = 0;
-  int64_t num_steps_ = 0, num_added_ = 0, num_failures_ = 0;
+  int64_t num_steps_ = 0, num_added_ = 0, num_failures_ = 0, num_scored_ = 0;
   int64_t num_vain_ = 0;  // steps in a row that computed nothing and told nothing
   std::array<int64_t, 5> ended_ = {};
   int64_t engine_finished_ = 0, engine_output_ = 0;  // of the engine at work

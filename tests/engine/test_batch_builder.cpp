@@ -21,9 +21,9 @@ TEST(BatchBuilder, FlattensSequences) {
   Sequence chunk = sequence_of({10, 11, 12, 13, 14, 15, 16, 17, 18}, {}, {7, 2, 5});
   chunk.prefix.rope = RopeKind::yarn;
   const Sequence decoding = sequence_of({20, 21}, {22, 23}, {3}), scored = sequence_of({30, 31}, {}, {0, 9});
-  builder.add(chunk, 3, 4, BatchBuilder::Logits::none);
-  builder.add(decoding, 3, 1, BatchBuilder::Logits::last);
-  builder.add(scored, 0, 2, BatchBuilder::Logits::all);
+  builder.add(chunk, 3, 4, {});
+  builder.add(decoding, 3, 1, {.last = true});
+  builder.add(scored, 0, 2, {.count = 2});
   const Batch batch = builder.take();
   EXPECT_EQ(batch.tokens, (Ints{13, 14, 15, 16, 23, 30, 31}));
   EXPECT_EQ(batch.draw_source, Ints(7, Batch::kFromHost));
@@ -42,7 +42,7 @@ TEST(BatchBuilder, FlattensSequences) {
 TEST(BatchBuilder, TakesATokenFromTheLastDraw) {
   BatchBuilder builder(4);
   const Sequence sequence = sequence_of({20, 21}, {22}, {3});
-  builder.add(sequence, 3, 1, BatchBuilder::Logits::last, 5);
+  builder.add(sequence, 3, 1, {.last = true}, 5);
   const Batch batch = builder.take();
   EXPECT_EQ(batch.draw_source, Ints{5});
   EXPECT_EQ(batch.positions, Ints{3});
@@ -53,9 +53,9 @@ TEST(BatchBuilder, TakesATokenFromTheLastDraw) {
 TEST(BatchBuilder, StartsAfreshAfterTake) {
   BatchBuilder builder(64);
   const Sequence first = sequence_of({1, 2, 3}, {}, {4}), second = sequence_of({9}, {}, {1});
-  builder.add(first, 0, 3, BatchBuilder::Logits::last);
+  builder.add(first, 0, 3, {.last = true});
   builder.take();
-  builder.add(second, 0, 1, BatchBuilder::Logits::last);
+  builder.add(second, 0, 1, {.last = true});
   const Batch batch = builder.take();
   EXPECT_EQ(batch.tokens, Ints{9});
   EXPECT_EQ(batch.row_begin, (Ints{0, 1}));

@@ -31,6 +31,7 @@ Ids random_prompt(uint64_t seed, int64_t length) {
 
 struct Answer {
   Ids tokens;
+  std::vector<Draw> prompt = {};
   std::optional<FinishReason> finish;
   int32_t stop_id = -1;
 };
@@ -46,6 +47,8 @@ std::map<int64_t, Answer> run(EngineCore& engine, int max_steps = 5000) {
     for (const TokenEvent& event : engine.step()) {
       Answer& answer = answers[event.sequence];
       EXPECT_FALSE(answer.finish) << "an event behind the end";
+      EXPECT_TRUE(event.prompt.empty() || answer.tokens.empty()) << "the prompt comes first";
+      answer.prompt.insert(answer.prompt.end(), event.prompt.begin(), event.prompt.end());
       if (event.draw) answer.tokens.push_back(event.draw->id);
       answer.finish = event.finish;
       answer.stop_id = event.stop_id;
@@ -168,8 +171,10 @@ TEST(Engine, SamplingParamsNameWhatIsOutOfRange) {
   }
   EXPECT_THAT(error([](auto& p) { p.top_k = -1; }), HasSubstr("top_k"));
   EXPECT_THAT(error([](auto& p) { p.max_tokens = 0; }), HasSubstr("max_tokens"));
-  for (const int32_t bad : {1001, -2})
+  for (const int32_t bad : {1001, -2}) {
     EXPECT_THAT(error([&](auto& p) { p.num_logprobs = bad; }), HasSubstr("num_logprobs"));
+    EXPECT_THAT(error([&](auto& p) { p.num_prompt_logprobs = bad; }), HasSubstr("num_prompt_logprobs"));
+  }
   EXPECT_THAT(error([](auto& p) { p.stop_ids = {2, -1}; }), HasSubstr("stop_ids"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{-1, 0.0f}}; }), HasSubstr("logit_bias"));
   EXPECT_THAT(error([](auto& p) { p.logit_bias = {{1, std::nanf("")}}; }), HasSubstr("logit_bias"));
@@ -396,6 +401,137 @@ TEST(EngineScore, ChunksGiveWhatTheWholeGives) {
       EXPECT_EQ(scored(f.engine, tokens), wanted) << length << " in chunks of " << chunk_size;
       EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
     }
+  }
+}
+
+// --- the same in steps that hold others too ---
+
+bool same(const std::vector<Draw>& a, const std::vector<Draw>& b) {
+  const auto same_top = [](const TokenLogprob& x, const TokenLogprob& y) {
+    return x.id == y.id && x.logprob == y.logprob;
+  };
+  return std::ranges::equal(a, b, [&](const Draw& x, const Draw& y) {
+    return x.id == y.id && x.logprob == y.logprob && std::ranges::equal(x.top, y.top, same_top);
+  });
+}
+
+// What a request should be told of its prompt.
+std::vector<Draw> prompt_draws(const Request& request) {
+  std::vector<Draw> draws;
+  if (request.sampling.num_prompt_logprobs < 0) return draws;
+  for (size_t n = 1; n < request.prompt.size(); ++n) {
+    draws.emplace_back().id = request.prompt[n];
+    add_logprobs(draws.back(), FakeModel().logits(std::span(request.prompt).first(n)),
+                 request.sampling.num_prompt_logprobs);
+  }
+  return draws;
+}
+
+Request scored_request(uint64_t seed, int64_t length, int64_t max_tokens, int32_t num_prompt_logprobs = 0) {
+  Request request = greedy(random_prompt(seed, length), max_tokens);
+  request.sampling.num_prompt_logprobs = num_prompt_logprobs;
+  return request;
+}
+
+TEST(EngineScore, APromptIsScoredInAnyChunks) {
+  for (const bool overlap : {false, true})
+    for (const int64_t chunk_size : {1, 3, 64, 100, 512})
+      for (const int64_t max_given_rows : {1, 10, 64, 500}) {
+        Fixture f({.max_seq_len = 320, .chunk_size = chunk_size, .max_given_rows = max_given_rows, .overlap = overlap});
+        for (const int64_t length : {1, 2, 64, 65, 200}) {
+          const Request request = scored_request(1, length, 3, 2);
+          const int64_t id = f.engine.add(request);
+          const Answer answer = run(f.engine)[id];
+          EXPECT_TRUE(same(answer.prompt, prompt_draws(request))) << length << " in chunks of " << chunk_size;
+          EXPECT_EQ(answer.tokens, f.model.continuation(request.prompt, 3));
+        }
+        EXPECT_EQ(f.engine.scheduler().num_available_pages(), f.engine.config().num_pages);
+      }
+}
+
+// Those that are scored lose their pages and begin again like others, and others answer as if they were not there.
+TEST(EngineScore, PromptsAreScoredBesideOthers) {
+  std::vector<Request> requests;
+  Random random(1);
+  for (uint64_t i = 0; i < 30; ++i) {
+    requests.push_back(scored_request(i / 2, random.between(1, 150), random.between(1, 40),
+                                      static_cast<int32_t>(random.between(-1, 2))));
+    requests.back().priority = static_cast<int32_t>(random.below(2));
+  }
+  for (const bool overlap : {false, true}) {
+    int64_t preempted = 0;
+    for (const int64_t num_pages : {5, 9, 200})
+      for (const int64_t chunk_size : {7, 64, 1000}) {
+        Fixture f({.max_seq_len = 300,
+                   .num_pages = num_pages,
+                   .chunk_size = chunk_size,
+                   .max_given_rows = 20,
+                   .max_sequences = 8,
+                   .overlap = overlap});
+        std::map<int64_t, Answer> answers;
+        std::map<int64_t, const Request*> request_of;
+        for (const Request& request : requests) {
+          request_of[f.engine.add(request)] = &request;
+          for (const TokenEvent& event : f.engine.step()) {
+            Answer& answer = answers[event.sequence];
+            answer.prompt.insert(answer.prompt.end(), event.prompt.begin(), event.prompt.end());
+            if (event.draw) answer.tokens.push_back(event.draw->id);
+          }
+        }
+        for (const auto& [id, rest] : run(f.engine)) {
+          answers[id].prompt.insert(answers[id].prompt.end(), rest.prompt.begin(), rest.prompt.end());
+          answers[id].tokens.insert(answers[id].tokens.end(), rest.tokens.begin(), rest.tokens.end());
+        }
+        for (const auto& [id, request] : request_of) {
+          EXPECT_TRUE(same(answers[id].prompt, prompt_draws(*request)))
+              << fmt::format("sequence {}, {} pages, chunks of {}, overlap {}", id, num_pages, chunk_size, overlap);
+          EXPECT_EQ(answers[id].tokens, f.model.continuation(request->prompt, request->sampling.max_tokens));
+        }
+        preempted += f.engine.stats().preempted;
+      }
+    EXPECT_GT(preempted, 5);
+  }
+}
+
+// A request that goes on behind its output scores its prompt again, and nothing of the output.
+TEST(EngineScore, AContinuedRequestScoresItsPrompt) {
+  Fixture f({.max_seq_len = 200, .chunk_size = 30});
+  Request request = scored_request(3, 70, 20);
+  const Ids whole = f.model.continuation(request.prompt, 20);
+  request.output.assign(whole.begin(), whole.begin() + 12);
+  for (int twice = 0; twice < 2; ++twice) {  // also when all of it is cached
+    const int64_t id = f.engine.add(Request::from_json(request.to_json()));
+    const Answer answer = run(f.engine)[id];
+    EXPECT_TRUE(same(answer.prompt, prompt_draws(request)));
+    EXPECT_EQ(answer.tokens, Ids(whole.begin() + 12, whole.end()));
+  }
+}
+
+TEST(EngineScore, ACancelledPromptIsScoredNoMore) {
+  for (const bool overlap : {false, true}) {
+    Fixture f({.max_seq_len = 300, .num_pages = 10, .max_given_rows = 10, .max_sequences = 2, .overlap = overlap});
+    const Request request = scored_request(1, 200, 5);
+    const int64_t id = f.engine.add(request), other = f.engine.add(greedy({1, 2, 3}, 30));
+    std::vector<Draw> told;
+    Ids others;
+    for (int step = 0; !f.engine.idle(); ++step) {
+      if (step == 5) f.engine.cancel(id);
+      for (const TokenEvent& event : f.engine.step()) {
+        if (event.sequence == other) {
+          if (event.draw) others.push_back(event.draw->id);
+          continue;
+        }
+        EXPECT_LE(step, 5);
+        EXPECT_EQ(event.finish.has_value(), step == 5);
+        EXPECT_EQ(event.prompt.size(), step == 5 ? 0u : 10u);
+        told.insert(told.end(), event.prompt.begin(), event.prompt.end());
+      }
+    }
+    std::vector<Draw> wanted = prompt_draws(request);
+    wanted.resize(overlap ? 40 : 50);
+    EXPECT_TRUE(same(told, wanted));
+    EXPECT_EQ(others, f.model.continuation({1, 2, 3}, 30));
+    EXPECT_EQ(f.engine.scheduler().num_available_pages(), 10);
   }
 }
 

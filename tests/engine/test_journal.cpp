@@ -36,6 +36,7 @@ void expect_same(const Request& got, const Request& wanted) {
   EXPECT_EQ(a.max_tokens, b.max_tokens);
   EXPECT_EQ(a.stop_ids, b.stop_ids);
   EXPECT_EQ(a.num_logprobs, b.num_logprobs);
+  EXPECT_EQ(a.num_prompt_logprobs, b.num_prompt_logprobs);
 }
 
 TEST(Journal, CarriesEveryField) {
@@ -57,7 +58,8 @@ TEST(Journal, CarriesEveryField) {
                       .choice = std::numeric_limits<uint32_t>::max(),
                       .max_tokens = std::numeric_limits<int64_t>::max(),
                       .stop_ids = {2, 0},
-                      .num_logprobs = 1000};
+                      .num_logprobs = 1000,
+                      .num_prompt_logprobs = 7};
   const std::string json = request.to_json();
   EXPECT_EQ(json.find('\n'), std::string::npos);
   expect_same(Request::from_json(json), request);
@@ -129,6 +131,7 @@ TEST(Journal, RefusesByTheNameOfTheField) {
   EXPECT_THAT(sampling_error(R"("top_k":-1)"), HasSubstr("sampling: top_k is -1"));
   EXPECT_THAT(sampling_error(R"("max_tokens":0)"), HasSubstr("sampling: max_tokens is 0"));
   EXPECT_THAT(sampling_error(R"("num_logprobs":-2)"), HasSubstr("sampling: num_logprobs is -2"));
+  EXPECT_THAT(sampling_error(R"("num_prompt_logprobs":1001)"), HasSubstr("sampling: num_prompt_logprobs is 1001"));
   EXPECT_THAT(sampling_error(R"("stop_ids":[-1])"), HasSubstr("sampling: stop_ids: item 0: "));
   EXPECT_THAT(sampling_error(R"("logit_bias":{"1":2})"), HasSubstr("sampling: logit_bias: expected an array"));
   EXPECT_THAT(sampling_error(R"("logit_bias":[[1]])"), HasSubstr("sampling: logit_bias: item 0: expected an id"));

@@ -39,6 +39,13 @@ struct Driver {
     return id;
   }
 
+  // One whose prompt is scored.
+  int64_t add_scored(int64_t prompt_len, int64_t max_tokens, int32_t priority = 0, uint64_t seed = 0) {
+    const int64_t id = add(prompt_len, max_tokens, priority, seed);
+    sequences[id]->sampling.num_prompt_logprobs = 0;
+    return id;
+  }
+
   // Returns the rows that each sequence has in this step.
   std::map<int64_t, int64_t> step() {
     std::vector<TokenEvent> events;
@@ -52,11 +59,13 @@ struct Driver {
       under_way.pop_front();
     }
     scheduler.check_pages();
-    for (const TokenEvent& event : events)
+    for (const TokenEvent& event : events) {
+      num_told[event.sequence] += std::ssize(event.prompt);
       if (event.finish) {
         ended.push_back(event.sequence);
         if (event.finish == FinishReason::cancelled) cancelled.insert(event.sequence);
       }
+    }
     return rows;
   }
   void steps(int count) {
@@ -71,6 +80,7 @@ struct Driver {
   std::deque<Step> under_way;
   std::vector<int64_t> ended;
   std::set<int64_t> cancelled;
+  std::map<int64_t, int64_t> num_told;  // tokens of prompts
 };
 
 TEST(Scheduler, AHigherPriorityTakesTheLastOnesPlace) {
@@ -189,6 +199,122 @@ TEST(Scheduler, APromptIsDoneWithinTheBound) {
       }
     }
   }
+}
+
+// --- prompts that are scored ---
+
+// Few rows are given, and what these leave of the budget is for others.
+TEST(Scheduler, DividesTheRowsThatAreGiven) {
+  Driver d({.num_pages = 1000,
+            .page_size = 4,
+            .chunk_size = 100,
+            .mixed_chunk_size = 100,
+            .max_given_rows = 10,
+            .max_sequences = 8});
+  d.add_scored(30, 1);
+  d.add(200, 1);
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(0, 10), std::pair(1, 90)));
+  d.add_scored(7, 1);
+  d.add_scored(400, 1);
+  // Five in order, five to the shortest; the last row of a prompt is a draw.
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(0, 5), std::pair(1, 90), std::pair(2, 5)));
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(0, 9), std::pair(1, 20), std::pair(2, 2)));
+  EXPECT_THAT(d.step(), ElementsAre(std::pair(0, 6), std::pair(3, 5)));
+  EXPECT_EQ(d.num_told[0], 24) << "of the steps that are done";
+  d.step();
+  EXPECT_EQ(d.num_told[0], 29);
+  EXPECT_EQ(d.num_told[2], 6);
+  EXPECT_EQ(d.num_told[1], 0);
+}
+
+// The bounds that scheduler.h gives.
+TEST(Scheduler, AScoredPromptIsDoneWithinItsBound) {
+  Random random(1);
+  for (int round = 0; round < 50; ++round) {
+    const int64_t budget = random.between(1, 60), given = random.between(1, 30);
+    Driver d({.num_pages = 3000,
+              .page_size = 64,
+              .chunk_size = budget + random.between(0, 9),
+              .mixed_chunk_size = budget,
+              .max_given_rows = given,
+              .max_sequences = 2000});
+    struct Prompt {
+      int64_t id, bound;
+    };
+    std::vector<Prompt> prompts;
+    int64_t rows = 0, scored = 0, last = 0;
+    for (int i = 0; i < 8; ++i) {
+      const int64_t length = random.between(2, 300);
+      const bool is_scored = random.below(2) == 0;
+      rows += length;
+      if (is_scored) scored += length - 1;
+      prompts.push_back({is_scored ? d.add_scored(length, 5) : d.add(length, 5),
+                         (2 * rows + budget - 1) / budget + (is_scored ? (2 * scored + given - 1) / given : 0)});
+      last = std::max(last, prompts.back().bound);
+    }
+    for (int64_t step = 1; step <= last; ++step) {
+      for (int i = 0; i < 2; ++i) {  // an endless stream of short ones
+        const int64_t length = random.between(1, 10);
+        if (random.below(2))
+          d.add(length, 3);
+        else
+          d.add_scored(length, 3);
+      }
+      d.step();
+      for (const Prompt& prompt : prompts) {
+        if (step < prompt.bound) continue;
+        const Sequence& s = *d.sequences[prompt.id];
+        ASSERT_TRUE(s.num_cached >= s.prompt_len || s.state == Sequence::State::ended)
+            << "prompt " << prompt.id << " after " << step << " steps of " << budget << " and " << given << " rows";
+      }
+    }
+  }
+}
+
+// What is cached has no logits: it serves only rows that were scored before their sequence lost its place.
+TEST(Scheduler, AScoredPromptIsComputedOnce) {
+  for (const bool overlap : {false, true}) {
+    Driver d({.num_pages = 100,
+              .page_size = 4,
+              .chunk_size = 50,
+              .mixed_chunk_size = 50,
+              .max_given_rows = 8,
+              .max_sequences = 1},
+             overlap);
+    d.add(41, 1, 0, 1);
+    while (!d.scheduler.idle()) d.step();
+    const int64_t id = d.add_scored(41, 3, 5, 1);
+    d.steps(2);
+    EXPECT_EQ(d.scheduler.stats().prefix_hit_tokens, 0);
+    d.add(9, 1, 1);  // takes its place
+    d.step();
+    EXPECT_FALSE(d.runs(id));
+    while (!d.scheduler.idle()) d.step();
+    EXPECT_EQ(d.scheduler.stats().preempted, 1);
+    EXPECT_EQ(d.scheduler.stats().prefix_hit_tokens, 16);
+    EXPECT_EQ(d.num_told[id], 40) << "each once";
+    EXPECT_EQ(d.sequences[id]->size(), 44);
+  }
+}
+
+// Neither for the prefix that it computes slowly, nor does it wait for what would not serve it.
+TEST(Scheduler, NobodyWaitsForAScoredPrompt) {
+  Driver d({.num_pages = 100,
+            .page_size = 4,
+            .chunk_size = 50,
+            .mixed_chunk_size = 50,
+            .max_given_rows = 4,
+            .max_sequences = 4});
+  d.add_scored(80, 5, 0, 1);
+  d.add_scored(80, 5, 0, 1);
+  const int64_t first = d.add(80, 5, 0, 1), second = d.add(80, 5, 0, 1);
+  d.step();
+  EXPECT_TRUE(d.runs(1) && d.runs(first));
+  EXPECT_FALSE(d.runs(second)) << "what the first computes serves it as well";
+  d.steps(3);
+  EXPECT_TRUE(d.runs(second));
+  EXPECT_GT(d.sequences[first]->size(), 80);
+  EXPECT_LT(d.num_told[0], 20);
 }
 
 // Whatever begins, begins again or finds its beginning in the cache: each of its tokens is a hit or computed.

@@ -63,15 +63,12 @@ TEST_P(Schedules, ASequencesTokensAreItsOwn) {
   EXPECT_GT(occurred.in_chunks, seed);
   EXPECT_GT(occurred.stopped, seed / 4);
   EXPECT_GT(occurred.many_at_once, seed * 5);
+  EXPECT_GT(occurred.scored, seed * 100);
   EXPECT_GT(occurred.overlapping, seed / 4);
   EXPECT_GE(occurred.reserving, seed / 20);
   EXPECT_GE(occurred.without_cache, seed / 20);
 }
 
-// --- another process ---
-
-constexpr const char* kBackendVariable = "QWILL_CONTINUE_ON";
-constexpr const char* kJournalsVariable = "QWILL_CONTINUE_JOURNALS";
 constexpr std::string_view kLineBegin = "continued:";
 
 // One line: the words of each draw.
@@ -80,6 +77,42 @@ std::string line_of(const std::vector<Draw>& draws) {
   for (const Draw& draw : draws) line += fmt::format(" {:x}", fmt::join(test::words(draw), ","));
   return line;
 }
+
+// What a prompt's tokens are told beside their answer is what EngineCore::score gives, and changes nothing of the
+// answer.
+TEST_P(Schedules, APromptsScoresAreThoseOfItsLogits) {
+  for (Subject subject : kSubjects) {
+    subject.rope_when = RopeWhen::always;  // when it is needed depends on the room for an answer
+    const Instance on(subject, GetParam());
+    EngineCore engine(*on.ops, *on.model, {.max_seq_len = test::kMaxSeqLen, .rope_when = subject.rope_when});
+    int64_t num_scored = 0;
+    for (Known& known : test::answer_alone(on, kNumRequests, 2)) {
+      SamplingParams& sampling = known.request.sampling;
+      if (sampling.num_prompt_logprobs < 0) continue;
+      std::vector<Draw> wanted;
+      engine.score(known.request.prompt, [&](int64_t first, const Tensor& logits) {
+        for (int64_t r = 0; r < logits.rows; ++r) {
+          const auto next = static_cast<size_t>(first + r + 1);
+          if (next == known.request.prompt.size()) continue;
+          wanted.emplace_back().id = known.request.prompt[next];
+          add_logprobs(wanted.back(), {logits.row<const float>(r), static_cast<size_t>(logits.cols)},
+                       sampling.num_prompt_logprobs);
+        }
+      });
+      EXPECT_EQ(line_of(known.prompt), line_of(wanted)) << subject.checkpoint;
+      num_scored += std::ssize(wanted);
+      sampling.num_prompt_logprobs = -1;
+      if (known.draws.empty()) continue;  // ended at once
+      EXPECT_EQ(line_of(test::continue_all(on, {known.request})[0]), line_of(known.draws)) << subject.checkpoint;
+    }
+    EXPECT_GT(num_scored, 500);
+  }
+}
+
+// --- another process ---
+
+constexpr const char* kBackendVariable = "QWILL_CONTINUE_ON";
+constexpr const char* kJournalsVariable = "QWILL_CONTINUE_JOURNALS";
 
 // What this program does in the other process: it continues the journals of a file, one a line, and prints what comes.
 TEST(SchedulesElsewhere, ContinuesJournals) {
@@ -124,7 +157,9 @@ TEST_P(Schedules, GoOnInANewProcess) {
       const auto cut = known.draws.begin() + random.between(0, last);
       for (auto draw = known.draws.begin(); draw != cut; ++draw) known.request.output.push_back(draw->id);
       file << known.request.to_json() << "\n";
-      wanted.push_back(line_of({cut, known.draws.end()}));
+      std::vector<Draw> rest = known.prompt;
+      rest.insert(rest.end(), cut, known.draws.end());
+      wanted.push_back(line_of(rest));
     }
     file.close();
     EXPECT_EQ(continue_elsewhere(GetParam(), journals), wanted) << kSubjects[s].checkpoint;

@@ -26,7 +26,7 @@ constexpr int64_t kScale = 1;
 #endif
 
 struct Totals {
-  int64_t requests = 0, failures = 0, preempted = 0, hits = 0;
+  int64_t requests = 0, failures = 0, preempted = 0, hits = 0, scored = 0;
   std::array<int64_t, 5> ended = {};
 };
 
@@ -41,6 +41,7 @@ void run(const EngineConfig& config, const Traffic& traffic, Totals& totals) {
   }
   totals.requests += simulation.num_added();
   totals.failures += simulation.num_failures();
+  totals.scored += simulation.num_scored();
   totals.preempted += simulation.stats().preempted;
   totals.hits += simulation.stats().prefix_hit_tokens;
   for (size_t i = 0; i < totals.ended.size(); ++i)
@@ -64,6 +65,7 @@ TEST(Simulation, RandomTrafficKeepsEveryPromise) {
                                       .chunk_size = random.between(40, 200),
                                       .mixed_chunk_size = random.between(1, 40),
                                       .row_tile = random.between(1, 20),
+                                      .max_given_rows = random.between(1, random.below(2) ? 8 : 64),
                                       .max_sequences = random.between(1, 64),
                                       .reserve = reserve,
                                       .prefix_cache = random.below(6) > 0,
@@ -82,6 +84,7 @@ TEST(Simulation, RandomTrafficKeepsEveryPromise) {
   EXPECT_GT(totals.failures, 50 / kScale);
   EXPECT_GT(totals.preempted, 5000 / kScale);
   EXPECT_GT(totals.hits, 100'000 / kScale);
+  EXPECT_GT(totals.scored, 100'000 / kScale);
   for (const int64_t ended : totals.ended) EXPECT_GT(ended, 1000 / kScale);
 }
 
@@ -94,8 +97,10 @@ struct Fixture {
   }
   // One step; what is drawn goes behind the output of its sequence.
   void step() {
-    for (const TokenEvent& event : engine->step())
+    for (const TokenEvent& event : engine->step()) {
       if (event.draw) outputs[event.sequence].push_back(event.draw->id);
+      for (const Draw& scored : event.prompt) scores[event.sequence].push_back(scored.logprob);
+    }
     engine->scheduler().check_pages();
   }
   void run() {
@@ -105,6 +110,7 @@ struct Fixture {
   SimulatedRunner* runner;
   std::unique_ptr<EngineCore> engine;
   std::map<int64_t, Ids> outputs;
+  std::map<int64_t, std::vector<float>> scores;  // of prompts
 };
 
 Ids random_ids(Random& random, int64_t count, int64_t num_kinds) {
@@ -125,9 +131,10 @@ TEST(Simulation, TokensDoNotDependOnOrderTimesAndLimits) {
     request.sampling.max_tokens = random.between(1, 40);
     request.sampling.stop_ids = random_ids(random, 3, 200);
     if (random.below(5) == 0) request.sampling.frequency_penalty = 1;
+    if (random.below(4) == 0) request.sampling.num_prompt_logprobs = 0;
     request.priority = static_cast<int32_t>(random.below(3));
   }
-  std::map<int64_t, Ids> first;
+  std::map<int64_t, std::pair<Ids, std::vector<float>>> first;
   std::vector<size_t> order(requests.size());
   std::iota(order.begin(), order.end(), size_t{0});
   for (int round = 0; round < 30; ++round) {
@@ -137,6 +144,7 @@ TEST(Simulation, TokensDoNotDependOnOrderTimesAndLimits) {
                .page_size = page_size,
                .chunk_size = random.between(20, 100),
                .mixed_chunk_size = random.between(1, 20),
+               .max_given_rows = random.between(1, 30),
                .max_sequences = random.between(1, 40),
                .reserve = random.below(4) == 0,
                .prefix_cache = random.below(4) > 0,
@@ -148,10 +156,10 @@ TEST(Simulation, TokensDoNotDependOnOrderTimesAndLimits) {
       for (int64_t steps = random.below(4); steps > 0; --steps) f.step();
     }
     f.run();
-    std::map<int64_t, Ids> outputs;
-    for (const auto& [id, i] : request_of) outputs[static_cast<int64_t>(i)] = f.outputs[id];
-    if (round == 0) first = outputs;
-    EXPECT_EQ(outputs, first) << "round " << round;
+    std::map<int64_t, std::pair<Ids, std::vector<float>>> answers;
+    for (const auto& [id, i] : request_of) answers[static_cast<int64_t>(i)] = {f.outputs[id], f.scores[id]};
+    if (round == 0) first = answers;
+    EXPECT_EQ(answers, first) << "round " << round;
     random.shuffle(order);
   }
   EXPECT_EQ(first.size(), requests.size());

@@ -40,9 +40,16 @@ void expect_same(const GenerateResult& got, const GenerateResult& wanted) {
   EXPECT_EQ(got.finish, wanted.finish);
   EXPECT_EQ(got.stop_string, wanted.stop_string);
   EXPECT_EQ(got.stop_id, wanted.stop_id);
-  ASSERT_EQ(got.draws.size(), wanted.draws.size());
-  for (size_t i = 0; i < got.draws.size(); ++i)
-    EXPECT_EQ(std::bit_cast<uint32_t>(got.draws[i].logprob), std::bit_cast<uint32_t>(wanted.draws[i].logprob)) << i;
+  const auto expect_same_draws = [](const std::vector<Draw>& a, const std::vector<Draw>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].id, b[i].id) << i;
+      EXPECT_EQ(std::bit_cast<uint32_t>(a[i].logprob), std::bit_cast<uint32_t>(b[i].logprob)) << i;
+      EXPECT_EQ(a[i].top.size(), b[i].top.size()) << i;
+    }
+  };
+  expect_same_draws(got.draws, wanted.draws);
+  expect_same_draws(got.prompt_draws, wanted.prompt_draws);
 }
 
 TEST(Llm, ManyAtOnceAnswerAsOneByOne) {
@@ -56,6 +63,7 @@ TEST(Llm, ManyAtOnceAnswerAsOneByOne) {
     request.sampling.seed = 7;
     request.sampling.choice = i;
     request.sampling.num_logprobs = 0;
+    request.sampling.num_prompt_logprobs = static_cast<int32_t>(i % 5) - 1;
     if (i % 4 == 1) request.stop = {" was", "."};
     requests.push_back(request);
     wanted.push_back(one_by_one->generate(request));
@@ -76,6 +84,29 @@ TEST(Llm, ManyAtOnceAnswerAsOneByOne) {
       }
     });
   for (std::thread& thread : threads) thread.join();
+}
+
+// Put behind its prompt, an answer has the log-probabilities with which it was drawn.
+TEST(Llm, APromptIsScoredAsItWasDrawn) {
+  const auto llm = open_built_in();
+  GenerateRequest request = request_for(*llm, "Once upon a time", 100);
+  const size_t prompt_len = request.prompt.size();
+  request.ignore_eos = true;
+  request.sampling.num_logprobs = 2;
+  const GenerateResult drawn = llm->generate(request);
+  EXPECT_TRUE(drawn.prompt_draws.empty());
+  request.prompt.insert(request.prompt.end(), drawn.token_ids.begin(), drawn.token_ids.end());
+  request.sampling.max_tokens = 1;
+  request.sampling.num_prompt_logprobs = 2;
+  const GenerateResult scored = llm->generate(request);
+  ASSERT_EQ(scored.prompt_draws.size(), request.prompt.size() - 1);
+  for (size_t i = 1; i < request.prompt.size(); ++i) EXPECT_EQ(scored.prompt_draws[i - 1].id, request.prompt[i]);
+  for (size_t i = 0; i < drawn.draws.size(); ++i) {
+    const Draw &a = drawn.draws[i], &b = scored.prompt_draws[prompt_len - 1 + i];
+    EXPECT_EQ(std::bit_cast<uint32_t>(a.logprob), std::bit_cast<uint32_t>(b.logprob)) << i;
+    EXPECT_EQ(b.top.size(), 2u);
+  }
+  EXPECT_EQ(scored.draws.size(), 1u);
 }
 
 TEST(Llm, AStopStringEndsAnAnswerAndIsNotPartOfIt) {

@@ -52,6 +52,7 @@ void answer_requests(EngineCore& engine, int64_t vocab_size) {
     for (int64_t length = random.between(120, 150); length > 0; --length)
       request.prompt.push_back(static_cast<int32_t>(random.below(vocab_size)));
     request.sampling.max_tokens = 6;
+    if (i > 0) request.sampling.num_prompt_logprobs = 2;
     engine.add(std::move(request));
   }
   while (!engine.idle()) engine.step();

@@ -99,7 +99,7 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
       if (left == 0 || (plan.random && random.below(3) == 0)) continue;
       int64_t count = std::min(plan.random ? random.between(1, plan.chunk) : plan.chunk, left);
       if (plan.decode_tail > 0) count = left > plan.decode_tail ? std::min(count, left - plan.decode_tail) : 1;
-      builder.add(sequences[s], sequences[s].num_cached, count, BatchBuilder::Logits::all);
+      builder.add(sequences[s], sequences[s].num_cached, count, {.first = sequences[s].num_cached, .count = count});
       rows.emplace_back(s, count);
     }
     if (rows.empty()) continue;

@@ -300,6 +300,22 @@ TEST(Sampling, EqualLogprobsAreListedById) {
   EXPECT_EQ(draw.top[3].id, 3);
 }
 
+// Whatever the settings, and padding too: nothing is drawn.
+TEST(Sampling, AGivenTokenHasItsLogprob) {
+  const std::vector<float> logits = {1, 4, 2, 3};
+  for (const int32_t given : {0, 1, 3})
+    for (const double temperature : {0.0, 1.0}) {
+      const Draw draw = sample_row(
+          logits, {.temperature = temperature, .top_k = 1, .repetition_penalty = 2, .num_logprobs = 1, .given = given},
+          3);
+      EXPECT_EQ(draw.id, given);
+      EXPECT_EQ(draw.logprob, static_cast<float>(logits[static_cast<size_t>(given)] - log_sum_exp(logits)));
+      ASSERT_EQ(draw.top.size(), 1u);
+      EXPECT_EQ(draw.top[0].id, 1);
+    }
+  EXPECT_EQ(sample_row(logits, {.given = 2}, 4).logprob, 0) << "not asked for";
+}
+
 TEST(Sampling, LogSumExpHoldsLargeLogits) {
   EXPECT_DOUBLE_EQ(log_sum_exp(std::vector<float>{1000, 1000}), 1000 + std::log(2.0));
   EXPECT_DOUBLE_EQ(log_sum_exp(std::vector<float>{-1000, -kInf}), -1000);
@@ -333,7 +349,8 @@ TEST(Sampling, BrokenLogitsGiveSomeId) {
 
 class SampleOp : public test::BackendTest {};
 
-// The op draws what sample_row draws: greedy, plain and filtered rows with penalties and bias mixed in one batch.
+// The op draws what sample_row draws: greedy, plain and filtered rows with penalties and bias, and rows whose token is
+// given, mixed in one batch.
 TEST_P(SampleOp, DrawsAsSampleRow) {
   const auto ops = test::make_backend(GetParam());
   Random random(11);
@@ -363,7 +380,8 @@ TEST_P(SampleOp, DrawsAsSampleRow) {
           row.prompt = prompt;
           row.output = output;
         }
-        row.num_logprobs = r == 4 ? 3 : -1;
+        row.num_logprobs = r == 4 || r == 6 ? 3 : -1;
+        if (r % 3 == 0) row.given = static_cast<int32_t>(random.below(V));
       }
       const int64_t drawable = V - 2;
       ops->sample(ops->to_device({logits.data(), kRows, V, DType::f32}), rows, drawable);
@@ -374,7 +392,11 @@ TEST_P(SampleOp, DrawsAsSampleRow) {
                                        rows[r], drawable);
         EXPECT_EQ(draws[r].id, wanted.id) << fmt::format("row {} of {} columns, round {}", r, V, round);
         EXPECT_EQ(draws[r].logprob, wanted.logprob);
-        EXPECT_EQ(draws[r].top.size(), wanted.top.size());
+        ASSERT_EQ(draws[r].top.size(), wanted.top.size());
+        for (size_t i = 0; i < wanted.top.size(); ++i) {
+          EXPECT_EQ(draws[r].top[i].id, wanted.top[i].id);
+          EXPECT_EQ(draws[r].top[i].logprob, wanted.top[i].logprob);
+        }
       }
     }
   }

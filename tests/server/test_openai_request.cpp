@@ -36,6 +36,10 @@ Json describe(const ApiRequest& api) {
   Json json = Json::object();
   return json.set("model", api.form.model)
       .set("stream", api.stream)
+      .set("include_usage", api.form.include_usage)
+      .set("echoed", static_cast<int64_t>(api.form.echoed.size()))
+      .set("prompt_only", api.form.prompt_only)
+      .set("reasoning", api.form.reasoning == ReasoningSplitter::Start::content ? "content" : "maybe")
       .set("requests", static_cast<int64_t>(api.requests.size()))
       .set("prompt_tokens", api.form.prompt_tokens)
       .set("choices", choices)
