@@ -17,7 +17,7 @@ from hostile_server import MIB, Answers, Server, completion, endless, open_world
 from program import run_all
 
 CLIENTS = 10000
-FLAT = 16 * MIB  # more memory than this, after thousands of clients, is something that was left
+FLAT = 32 * MIB  # what an allocator may still take; of each client no more than 5 KB could be left unseen
 SILENT_S = 30  # in which a peer that has vanished is found
 ANSWER = post(endless())
 STREAM = post(endless(stream=True))
@@ -166,10 +166,10 @@ def test_thousands(checks, qwill):
 
     with Server(qwill, "--quiet") as server:
         server.filled()
-        go(CLIENTS // 5)
+        go(CLIENTS * 3 // 10)
         checks.that(gone_within(server, 30), f"after the first part: {server.metrics()}")
         resident, descriptors = server.resident(), server.descriptors()
-        go(CLIENTS - CLIENTS // 5)
+        go(CLIENTS * 7 // 10)
         checks.that(gone_within(server, 30), f"after all: {server.metrics()}")
         print(f"{CLIENTS} clients: {resident / MIB:.1f} MiB, then {server.resident() / MIB:.1f} MiB")
         checks.that(server.resident() - resident <= FLAT, f"from {resident} to {server.resident()} bytes")
