@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/thread_name.h"
+
 namespace qwill {
 namespace {
 
@@ -24,7 +26,11 @@ thread_local int number = 0;
 int ThreadPool::current_thread() { return number; }
 
 ThreadPool::ThreadPool(int num_threads) : shares_(static_cast<size_t>(num_threads)) {
-  for (size_t i = 1; i < shares_.size(); ++i) workers_.emplace_back([this, i] { work(i); });
+  for (size_t i = 1; i < shares_.size(); ++i)
+    workers_.emplace_back([this, i] {
+      name_thread("qwill-compute");
+      work(i);
+    });
 }
 
 ThreadPool::~ThreadPool() {

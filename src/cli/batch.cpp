@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -35,6 +36,7 @@ void Batch::run() {
   double seconds = 0;
   EngineStats stats;
   if (found < total) {
+    fetch_if_absent(llm.model);
     const auto opened = Llm::open(llm);
     for (const std::string& warning : opened->warnings()) warn(warning);
     const CatchInterrupt catching;

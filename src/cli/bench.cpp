@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -29,6 +30,7 @@ void add_bench(CLI::App& app) {
   add_output_format(*command, bench->json);
   command->footer("Example:\n  qwill bench random:0.6b --threads 2 --output json");
   command->callback([bench] {
+    fetch_if_absent(bench->options.llm.model);
     const BenchReport report = run_bench(bench->options);
     write_stdout(bench->json ? report.to_json().dump() + "\n" : report.to_text());
   });

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -99,6 +100,7 @@ void Chat::answer(Llm& opened, const ChatTemplate& chat_template, const std::str
 void Chat::run() {
   require_utf8(system, "--system");
   (void)sampling.apply({});  // flags out of range are told before anything is loaded
+  fetch_if_absent(llm.model);
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
   opened->parts().require_tokenizer();

@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -116,6 +117,7 @@ void Generate::run() {
     request.prompt = parse_token_ids(*token_ids);
   else
     text = read_prompt();
+  fetch_if_absent(llm.model);
   const auto opened = Llm::open(llm);
   for (const std::string& warning : opened->warnings()) warn(warning);
   if (!token_ids) request.prompt = opened->encode(text, plain);

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/npy.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -21,6 +22,7 @@ struct Logits {
   void run() {
     const std::vector<int32_t> ids = parse_token_ids(token_ids);
     if (llm.max_seq_len == 0) llm.max_seq_len = static_cast<int64_t>(ids.size()) + 1;
+    fetch_if_absent(llm.model);
     const auto opened = Llm::open(llm);
     for (const std::string& warning : opened->warnings()) warn(warning);
     const auto total = static_cast<int64_t>(ids.size());

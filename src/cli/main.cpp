@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
   add_inspect(app);
   add_bench(app);
   add_plan(app);
+  add_pull(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

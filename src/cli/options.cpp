@@ -1,10 +1,10 @@
 #include "cli/options.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -12,20 +12,6 @@
 
 namespace qwill::cli {
 namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-// Where the hub's clients keep what they downloaded.
-std::string hub_cache() {
-  if (const std::string cache = environment("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
-  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
-  const std::string home = environment("HOME");
-  return home.empty() ? "" : home + "/.cache/huggingface/hub";
-}
 
 // A device that exists somewhere: whether this build has it is said when it is opened.
 std::string read_device(const std::string& name) {
@@ -72,11 +58,17 @@ int64_t read_bytes(const std::string& flag, const std::string& text) {
 }  // namespace
 
 void add_model(CLI::App& command, std::string& model) {
-  command.add_option("MODEL", model, "hub-format folder, or hub name in the local cache (default: the built-in model)")
+  command
+      .add_option(
+          "MODEL", model,
+          "hub-format folder, or hub name, fetched if it is not in the local cache (default: the built-in model)")
       ->type_name("");
 }
 
-ModelFolder find_model(const std::string& model) { return ModelFolder::find(model, hub_cache()); }
+ModelFolder find_model(const std::string& model) {
+  fetch_if_absent(model, FetchWhen::no_snapshot);
+  return ModelFolder::find(model, hub_cache());
+}
 
 void add_llm_options(CLI::App& command, LlmOptions& options) {
   add_model(command, options.model);

@@ -15,7 +15,7 @@ namespace qwill::cli {
 
 // MODEL: a folder, a hub name, or nothing for the built-in model.
 void add_model(CLI::App& command, std::string& model);
-// The folder of MODEL; the hub's cache is looked up in HF_HUB_CACHE, HF_HOME and the home folder.
+// The folder of MODEL; a hub name that is not in the cache is fetched (cli/hub.h).
 ModelFolder find_model(const std::string& model);
 
 // MODEL and everything about how it runs: device, dtype, threads, lengths, rope.

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/hub.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "llm/memory_plan.h"
@@ -24,6 +25,7 @@ void add_plan(CLI::App& app) {
       "  qwill plan random:8b --device cuda --memory 80GB\n"
       "  qwill plan ./Qwen3-8B-Base --max-seq-len 8192 --max-seqs 64 --output json");
   command->callback([plan] {
+    fetch_if_absent(plan->options.model);
     const MemoryPlan planned = plan_memory(plan->options);
     write_stdout(plan->json ? planned.to_json().dump() + "\n" : planned.to_text());
   });

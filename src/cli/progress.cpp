@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/output.h"
 
@@ -70,6 +71,31 @@ void BatchProgress::show(int64_t answered, int64_t tokens) {
       answered > 0 ? hours(seconds / static_cast<double>(answered) * static_cast<double>(total_ - done)) : "?";
   fmt::print(stderr, "\r{} {} of {} requests, {:.0f} tok/s, {} left\x1b[K", bar(done, total_), done, total_,
              static_cast<double>(tokens) / seconds, left);
+  std::fflush(stderr);
+}
+
+PullBar::PullBar(std::string name) : name_(std::move(name)), on_terminal_(stderr_is_terminal()) {}
+
+PullBar::~PullBar() {
+  if (shown_ && on_terminal_) erase_line();
+}
+
+void PullBar::show(int64_t done_bytes, int64_t total_bytes, std::string_view note) {
+  if (first_bytes_ < 0 && total_bytes > 0) first_bytes_ = done_bytes;
+  const double seconds = seconds_since(start_);
+  constexpr double kOnTerminalS = 0.1, kElsewhereS = 15;
+  if (seconds - shown_s_ < (on_terminal_ ? kOnTerminalS : kElsewhereS)) return;
+  shown_s_ = seconds;
+  shown_ = true;
+  const double done = static_cast<double>(done_bytes), total = static_cast<double>(total_bytes);
+  const double rate = static_cast<double>(done_bytes - std::max<int64_t>(first_bytes_, 0)) / seconds;
+  std::string text = fmt::format("{:.2f} of {:.2f} GB, {:.1f} MB/s", done / 1e9, total / 1e9, rate / 1e6);
+  if (rate > 0) text += fmt::format(", {} left", hours((total - done) / rate));
+  if (!note.empty()) text = note;
+  if (on_terminal_)
+    fmt::print(stderr, "\r{} {} {}\x1b[K", name_, bar(done_bytes, std::max<int64_t>(total_bytes, 1)), text);
+  else
+    fmt::print(stderr, "qwill: {}: {}\n", name_, text);
   std::fflush(stderr);
 }
 

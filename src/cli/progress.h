@@ -1,9 +1,11 @@
-// A bar on stderr while something long happens; nothing where stderr is no terminal.
+// A bar on stderr while something long happens; nothing, or little, where stderr is no terminal.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <string_view>
 
 namespace qwill::cli {
 
@@ -26,6 +28,26 @@ class BatchProgress {
   const bool on_;
   const int64_t first_, total_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  bool shown_ = false;
+  double shown_s_ = 0;
+};
+
+// Of a download: a bar where stderr is a terminal, else a line now and then. Gone with it.
+class PullBar {
+ public:
+  explicit PullBar(std::string name);
+  ~PullBar();
+  PullBar(const PullBar&) = delete;
+  PullBar& operator=(const PullBar&) = delete;
+
+  // note: what is waited for; may be empty. May be called as often as one likes.
+  void show(int64_t done_bytes, int64_t total_bytes, std::string_view note);
+
+ private:
+  const std::string name_;
+  const bool on_terminal_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  int64_t first_bytes_ = -1;  // that were there before
   bool shown_ = false;
   double shown_s_ = 0;
 };

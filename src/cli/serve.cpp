@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -91,6 +92,7 @@ std::vector<LlmOptions> Serve::model_options() const {
 
 void Serve::run() {
   if (models.empty()) models = {""};
+  for (const std::string& model : models) fetch_if_absent(model);
   const std::vector<std::string> served_names = model_names();
   if (!api_key_file.empty()) std::ranges::move(read_keys(api_key_file), std::back_inserter(server.api_keys));
   std::erase(server.api_keys, "");
@@ -129,9 +131,22 @@ void Serve::run() {
 void read_environment(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     std::string name = option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
-    if (name == "help" || name == "config") continue;
+    if (name == "help") continue;
     for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     option->envname("QWILL_" + name);
+  }
+}
+
+// What the command line and the environment leave open. (CLI11 reads configuration files for the whole program alone,
+// not for one command.)
+void read_config(CLI::App& command, const std::string& path) {
+  std::ifstream file(path);
+  if (!file) fail(ErrorKind::io, "--config {}: cannot be read", path);
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
+    CLI::Option* option = item.parents.empty() ? command.get_option_no_throw("--" + item.name) : nullptr;
+    if (!option) fail(ErrorKind::usage, "--config {}: there is no flag --{}", path, item.fullname());
+    if (option->count() > 0) continue;
+    for (const std::string& input : item.inputs) option->add_result(input);
   }
 }
 
@@ -140,6 +155,12 @@ void read_environment(CLI::App& command) {
 void add_serve(CLI::App& app) {
   CLI::App* command = app.add_subcommand("serve", "Answer requests of OpenAI's API over HTTP.");
   const auto serve = std::make_shared<Serve>();
+  // First, so that the flags after it are read with what it adds to them.
+  command
+      ->add_option_function<std::string>(
+          "--config", [command](const std::string& path) { read_config(*command, path); },
+          "flags from a TOML file: host = \"0.0.0.0\"")
+      ->type_name("FILE");
   command->add_option("MODEL", serve->models, "folders or hub names (default: the built-in model)")
       ->type_name("")
       ->expected(0, -1);
@@ -165,7 +186,6 @@ void add_serve(CLI::App& app) {
   add_run_options(*command, serve->llm);
   add_batch_options(*command, serve->llm);
   read_environment(*command);
-  command->set_config("--config", "", "flags from a TOML file: host = \"0.0.0.0\"");
   command->footer(
       "Flags are also read from the environment: --max-seq-len from QWILL_MAX_SEQ_LEN. The command line comes first,\n"
       "then the environment, then --config.\n"

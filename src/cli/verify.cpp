@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hub.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "llm/parts.h"
@@ -22,6 +23,7 @@ struct Verify {
 
   void run() {
     const SafetensorsFile reference = SafetensorsFile::parse(MappedFile::open(against));
+    fetch_if_absent(llm.model);
     const auto opened = Llm::open(llm);
     for (const std::string& warning : opened->warnings()) warn(warning);
     // Rounding leaves this much; anything wrong leaves far more.

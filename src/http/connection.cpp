@@ -56,10 +56,12 @@ bool is_sane_id(std::string_view id) {
 
 // The path of a request's target: of "/a%20b?c", "/a b". Nothing for what is none.
 std::optional<std::string> path_of(std::string_view target) {
-  if (target.starts_with("http://")) {
-    const size_t slash = target.find('/', 7);
+  constexpr std::string_view kScheme = "http://";
+  if (beast::iequals({target.data(), std::min(target.size(), kScheme.size())}, {kScheme.data(), kScheme.size()})) {
+    const size_t slash = target.find('/', kScheme.size());
     target = slash == std::string_view::npos ? "/" : target.substr(slash);
   }
+  if (target == "*") return "*";
   if (!target.starts_with('/')) return std::nullopt;
   target = target.substr(0, target.find_first_of("?#"));
   std::string path;
@@ -77,6 +79,10 @@ std::optional<std::string> path_of(std::string_view target) {
     i += 2;
   }
   return path;
+}
+
+int count_of(const Headers& headers, std::string_view name) {
+  return static_cast<int>(std::ranges::count(headers, name, &Headers::value_type::first));
 }
 
 bool has_no_body(int status) { return status == 204 || status == 304; }
@@ -148,7 +154,7 @@ Connection::Connection(Socket socket, Common& common)
 
 Connection::~Connection() {
   common_.bodies_bytes -= counted_body_bytes_;
-  --common_.num_connections;
+  if (counted_) --common_.num_connections;
 }
 
 template <typename F>
@@ -169,6 +175,8 @@ void Connection::start() {
 }
 
 void Connection::turn_away() {
+  counted_ = false;
+  --common_.num_connections;
   set_options(socket_);
   keep_alive_ = false;
   refuse(503, "too many connections: try again later");
@@ -251,6 +259,8 @@ void Connection::on_read(const error_code& error, size_t size) {
 void Connection::parse() {
   while (phase_ == Phase::head || phase_ == Phase::body) {
     if (!parser_) {
+      skip_empty_lines();
+      if (buffer_.size() == 0) return read();
       parser_.emplace();
       parser_->header_limit(static_cast<uint32_t>(common_.limits.max_head_bytes));
       parser_->body_limit(static_cast<uint64_t>(common_.limits.max_body_bytes));
@@ -291,6 +301,14 @@ void Connection::parse() {
   }
 }
 
+// Some clients end a body with a line too many (RFC 9112, 2.2).
+void Connection::skip_empty_lines() {
+  const auto* bytes = static_cast<const char*>(buffer_.data().data());
+  size_t size = 0;
+  while (size < buffer_.size() && (bytes[size] == '\r' || bytes[size] == '\n')) ++size;
+  buffer_.consume(size);
+}
+
 // Takes in the request's head. False: it was refused.
 bool Connection::on_head() {
   const auto& head = parser_->get();
@@ -312,6 +330,13 @@ bool Connection::on_head() {
   chunked_ = head.version() >= 11;
   outcome_ = {};
 
+  // Heads that servers and proxies read in different ways are nobody's (RFC 9112, 3.2, 6.1 and 6.3).
+  const int num_hosts = count_of(request_.headers, "host"),
+            num_codings = count_of(request_.headers, "transfer-encoding");
+  if (num_hosts > 1 || (num_hosts == 0 && chunked_)) return refuse(400, "a request has one Host"), false;
+  if (num_codings > 1 || (num_codings == 1 && !parser_->chunked()) ||
+      (num_codings == 1 && !beast::iequals(*find_header(request_.headers, "transfer-encoding"), "chunked")))
+    return refuse(501, "no transfer coding but chunked is known"), false;
   const auto target = head.target();
   const std::optional<std::string> path = path_of({target.data(), target.size()});
   if (!path) return refuse(400, "the request's target is no path"), false;

@@ -55,6 +55,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void read();
   void on_read(const boost::system::error_code& error, size_t size);
   void parse();
+  void skip_empty_lines();
   bool on_head();
   bool count_body();
   void begin_exchange();
@@ -83,7 +84,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
-  bool reading_ = false;
+  bool reading_ = false, counted_ = true;
   Request request_;
   int64_t counted_body_bytes_ = 0, timed_body_bytes_ = 0;
   bool keep_alive_ = false, is_head_ = false, chunked_ = false;

@@ -31,10 +31,6 @@ Json read_body(http::Request& request) {
   }
 }
 
-[[noreturn]] void refuse_field(const std::string& name, const std::string& message) {
-  throw RequestError(name, "invalid_value", name + ": " + message);
-}
-
 std::string time_text() {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
@@ -102,6 +98,7 @@ const std::pair<const std::string, ApiServer::Methods>* ApiServer::find_path(con
 }
 
 std::optional<http::Response> ApiServer::refuse(const http::Request& head) {
+  if (head.method == "OPTIONS" && head.path == "*") return http::Response{.status = 204, .body = {}};
   const auto* path = find_path(head.path);
   if (!path) return error_response(ApiError(404, "not_found", fmt::format("there is no {}", printable(head.path))));
   std::string methods;

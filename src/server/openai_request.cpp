@@ -313,6 +313,7 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
   common.ignore_eos = fields.boolean("ignore_eos");
   common.priority = static_cast<int32_t>(
       fields.integer("priority", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).value_or(0));
+  fields.string("user");
   fields.only("response_format", {R"({"type":"text"})"});
   if (is_chat) {
     refuse_tools(fields);

@@ -12,9 +12,10 @@ namespace qwill {
 
 class ModelFolder {
  public:
-  // model: "" for the built-in model, a folder, or a hub name ("Qwen/Qwen3-8B-Base") found in the local hub cache
-  // (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface). Throws Error(invalid) that says what was looked for where.
-  // The environment is read by the caller: hub_cache names the cache's folder, may be empty.
+  // model: "" for the built-in model, a folder, or a hub name ("Qwen/Qwen3-8B-Base", with "@REVISION" if it is not the
+  // main one) found in the local hub cache (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface). Throws Error(invalid) that
+  // says what was looked for where. The environment is read by the caller: hub_cache names the cache's folder, may be
+  // empty.
   static ModelFolder find(const std::string& model, const std::string& hub_cache);
 
   // The file, or nothing if there is none. Throws Error(io) if it is there and cannot be opened.

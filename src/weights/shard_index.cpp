@@ -1,24 +1,12 @@
 #include "weights/shard_index.h"
 
-#include <algorithm>
 #include <map>
 #include <string_view>
 
 #include "base/error.h"
+#include "hub/hub_name.h"
 
 namespace qwill {
-namespace {
-
-// A name in the index must stay inside the folder, and must not garble a message.
-void check_shard_name(std::string_view name) {
-  const bool plain = !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
-                     std::none_of(name.begin(), name.end(), [](char c) {
-                       return c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-                     });
-  if (!plain) fail_invalid("{} is not a plain file name", printable(name));
-}
-
-}  // namespace
 
 ShardIndex ShardIndex::from_json(const Json& index) {
   index.as_object();
@@ -28,7 +16,11 @@ ShardIndex ShardIndex::from_json(const Json& index) {
     ShardIndex out;
     std::map<std::string_view, size_t> numbers;
     for (const auto& [tensor, file] : map->as_object()) {
-      with_context(printable(tensor, 200), [&value = file] { check_shard_name(value.as_string()); });
+      // It must stay inside the folder, and must not garble a message.
+      with_context(printable(tensor, 200), [&value = file] {
+        if (!is_plain_file_name(value.as_string()))
+          fail_invalid("{} is not a plain file name", printable(value.as_string()));
+      });
       numbers.emplace(file.as_string(), 0);
     }
     if (numbers.empty()) fail_invalid("names no tensor");

@@ -223,7 +223,7 @@ def test_requests_that_fail(checks, world):
     requests = [
         request("good", prompt="a", max_tokens=1),
         request("range", prompt="a", temperature=9),
-        request("unknown", prompt="a", colour="red", shape=None),
+        request("tools", CHAT, messages=user("a"), tools=[{}]),
         request("stream", CHAT, messages=user("a"), stream=True),
         request("long", prompt=[5] * 3000),
         request("url") | {"url": "/v1/embeddings"},
@@ -238,7 +238,7 @@ def test_requests_that_fail(checks, world):
     body(results, "good")
     for name, param, code in (
         ("range", "temperature", "invalid_value"),
-        ("unknown", "colour", "unknown_parameter"),
+        ("tools", "tools", "unsupported_value"),
         ("stream", "stream", "unsupported_value"),
         ("long", "prompt", "context_length_exceeded"),
     ):

@@ -17,8 +17,8 @@ namespace {
 
 const std::map<std::string, int> kFloors = {
     {"qwill", -1},  // the public headers, include/qwill
-    {"base", 0},   {"tensor", 1}, {"http", 1},   {"ops", 2},    {"weights", 2}, {"text", 2},   {"grammar", 2}, {"model", 3},
-    {"cpu", 3},    {"cuda", 3},   {"engine", 4}, {"llm", 5},     {"server", 6}, {"python", 6},  {"cli", 7},
+    {"base", 0},   {"tensor", 1}, {"http", 1}, {"hub", 1},    {"ops", 2}, {"weights", 2}, {"text", 2},   {"grammar", 2},
+    {"model", 3},  {"cpu", 3},    {"cuda", 3}, {"engine", 4}, {"llm", 5}, {"server", 6},  {"python", 6}, {"cli", 7},
 };
 
 bool is_cuda_header(const std::string& name) {

@@ -75,7 +75,7 @@ TEST(Llm, ManyAtOnceAnswerAsOneByOne) {
       std::map<size_t, std::string> streamed;
       for (size_t i = t; i < requests.size(); i += 3) {  // some more than once
         std::string& text = streamed[i];
-        jobs.emplace_back(i, at_once->submit(requests[i], [&](std::string_view piece) { text += piece; }));
+        jobs.emplace_back(i, at_once->submit(requests[i], [&](const AnswerPart& part) { text += part.text; }));
       }
       for (auto& [i, job] : jobs) {
         expect_same(job.result.get(), wanted[i]);
@@ -131,7 +131,7 @@ TEST(Llm, ASinkThatThrowsEndsItsRequestAlone) {
   const auto llm = open_built_in();
   const GenerateResult wanted = llm->generate(request_for(*llm, "The little dog", 30));
   auto throws = llm->submit(request_for(*llm, "Once upon a time", 200),
-                            [](std::string_view) { throw std::runtime_error("the reader has gone"); });
+                            [](const AnswerPart&) { throw std::runtime_error("the reader has gone"); });
   auto beside = llm->submit(request_for(*llm, "The little dog", 30));
   try {
     throws.result.get();
@@ -147,7 +147,7 @@ TEST(Llm, CancelEndsWithWhatThereIs) {
   const GenerateResult whole = llm->generate(request_for(*llm, "Once upon a time", 200));
   std::promise<void> begun;
   bool told = false;
-  auto job = llm->submit(request_for(*llm, "Once upon a time", 200), [&](std::string_view) {
+  auto job = llm->submit(request_for(*llm, "Once upon a time", 200), [&](const AnswerPart&) {
     if (!std::exchange(told, true)) begun.set_value();
   });
   begun.get_future().wait();
@@ -181,7 +181,7 @@ TEST(Llm, WhatRunsAtTheEndIsCancelledAndTold) {
       for (size_t i = 0; i < 9; ++i) {
         GenerateRequest request = request_for(*llm, "Once upon a time", 200);
         if (i % 3 == 0) request.stop = {"a"};  // the answer may end before the sequence does
-        jobs.push_back(llm->submit(request, [&streamed, i](std::string_view piece) { streamed[i] += piece; }));
+        jobs.push_back(llm->submit(request, [&streamed, i](const AnswerPart& part) { streamed[i] += part.text; }));
       }
       if (round % 2) jobs[static_cast<size_t>(round) % 3].result.wait_for(std::chrono::milliseconds(round));
     }

@@ -189,8 +189,8 @@ def test_starts_that_fail(checks, qwill, _):
         checks.refused(qwill("serve", "--port", "0", "--api-key-file", folder), 1, folder)
         checks.refused(qwill("serve", "--port", "0", "--api-key-file", empty), 1, str(empty))
         checks.refused(qwill("serve", "--port", "0", f"{folder}/model"), 1, "model")
-        checks.refused(qwill("serve", environment={"QWILL_PORT": "many"}), 2, "QWILL_PORT")
-        checks.refused(qwill("serve", environment={"QWILL_MAX_SEQS": "0"}), 2, "MAX_SEQS")
+        checks.refused(qwill("serve", environment={"QWILL_PORT": "many"}), 2, "port")
+        checks.refused(qwill("serve", environment={"QWILL_MAX_SEQS": "0"}), 2, "max-seqs")
 
 
 def test_configurations_that_fail(checks, qwill, _):
