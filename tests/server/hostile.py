@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 
-from hostile_server import Answers, Server, completion, open_world, post, streamed_text, text_of
+from hostile_server import Answers, Probe, Server, completion, open_world, post, streamed_text, text_of
 from program import run_all
 
 MAX_BODY = 1 << 20
@@ -408,7 +408,12 @@ def main():
     def on_a_server(test):
         def run(checks):
             with Server(qwill, *FLAGS) as server:
-                test(World(checks, server))
+                probe = Probe(server)
+                probe.start()
+                try:
+                    test(World(checks, server))
+                finally:
+                    probe.finish(checks)
 
         run.__name__ = test.__name__
         return run

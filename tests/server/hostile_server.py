@@ -276,6 +276,37 @@ async def ask(server, data, on_part=None):
         writer.close()
 
 
+class Probe(threading.Thread):
+    """The same stream again and again, beside everything else."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server, self.over = server, threading.Event()
+        self.request = post(completion(max_tokens=30, ignore_eos=True, stream=True, temperature=1, seed=7))
+        self.wanted = self.once()
+        self.texts = []
+
+    def once(self):
+        connection = self.server.connect()
+        connection.sendall(self.request)
+        status, _, body = Answers(connection).next()
+        connection.close()
+        return (status, streamed_text(body) if status == 200 else body)
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                self.texts.append(self.once())
+            except Exception as e:  # told below: it is not the same text
+                self.texts.append(repr(e))
+
+    def finish(self, checks):
+        self.over.set()
+        self.join()
+        wrong = [text for text in self.texts if text != self.wanted]
+        checks.that(self.texts and not wrong, f"of {len(self.texts)} streams {len(wrong)} differ: {wrong[:3]}")
+
+
 def open_world(arguments):
     """The program and the folder of the sources, from a test's command line, and which tests to run."""
     program, source, *names = arguments

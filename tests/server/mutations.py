@@ -11,10 +11,9 @@ import random
 import re
 import selectors
 import sys
-import threading
 import time
 
-from hostile_server import MIB, Answers, Server, completion, post, reset, streamed_text
+from hostile_server import MIB, Probe, Server, completion, post, reset
 from program import Checks, Program
 
 AT_ONCE = 96  # connections
@@ -195,37 +194,6 @@ class Attack:
             now = time.monotonic()
             for connection in [c for c, (_, _, began) in self.open.items() if now - began > WAIT_S]:
                 self.end(connection, False)
-
-
-class Probe(threading.Thread):
-    """The same stream again and again, beside everything else."""
-
-    def __init__(self, server):
-        super().__init__()
-        self.server, self.over = server, threading.Event()
-        self.request = post(completion(max_tokens=30, ignore_eos=True, stream=True, temperature=1, seed=7))
-        self.wanted = self.once()
-        self.texts = []
-
-    def once(self):
-        connection = self.server.connect()
-        connection.sendall(self.request)
-        status, _, body = Answers(connection).next()
-        connection.close()
-        return (status, streamed_text(body) if status == 200 else body)
-
-    def run(self):
-        while not self.over.is_set():
-            try:
-                self.texts.append(self.once())
-            except Exception as e:  # told below: it is not the same text
-                self.texts.append(repr(e))
-
-    def finish(self, checks):
-        self.over.set()
-        self.join()
-        wrong = [text for text in self.texts if text != self.wanted]
-        checks.that(self.texts and not wrong, f"of {len(self.texts)} streams {len(wrong)} differ: {wrong[:3]}")
 
 
 def main():
