@@ -119,18 +119,20 @@ def test_every_moment(checks, qwill):
 
 
 def test_one_step(checks, qwill):
-    """The tokens that are computed for nobody: those of the steps that were under way."""
-    with Server(qwill, "--quiet", "--max-seqs", 4) as server:
+    """Steps of a long prefill take long: of those that are due, at most the one under way and one more are done."""
+    with Server(qwill, "--quiet", "--threads", 1, "--chunk-size", 1024) as server:
         for by_reset in (False, True):
-            connections = [in_a_stream(server)[0]] + [sending(STREAM)(server)[0] for _ in range(3)]
-            for connection in connections[1:]:
-                first_piece(connection)
+            prompts = [[2 + by_reset * 8 + i] + [3 + j % 50 for j in range(1900)] for i in range(8)]
+            connections = [sending(post(endless(prompt=prompt)))(server)[0] for prompt in prompts]
+            checks.that(server.until(lambda: server.busy() == 8), f"prefill is over too early: {server.metrics()}")
             for connection in connections:
                 leave(connection, by_reset)
-            checks.that(gone_within(server), server.metrics())
-            after = server.metrics()["qwill_generation_tokens_total"]
+            first = server.metrics()["qwill_step_seconds_count"]
+            checks.that(gone_within(server, 30), server.metrics())
+            steps = server.metrics()["qwill_step_seconds_count"] - first
+            checks.that(steps <= 2, f"{steps} steps for clients that had gone")
             time.sleep(0.5)
-            checks.equal(server.metrics()["qwill_generation_tokens_total"], after, "tokens that nobody gets")
+            checks.equal(server.metrics()["qwill_step_seconds_count"], first + steps, "steps for nobody")
 
 
 def test_others_go_on(checks, qwill):
