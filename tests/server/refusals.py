@@ -4,6 +4,8 @@ python refusals.py PROGRAM SOURCES [TEST...]
 """
 
 import json
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +74,51 @@ def test_connections(checks, qwill, _):
         checks.equal(ask(server)[0], 200, "when the first have gone")
         for connection in turned_away:
             connection.close()
+
+
+def test_descriptors(checks, qwill, _):
+    """Where the system gives too few descriptors, clients wait until others have gone."""
+
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    with Server(qwill, "--quiet", preexec_fn=few) as server:
+        server.idle()
+        clients = [server.connect() for _ in range(100)]
+        clients[0].sendall(post(ONE))
+        checks.equal(Answers(clients[0]).next()[0], 200, "the first")
+        checks.that(server.descriptors() <= 48, server.descriptors())
+        for connection in clients[:90]:
+            connection.close()
+        clients[-1].sendall(post(ONE))
+        checks.equal(Answers(clients[-1]).next()[0], 200, "the last, when others have gone")
+        for connection in clients[90:]:
+            connection.close()
+        checks.equal(ask(server)[0], 200, "afterwards")
+
+
+def test_log_that_nobody_reads(checks, qwill, _):
+    """A line is written for each request; where they are not taken, requests are answered all the same."""
+    process = qwill.start("serve", "--port", "0", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        line = b""
+        while b"listening on" not in line:
+            line = process.stderr.readline()
+            assert line, "it has ended"
+        address = ("127.0.0.1", int(line.rsplit(b":", 1)[1]))
+        connection = socket.create_connection(address, 60)
+        answers = Answers(connection)
+        for i in range(2000):  # far more than a pipe holds
+            connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+            checks.equal(answers.next()[0], 200, f"request {i}")
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        checks.equal(process.wait(60), 0, "its end")
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def test_request_timeout(checks, qwill, _):
