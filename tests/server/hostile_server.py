@@ -251,8 +251,8 @@ class Answers:
         return data
 
 
-async def ask(server, data, on_part=None):
-    """Sends the bytes of a request on a connection of its own; status, headers and body. on_part hears of every piece."""
+async def ask(server, data):
+    """Sends the bytes of a request on a connection of its own; status, headers and body."""
     reader, writer = await asyncio.open_connection(server.host, server.port, limit=MIB)
     try:
         writer.write(data)
@@ -266,11 +266,8 @@ async def ask(server, data, on_part=None):
             return status, headers, await reader.readexactly(int(headers["content-length"]))
         body = b""
         while size := int(await reader.readline(), 16):
-            piece = await reader.readexactly(size)
-            body += piece
+            body += await reader.readexactly(size)
             await reader.readexactly(2)
-            if on_part:
-                on_part(piece)
         return status, headers, body
     finally:
         writer.close()
