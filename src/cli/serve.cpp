@@ -4,9 +4,9 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include "base/error.h"
@@ -40,10 +40,9 @@ struct Serve {
 
 // One key a line; blank lines and those that begin with # are none.
 std::vector<std::string> read_keys(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) fail(ErrorKind::io, "--api-key-file {}: cannot be read", path);
+  std::istringstream lines(with_context("--api-key-file", [&] { return read_file(path); }));
   std::vector<std::string> keys;
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(lines, line);) {
     while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
     if (!line.empty() && line.front() != '#') keys.push_back(line);
   }
@@ -140,8 +139,7 @@ void read_environment(CLI::App& command) {
 // What the command line and the environment leave open. (CLI11 reads configuration files for the whole program alone,
 // not for one command.)
 void read_config(CLI::App& command, const std::string& path) {
-  std::ifstream file(path);
-  if (!file) fail(ErrorKind::io, "--config {}: cannot be read", path);
+  std::istringstream file(with_context("--config", [&] { return read_file(path); }));
   for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
     CLI::Option* option = item.parents.empty() ? command.get_option_no_throw("--" + item.name) : nullptr;
     if (!option) fail(ErrorKind::usage, "--config {}: there is no flag --{}", path, item.fullname());
