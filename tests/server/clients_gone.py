@@ -19,9 +19,10 @@ from program import run_all
 CLIENTS = 10000
 FLAT = 32 * MIB  # what an allocator may still take; of each client no more than 5 KB could be left unseen
 SILENT_S = 30  # in which a peer that has vanished is found
-ANSWER = post(endless())
-STREAM = post(endless(stream=True))
-LONG = post(endless(stream=True, prompt=list(range(2, 62)) * 30))  # 1,800 tokens of prefill
+CHOICES = 16  # of a request: enough for a minute
+ANSWER = post(endless(n=CHOICES))
+STREAM = post(endless(stream=True, n=CHOICES))
+LONG = post(endless(stream=True, n=CHOICES, prompt=list(range(2, 62)) * 30))  # 1,800 tokens of prefill
 
 
 def leave(connection, by_reset):
@@ -72,26 +73,26 @@ def while_queued(server):
     first_piece(connections[0])
     for data in [STREAM, ANSWER, STREAM]:
         connections += sending(data)(server)
-    assert server.until(lambda: server.metrics()["qwill_requests_waiting"] == 3)
+    assert server.until(lambda: server.busy() == 4 * CHOICES)
     return connections[::-1]
 
 
 def in_a_stream(server):
     connections = sending(STREAM)(server)
     first_piece(connections[0])
-    assert server.until(lambda: server.busy() == 1)
+    assert server.until(lambda: server.busy() == CHOICES)
     return connections
 
 
 def in_an_answer(server):
     connections = sending(ANSWER)(server)
-    assert server.until(lambda: server.metrics()["qwill_requests_running"] == 1)
+    assert server.until(lambda: server.busy() == CHOICES)
     return connections
 
 
 def in_prefill(server):
     connections = sending(LONG)(server)
-    assert server.until(lambda: server.busy() == 1)
+    assert server.until(lambda: server.busy() == CHOICES)
     return connections
 
 
@@ -250,11 +251,11 @@ def test_vanished_peers(checks, qwill):
             clients = {name: network.connect(server) for name in ["stream", "answer", "idle", "body"]}
             clients["idle"].sendall(post(completion(max_tokens=1)))
             checks.equal(Answers(clients["idle"]).next()[0], 200)
-            clients["stream"].sendall(post(endless(stream=True, n=64)))
-            clients["answer"].sendall(post(endless(n=64)))
+            clients["stream"].sendall(post(endless(stream=True, n=128)))
+            clients["answer"].sendall(post(endless(n=128)))
             clients["body"].sendall(STREAM[:-5])
             first_piece(clients["stream"])
-            checks.that(server.until(lambda: server.busy() == 128), server.metrics())
+            checks.that(server.until(lambda: server.busy() == 256), server.metrics())
             network.pull_out()
             began = time.monotonic()
             found = server.until(lambda: server.busy() == 0, 4 * SILENT_S)

@@ -135,10 +135,10 @@ def test_nothing_to_do(checks, qwill, _):
 def test_drain_timeout(checks, qwill, _):
     """Answers that would take too long are told so: streams by an event, others by a body."""
     with Server(qwill, "--quiet", "--drain-timeout", 1, "--max-seqs", 2) as server:
-        clients = [Client(server, post(endless(stream=i % 2 == 0, n=1 + i // 3)), again=False) for i in range(6)]
+        clients = [Client(server, post(endless(stream=i % 2 == 0, n=8 + i // 3)), again=False) for i in range(6)]
         for client in clients:
             client.start()
-        checks.that(server.until(lambda: server.busy() == 9), server.metrics())
+        checks.that(server.until(lambda: server.busy() == 51), server.metrics())
         began = time.monotonic()
         checks.equal(server.stop(), 0, "exit status")
         checks.that(time.monotonic() - began <= 1 + ROOM_S, f"{time.monotonic() - began:.1f} s")

@@ -251,10 +251,13 @@ class Answers:
         return data
 
 
-async def ask(server, data):
-    """Sends the bytes of a request on a connection of its own; status, headers and body."""
+async def ask(server, data, go=None):
+    """Sends the bytes of a request on a connection of its own; status, headers and body. Where there is `go`, the
+    connection is made first and then waits for it."""
     reader, writer = await asyncio.open_connection(server.host, server.port, limit=MIB)
     try:
+        if go:
+            await go.wait()
         writer.write(data)
         await writer.drain()
         status = int((await reader.readline()).split()[1])

@@ -38,8 +38,15 @@ def planned(qwill, *flags):
 
 
 async def gather(server, requests, most):
-    """The answers to all requests, asked at once. `most` gathers what the server says of itself meanwhile."""
-    answers = asyncio.gather(*(ask(server, post(request)) for request in requests))
+    """The answers to all requests, asked at once when all have their connections. `most` gathers what the server says
+    of itself meanwhile."""
+    go = asyncio.Event()
+    answers = asyncio.gather(*(ask(server, post(request), go) for request in requests))
+    while not go.is_set():
+        values = await asyncio.to_thread(server.metrics)
+        if values["qwill_http_connections"] > len(requests):
+            go.set()
+        assert not answers.done(), answers
     while not answers.done():
         values = await asyncio.to_thread(server.metrics)
         for name in most:

@@ -126,7 +126,7 @@ def test_request_timeout(checks, qwill, _):
         began = time.monotonic()
         held = [server.connect() for _ in range(4)]
         for i, connection in enumerate(held):  # one runs, three wait
-            connection.sendall(post(endless(stream=i % 2 == 0, n=2)))
+            connection.sendall(post(endless(stream=i % 2 == 0, n=16)))
         for i, connection in enumerate(held):
             status, headers, body = Answers(connection).next()
             if i % 2 == 0 and status == 200:
