@@ -46,7 +46,7 @@ struct GenerateResult {
   std::vector<Draw> prompt_draws;  // of the prompt from its second token on, if asked for
   FinishReason finish = FinishReason::length;
   std::optional<std::string> stop_string;
-  std::optional<int32_t> stop_id;
+  std::optional<Draw> stop_token;   // the end token that stopped it: no part of token_ids
   double ttft_s = 0, decode_s = 0;  // to the first token; from the first to the last
 };
 

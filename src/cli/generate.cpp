@@ -88,9 +88,9 @@ Json Generate::to_json(const Llm* opened, const GenerateRequest& request, const 
   json.set("text", !opened || opened->parts().tokenizer ? Json(text) : Json())
       .set("token_ids", std::move(ids))
       .set("finish_reason", finish_name(result.finish))
-      .set("stop", result.stop_string ? Json(*result.stop_string)
-                   : result.stop_id   ? Json(*result.stop_id)
-                                      : Json())
+      .set("stop", result.stop_string  ? Json(*result.stop_string)
+                   : result.stop_token ? Json(result.stop_token->id)
+                                       : Json())
       .set("seed", request.sampling.seed)
       .set("logprobs", opened && request.sampling.num_logprobs >= 0
                            ? logprobs_json(opened->parts().tokenizer, result.draws)

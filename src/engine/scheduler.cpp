@@ -167,9 +167,10 @@ int64_t Scheduler::wanted_pages(const Sequence& sequence) const {
   return pages_for(limits_.reserve ? sequence.max_len : sequence.size());
 }
 
-// What it lacks of them, of which it has or will find `held`, and one page for its growth.
+// What it lacks of them, of which it has or will find `held`, and one page for its growth, if it grows that far.
 int64_t Scheduler::lacking_pages(const Sequence& sequence, int64_t held) const {
-  return std::max<int64_t>(0, wanted_pages(sequence) - held) + (limits_.reserve ? 0 : 1);
+  const int64_t wanted = wanted_pages(sequence), growth = std::min<int64_t>(1, pages_for(sequence.max_len) - wanted);
+  return std::max<int64_t>(0, wanted - held) + growth;
 }
 
 // Pages of its beginning that a sequence before it in order shares and is about to compute; 0: none does. Those that
@@ -353,7 +354,7 @@ void Scheduler::commit(const Step& step, std::vector<Draw> draws, std::vector<To
     }
     Draw& drawn = given[rows.num_given];
     if (std::ranges::find(s.sampling.stop_ids, drawn.id) != s.sampling.stop_ids.end()) {
-      event.stop_id = drawn.id;
+      event.stop_token = std::move(drawn);
       event.finish = FinishReason::stop;
     } else {
       s.tokens.push_back(drawn.id);

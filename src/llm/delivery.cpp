@@ -23,7 +23,7 @@ std::string Answer::grow(TokenEvent& event) {
     if (detokenizer_) text = stops_.push(detokenizer_->push(result_.token_ids.back()));
   }
   if (event.finish) result_.finish = *event.finish;
-  if (event.stop_id >= 0) result_.stop_id = event.stop_id;
+  result_.stop_token = std::move(event.stop_token);
   ended_ = event.finish || stops_.found();
   if (ended_ && detokenizer_) {
     text += stops_.push(detokenizer_->finish());
@@ -37,7 +37,7 @@ void Answer::finish() {
   if (stops_.found()) {
     result_.finish = FinishReason::stop;
     result_.stop_string = stops_.found();
-    result_.stop_id.reset();
+    result_.stop_token.reset();
   }
   result_.ttft_s = std::chrono::duration<double>(first_token_ - start_).count();
   result_.decode_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - first_token_).count();

@@ -50,6 +50,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
         add(model_.llm->submit(std::move(requests[i]), on_part).sequence);
       }
     } catch (...) {
+      // What ends because of this is not told: the error is.
+      {
+        const std::lock_guard lock(mutex_);
+        failed_ = true;
+      }
       cancel();
       throw;
     }

@@ -48,6 +48,7 @@ Json choice_json(const AnswerForm& form, const Tokenizer* tokenizer, const Gener
     const int64_t begin = count_code_points(text);
     TokenPlacer placer(tokenizer, begin);
     for (const Draw& draw : result.draws) placer.push(draw);
+    if (result.stop_token) placer.push(*result.stop_token);
     std::ranges::move(placer.take(begin + count_code_points(result.text), !result.stop_string),
                       std::back_inserter(tokens));
   }
@@ -167,6 +168,7 @@ void ApiStream::add(std::string& out, int64_t index, std::string_view text, std:
   Json logprobs;
   if (form_.num_logprobs >= 0) {
     for (const Draw& draw : draws) one.placer.push(draw);
+    if (end && end->stop_token) one.placer.push(*end->stop_token);
     const std::vector<PlacedToken> tokens = one.placer.take(one.length, end && !end->stop_string);
     if (!tokens.empty())
       logprobs =

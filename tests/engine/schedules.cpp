@@ -181,7 +181,7 @@ class Schedule {
         return complain(fmt::format("request {}: token {} of the prompt is scored otherwise", live.known, i + 1));
       ++occurred_.scored;
     }
-    if ((event.draw || event.stop_id >= 0) && live.num_scored != wanted.prompt.size())
+    if ((event.draw || event.stop_token) && live.num_scored != wanted.prompt.size())
       complain(fmt::format("request {}: {} tokens of the prompt are scored, and alone {}", live.known, live.num_scored,
                            wanted.prompt.size()));
     if (event.draw) {
@@ -193,9 +193,10 @@ class Schedule {
       live.draws.push_back(*event.draw);
     }
     if (!event.finish) return;
-    if (event.finish != wanted.finish || event.stop_id != wanted.stop_id || live.draws.size() != wanted.draws.size())
+    const int32_t stop_id = event.stop_token ? event.stop_token->id : -1;
+    if (event.finish != wanted.finish || stop_id != wanted.stop_id || live.draws.size() != wanted.draws.size())
       complain(fmt::format("request {}: ends after {} tokens with {} {}, and alone after {} with {} {}", live.known,
-                           live.draws.size(), finish_name(*event.finish), event.stop_id, wanted.draws.size(),
+                           live.draws.size(), finish_name(*event.finish), stop_id, wanted.draws.size(),
                            finish_name(wanted.finish), wanted.stop_id));
     occurred_.stopped += event.finish == FinishReason::stop;
     live_.erase(found);
@@ -255,7 +256,7 @@ std::vector<Known> answer_alone(const Instance& on, int64_t count, uint64_t seed
         if (event.draw) known.draws.push_back(std::move(*event.draw));
         if (!event.finish) continue;
         known.finish = *event.finish;
-        known.stop_id = event.stop_id;
+        if (event.stop_token) known.stop_id = event.stop_token->id;
       }
     all.push_back(std::move(known));
   }

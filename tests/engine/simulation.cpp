@@ -161,7 +161,9 @@ void Simulation::take(const TokenEvent& event, Time now) {
     return;
   }
   switch (*event.finish) {
-    case FinishReason::stop: require(!event.draw && stops && event.stop_id == expected, "an end token stops"); break;
+    case FinishReason::stop:
+      require(!event.draw && stops && event.stop_token && event.stop_token->id == expected, "an end token stops");
+      break;
     case FinishReason::length: require(event.draw && full, "a sequence ends where its length does"); break;
     case FinishReason::cancelled: require(!event.draw && live.cancelled, "who is cancelled was to be"); break;
     case FinishReason::deadline: require(!event.draw && live.deadline && *live.deadline <= now, "in time"); break;

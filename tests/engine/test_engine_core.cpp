@@ -51,7 +51,7 @@ std::map<int64_t, Answer> run(EngineCore& engine, int max_steps = 5000) {
       answer.prompt.insert(answer.prompt.end(), event.prompt.begin(), event.prompt.end());
       if (event.draw) answer.tokens.push_back(event.draw->id);
       answer.finish = event.finish;
-      answer.stop_id = event.stop_id;
+      if (event.stop_token) answer.stop_id = event.stop_token->id;
     }
   }
   return answers;
