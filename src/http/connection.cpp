@@ -7,11 +7,10 @@
 #include <boost/asio/post.hpp>
 #include <boost/beast/http/field.hpp>
 #include <boost/beast/http/status.hpp>
-#include <charconv>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
+#include "http/request_head.h"
 
 namespace qwill::http {
 namespace {
@@ -39,108 +38,9 @@ void set_options(Connection::Socket& socket) {
   set(IPPROTO_TCP, TCP_USER_TIMEOUT, 20000);
 }
 
-std::string new_id() {
-  thread_local std::mt19937_64 random = [] {
-    std::random_device device;
-    return std::mt19937_64((uint64_t{device()} << 32) ^ device());
-  }();
-  return fmt::format("{:016x}{:08x}", random(), random() & 0xffffffff);
-}
-
-// A client's own id, if it can do no harm in a log or a header.
-bool is_sane_id(std::string_view id) {
-  return !id.empty() && id.size() <= 128 && std::ranges::all_of(id, [](unsigned char c) {
-    return std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == ':';
-  });
-}
-
-// The path of a request's target: of "/a%20b?c", "/a b". Nothing for what is none.
-std::optional<std::string> path_of(std::string_view target) {
-  constexpr std::string_view kScheme = "http://";
-  if (beast::iequals({target.data(), std::min(target.size(), kScheme.size())}, {kScheme.data(), kScheme.size()})) {
-    const size_t slash = target.find('/', kScheme.size());
-    target = slash == std::string_view::npos ? "/" : target.substr(slash);
-  }
-  if (target == "*") return "*";
-  if (!target.starts_with('/')) return std::nullopt;
-  target = target.substr(0, target.find_first_of("?#"));
-  std::string path;
-  for (size_t i = 0; i < target.size(); ++i) {
-    if (target[i] != '%') {
-      path += target[i];
-      continue;
-    }
-    unsigned value = 0;
-    if (i + 2 >= target.size()) return std::nullopt;
-    const char* first = target.data() + i + 1;
-    const auto [end, error] = std::from_chars(first, first + 2, value, 16);
-    if (error != std::errc() || end != first + 2) return std::nullopt;
-    path += static_cast<char>(value);
-    i += 2;
-  }
-  return path;
-}
-
-int count_of(const Headers& headers, std::string_view name) {
-  return static_cast<int>(std::ranges::count(headers, name, &Headers::value_type::first));
-}
-
 bool has_no_body(int status) { return status == 204 || status == 304; }
 
 }  // namespace
-
-// ------------------------------------------------------------------------------------------------ exchange
-
-void Exchange::respond(Response response) {
-  if (!answered_.exchange(true)) connection_->respond(shared_from_this(), std::move(response));
-}
-
-void Exchange::stream(Response head, std::shared_ptr<BodyStream> body) {
-  if (!answered_.exchange(true)) connection_->stream(shared_from_this(), std::move(head), std::move(body));
-}
-
-void Exchange::wake() {
-  if (!waking_.exchange(true)) connection_->wake(shared_from_this());
-}
-
-void Exchange::on_gone(std::function<void()> f) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (over_) return;
-    if (!gone_) {
-      on_gone_ = std::move(f);
-      return;
-    }
-  }
-  f();
-}
-
-void Exchange::note(Json notes) {
-  const std::lock_guard lock(mutex_);
-  notes_ = std::move(notes);
-}
-
-Json Exchange::notes() const {
-  const std::lock_guard lock(mutex_);
-  return notes_;
-}
-
-void Exchange::tell_gone() {
-  std::function<void()> f;
-  {
-    const std::lock_guard lock(mutex_);
-    gone_ = true;
-    f = std::move(on_gone_);
-    on_gone_ = nullptr;
-  }
-  if (f) f();
-}
-
-void Exchange::forget() {
-  const std::lock_guard lock(mutex_);
-  over_ = true;
-  on_gone_ = nullptr;
-}
 
 // ------------------------------------------------------------------------------------------------ life
 
@@ -321,7 +221,7 @@ bool Connection::on_head() {
     request_.headers.emplace_back(std::move(name), std::string(field.value()));
   }
   const std::string* id = find_header(request_.headers, "x-request-id");
-  request_.id = id && is_sane_id(*id) ? *id : new_id();
+  request_.id = id && is_sane_id(*id) ? *id : new_request_id();
   error_code ignored;
   const auto peer = socket_.remote_endpoint(ignored);
   if (!ignored) request_.peer = peer.address().to_string();
@@ -330,13 +230,8 @@ bool Connection::on_head() {
   chunked_ = head.version() >= 11;
   outcome_ = {};
 
-  // Heads that servers and proxies read in different ways are nobody's (RFC 9112, 3.2, 6.1 and 6.3).
-  const int num_hosts = count_of(request_.headers, "host"),
-            num_codings = count_of(request_.headers, "transfer-encoding");
-  if (num_hosts > 1 || (num_hosts == 0 && chunked_)) return refuse(400, "a request has one Host"), false;
-  if (num_codings > 1 || (num_codings == 1 && !parser_->chunked()) ||
-      (num_codings == 1 && !beast::iequals(*find_header(request_.headers, "transfer-encoding"), "chunked")))
-    return refuse(501, "no transfer coding but chunked is known"), false;
+  if (const std::string flaw = ambiguity_of(request_.headers, chunked_, parser_->chunked()); !flaw.empty())
+    return refuse(400, flaw), false;
   const auto target = head.target();
   const std::optional<std::string> path = path_of({target.data(), target.size()});
   if (!path) return refuse(400, "the request's target is no path"), false;
@@ -398,7 +293,7 @@ void Connection::refuse(int status, const std::string& message) {
   if (!parser_ || !parser_->is_header_done()) {
     request_ = {};
     request_.received = Request::Clock::now();
-    request_.id = new_id();
+    request_.id = new_request_id();
     outcome_ = {};
     chunked_ = true;
     is_head_ = false;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "server/openai_response.h"
+#include "server/openai_stream.h"
 
 namespace qwill {
 namespace {

@@ -22,8 +22,8 @@ struct PlacedToken {
   bool has_logprob = true;  // the first token of a prompt has none
 };
 
-// The tokens that an answer's text is made of, and the end token that stopped it, given out as the text becomes certain.
-// Tokens that only belong to a stop string are never given out.
+// The tokens that an answer's text is made of, and the end token that stopped it, given out as the text becomes
+// certain. Tokens that only belong to a stop string are never given out.
 class TokenPlacer {
  public:
   // tokenizer may be null, and must outlive it. The answer's text begins at `offset`.

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "qwill/llm.h"
+#include "server/openai_error.h"
 #include "server/reasoning.h"
 
 namespace qwill {
@@ -16,18 +17,6 @@ namespace qwill {
 enum class Endpoint { chat_completions, completions };
 // Of "/v1/chat/completions" or "/v1/completions"; nothing for another path.
 std::optional<Endpoint> endpoint_of(std::string_view path);
-
-// A body that is refused. param names the field, code is the API's word for what is wrong with it; each may be empty.
-class RequestError : public Error {
- public:
-  RequestError(std::string param, std::string_view code, const std::string& message)
-      : Error(ErrorKind::invalid, message), param_(std::move(param)), code_(code) {}
-  const std::string& param() const { return param_; }
-  const std::string& code() const { return code_; }
-
- private:
-  std::string param_, code_;
-};
 
 // What the answer needs to know of its request.
 struct AnswerForm {

@@ -7,6 +7,7 @@
 #include "llm/delivery.h"
 #include "llm/parts.h"
 #include "server/openai_response.h"
+#include "server/openai_stream.h"
 #include "support/builtin_llm.h"
 
 namespace qwill {
