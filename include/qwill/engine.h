@@ -63,8 +63,9 @@ class Engine {
   bool busy() const;  // requests are open
   // Tokens of one sequence, prompt and output.
   int64_t max_seq_len() const;
-  // That run at once.
+  // That run at once, and that may be open at once, waiting ones included.
   int64_t max_sequences() const;
+  int64_t max_open() const;
   // What the device said when it failed; empty while it works.
   std::string failure() const;
 

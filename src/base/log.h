@@ -1,7 +1,8 @@
 // Lines of a log on standard error, written by a thread of their own: who logs never waits, not even for a terminal or
-// a pipe that nobody reads. Lines that find no room then are dropped, the oldest first.
+// a pipe that nobody reads. Lines that find no room then are dropped, the oldest first, and long ones are cut.
 #pragma once
 
+#include <memory>
 #include <string>
 
 namespace qwill {
@@ -17,7 +18,7 @@ class Log {
 
  private:
   struct Sink;
-  Sink* sink_;
+  std::unique_ptr<Sink> sink_;
 };
 
 }  // namespace qwill

@@ -1,6 +1,8 @@
 // qwill serve: the models behind OpenAI's HTTP API.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <filesystem>
@@ -97,6 +99,7 @@ void Serve::run() {
   std::erase(server.api_keys, "");
   if (request_time_s > 0) server.request_time = std::chrono::seconds(request_time_s);
   server.log_requests = !quiet;
+  server.limits.max_bodies_bytes = std::max(server.limits.max_bodies_bytes, 4 * server.limits.max_body_bytes);
 
   // A port that is taken is told before minutes are spent on loading.
   ApiServer api(server);
@@ -119,10 +122,15 @@ void Serve::run() {
   api.serve(std::move(served));
   if (server.api_keys.empty() && host != "127.0.0.1" && host != "localhost" && host != "::1")
     warn("whoever reaches this address may use it: --api-key asks for a key");
-  warn(fmt::format("listening on http://{}:{}", shown, bound));
+  // From here on stderr may be a pipe that nobody reads: lines go through the log, which waits for nobody.
+  api.say(fmt::format("qwill: listening on http://{}:{}", shown, bound));
   while (!interrupted()) std::this_thread::sleep_for(kPoll);
-  warn("shutting down: requests under way are answered; another signal ends at once");
-  api.drain(std::chrono::seconds(drain_time_s));
+  api.say("qwill: shutting down: requests under way are answered; another signal ends at once");
+  if (!api.drain(std::chrono::seconds(drain_time_s))) {
+    api.say("qwill: a step of the engine does not end: its requests are lost");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // for the line to be written
+    ::_exit(1);
+  }
   obeyed_interrupt();
 }
 
@@ -180,6 +188,8 @@ void add_serve(CLI::App& app) {
   add_number(*command, "--drain-timeout", serve->drain_time_s, 0, 1 << 24,
              "seconds that requests under way get after SIGTERM (30)");
   add_number(*command, "--http-threads", serve->server.http_threads, 1, 256, "threads for connections (2)");
+  command->add_flag("--allow-priority", serve->server.allow_priority,
+                    "requests may name a \"priority\" (lower comes first), which can take the place of others");
   command->add_flag("--quiet", serve->quiet, "no line on stderr for each request");
   add_run_options(*command, serve->llm);
   add_batch_options(*command, serve->llm);

@@ -274,6 +274,7 @@ class CpuOps final : public Ops {
     int64_t num_tasks = 0;
     for (const Product& product : products) num_tasks += product.num_tasks();
     pool_.run(num_tasks, [&](int64_t task) {
+      advance();
       auto product = products.begin();
       while (task >= product->num_tasks()) task -= (product++)->num_tasks();
       product->run_task(task);
@@ -371,6 +372,7 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
   }
   std::ranges::reverse(tasks);
   pool_.run(static_cast<int64_t>(tasks.size()) * KV, [&](int64_t index) {
+    advance();
     const Task& task = tasks[static_cast<size_t>(index / KV)];
     const int64_t kv_head = index % KV, num_items = task.num_rows * group;
     const int32_t* pages = batch.pages(task.sequence);

@@ -214,6 +214,8 @@ std::string Engine::failure() const {
 
 int64_t Engine::max_sequences() const { return shared_->core->config().max_sequences; }
 
+int64_t Engine::max_open() const { return shared_->max_open; }
+
 int64_t Engine::max_seq_len() const { return shared_->core->config().max_seq_len; }
 
 }  // namespace qwill

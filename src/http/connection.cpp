@@ -23,6 +23,7 @@ constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kMaxAheadBytes = 64 << 10;   // that a client may send before it has its answer
 constexpr int64_t kBytesForTime = 256 << 10;  // of a body, after which it gets body_time once more
 constexpr size_t kKeptBytes = 256 << 10;      // of a buffer, from one answer to the next
+constexpr size_t kMaxSkippedBytes = 64;       // of empty lines before a request
 constexpr auto kLingerTime = std::chrono::seconds(3);
 
 // A peer that is silent is asked after 10 s, and every 5; what it does not acknowledge for 20 s ends the connection. So
@@ -70,6 +71,8 @@ auto Connection::own(F f) {
 
 void Connection::start() {
   set_options(socket_);
+  error_code ignored;
+  socket_.non_blocking(true, ignored);
   enter(Phase::idle);
   read();
 }
@@ -78,6 +81,8 @@ void Connection::turn_away() {
   counted_ = false;
   --common_.num_connections;
   set_options(socket_);
+  error_code ignored;
+  socket_.non_blocking(true, ignored);
   keep_alive_ = false;
   refuse(503, "too many connections: try again later");
 }
@@ -130,18 +135,23 @@ void Connection::on_timer() {
 
 // ------------------------------------------------------------------------------------------------ reading
 
-// One read is always under way, also while a request is answered: it tells when the client has gone.
+// Waits for bytes, also while a request is answered: it tells when the client has gone. The buffer is touched only when
+// they are there, since an answer that ends meanwhile may take from it.
 void Connection::read() {
   if (reading_ || phase_ == Phase::closed) return;
   reading_ = true;
-  socket_.async_read_some(buffer_.prepare(kReadBytes), own([this](const error_code& error, size_t size) {
-                            reading_ = false;
-                            on_read(error, size);
-                          }));
+  socket_.async_wait(Socket::wait_read, own([this](const error_code& error) {
+                       reading_ = false;
+                       if (error) return close();
+                       on_readable();
+                     }));
 }
 
-void Connection::on_read(const error_code& error, size_t size) {
+void Connection::on_readable() {
   if (phase_ == Phase::closed) return;
+  error_code error;
+  const size_t size = socket_.read_some(buffer_.prepare(kReadBytes), error);
+  if (error == asio::error::would_block) return read();
   if (error) return close();
   buffer_.commit(size);
   switch (phase_) {
@@ -159,8 +169,11 @@ void Connection::on_read(const error_code& error, size_t size) {
 void Connection::parse() {
   while (phase_ == Phase::head || phase_ == Phase::body) {
     if (!parser_) {
-      skip_empty_lines();
-      if (buffer_.size() == 0) return read();
+      if (!skip_empty_lines()) return;
+      if (buffer_.size() == 0) {
+        enter(Phase::idle);
+        return read();
+      }
       parser_.emplace();
       parser_->header_limit(static_cast<uint32_t>(common_.limits.max_head_bytes));
       parser_->body_limit(static_cast<uint64_t>(common_.limits.max_body_bytes));
@@ -201,12 +214,15 @@ void Connection::parse() {
   }
 }
 
-// Some clients end a body with a line too many (RFC 9112, 2.2).
-void Connection::skip_empty_lines() {
+// Some clients end a body with a line too many (RFC 9112, 2.2). False: the request was refused, for lines without end.
+bool Connection::skip_empty_lines() {
   const auto* bytes = static_cast<const char*>(buffer_.data().data());
   size_t size = 0;
   while (size < buffer_.size() && (bytes[size] == '\r' || bytes[size] == '\n')) ++size;
   buffer_.consume(size);
+  skipped_bytes_ += size;
+  if (skipped_bytes_ > kMaxSkippedBytes) return refuse(400, "empty lines are no request"), false;
+  return true;
 }
 
 // Takes in the request's head. False: it was refused.
@@ -225,6 +241,7 @@ bool Connection::on_head() {
   error_code ignored;
   const auto peer = socket_.remote_endpoint(ignored);
   if (!ignored) request_.peer = peer.address().to_string();
+  skipped_bytes_ = 0;
   keep_alive_ = parser_->keep_alive();
   is_head_ = request_.method == "HEAD";
   chunked_ = head.version() >= 11;

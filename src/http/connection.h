@@ -53,9 +53,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reading.
   void read();
-  void on_read(const boost::system::error_code& error, size_t size);
+  void on_readable();
   void parse();
-  void skip_empty_lines();
+  bool skip_empty_lines();
   bool on_head();
   bool count_body();
   void begin_exchange();
@@ -84,6 +84,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
+  size_t skipped_bytes_ = 0;
   bool reading_ = false, counted_ = true;
   Request request_;
   int64_t counted_body_bytes_ = 0, timed_body_bytes_ = 0;

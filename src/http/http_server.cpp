@@ -3,10 +3,9 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
-#include <condition_variable>
 #include <future>
 #include <list>
 #include <mutex>
@@ -38,7 +37,8 @@ tcp::endpoint resolve(asio::io_context& context, const std::string& host, int po
   error_code error;
   tcp::resolver resolver(context);
   const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, error);
-  if (error || found.empty()) fail(ErrorKind::io, "--host {}: there is no such address ({})", host, error.message());
+  if (error || found.empty())
+    fail(ErrorKind::io, "cannot listen on {}: there is no such address ({})", host, error.message());
   return *found.begin();
 }
 
@@ -59,6 +59,7 @@ struct Server::Shared {
   std::vector<std::unique_ptr<Lane>> lanes;
   std::optional<tcp::acceptor> acceptor;
   std::optional<asio::steady_timer> pause;
+  std::atomic<bool> closed = false;  // what is accepted now is dropped
   size_t next_lane = 0;
 
   void accept();
@@ -70,7 +71,8 @@ struct Server::Shared {
 void Server::Shared::accept() {
   Lane& lane = *lanes[next_lane++ % lanes.size()];
   acceptor->async_accept(lane.context, [this, &lane](const error_code& error, Connection::Socket socket) {
-    if (error == asio::error::operation_aborted) return;
+    // A connection may have come just before the port was closed.
+    if (error == asio::error::operation_aborted || !acceptor->is_open()) return;
     if (error) {
       pause->expires_after(kAcceptPause);
       pause->async_wait([this](const error_code& aborted) {
@@ -86,6 +88,7 @@ void Server::Shared::accept() {
 }
 
 void Server::Shared::take(Lane& lane, Connection::Socket socket) {
+  if (closed) return;
   const bool full = common.num_connections >= common.limits.max_connections;
   const auto connection = std::make_shared<Connection>(std::move(socket), common);
   // Those that have ended go when others come.
@@ -138,7 +141,7 @@ int Server::listen(const std::string& host, int port) {
   tcp::acceptor acceptor(context);
   error_code error;
   const auto must = [&] {
-    if (error) fail(ErrorKind::io, "cannot listen on {}: {}; another --port or --host may do", place, error.message());
+    if (error) fail(ErrorKind::io, "cannot listen on {}: {}; another port or address may do", place, error.message());
   };
   acceptor.open(endpoint.protocol(), error);
   must();
@@ -158,6 +161,7 @@ void Server::drain() { shared_->common.draining = true; }
 
 void Server::close(std::chrono::milliseconds wait) {
   drain();
+  shared_->closed = true;
   if (shared_->acceptor) {
     std::promise<void> closed;
     asio::post(shared_->lanes.front()->context, [&] {

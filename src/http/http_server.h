@@ -18,7 +18,7 @@ struct Limits {
   int64_t max_connections = 8192;  // more are told to come back later
   int64_t max_head_bytes = 16 << 10;
   int64_t max_body_bytes = 32 << 20;
-  int64_t max_bodies_bytes = 512 << 20;  // of all requests that are being read or wait
+  int64_t max_bodies_bytes = 512 << 20;  // of all requests whose answer is not complete
   std::chrono::seconds idle_time{75};    // between two requests of a connection
   std::chrono::seconds head_time{10};    // for a request's head
   std::chrono::seconds body_time{30};    // for each 256 KiB of a body, or its rest
@@ -37,7 +37,8 @@ struct Outcome {
 class Handler {
  public:
   virtual ~Handler() = default;
-  // Looks at a request's head, before its body is read: an answer refuses it. What it throws is answered with 500.
+  // Looks at a request's head, before its body is read: an answer refuses it. What this and handle throw is answered
+  // with 500.
   virtual std::optional<Response> refuse(const Request& head) = 0;
   virtual void handle(std::shared_ptr<Exchange> exchange) = 0;
   // The body of an answer that is an error: bad syntax, too large, too slow, too many.

@@ -21,7 +21,7 @@ inline const std::string* find_header(const Headers& headers, std::string_view n
 struct Request {
   using Clock = std::chrono::steady_clock;
 
-  std::string id;      // unique; the client's x-request-id if it sent a sane one
+  std::string id;      // the client's x-request-id if it sent a sane one, else a new one
   std::string method;  // as sent, "POST"
   std::string path;    // decoded, without the query
   Headers headers;     // names in lower case

@@ -62,8 +62,8 @@ std::string ambiguity_of(const Headers& headers, bool is_http_1_1, bool is_chunk
   };
   if (count("host") > 1 || (count("host") == 0 && is_http_1_1)) return "a request has one Host";
   const auto num_codings = count("transfer-encoding");
-  const bool is_plain =
-      num_codings == 1 && is_chunked && equal_ignoring_case(*find_header(headers, "transfer-encoding"), "chunked");
+  const bool is_plain = num_codings == 1 && is_http_1_1 && is_chunked &&
+                        equal_ignoring_case(*find_header(headers, "transfer-encoding"), "chunked");
   if (num_codings > 0 && !is_plain) return "no transfer coding but chunked is known";
   return "";
 }

@@ -175,6 +175,9 @@ class Ops {
   virtual void do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) = 0;
   virtual Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) = 0;
 
+  // An op that may take seconds gets on. From any thread.
+  void advance() { progress_.fetch_add(1, std::memory_order_relaxed); }
+
  private:
   std::atomic<int64_t> progress_ = 0;
 };

@@ -1,6 +1,9 @@
 #include "server/access.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <cctype>
 
 namespace qwill {
 namespace {
@@ -11,6 +14,14 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
   for (size_t i = 0; i < a.size(); ++i)
     difference = difference | static_cast<unsigned char>(a[i] ^ (b.empty() ? 0 : b[i % b.size()]));
   return difference == 0;
+}
+
+// "localhost", "127.0.0.1" or "[::1]", with a port or without.
+bool is_address(std::string_view host) {
+  if (host.starts_with('[')) return true;
+  const std::string name(host.substr(0, host.rfind(':')));
+  in_addr address{};
+  return name == "localhost" || ::inet_pton(AF_INET, name.c_str(), &address) == 1;
 }
 
 bool starts_with_ignoring_case(std::string_view text, std::string_view start) {
@@ -43,7 +54,8 @@ bool Access::allows_origin(const http::Headers& headers) const {
   const std::string* origin = http::find_header(headers, "origin");
   if (!origin) return true;
   const std::string* host = http::find_header(headers, "host");
-  if (host && (*origin == "http://" + *host || *origin == "https://" + *host)) return true;
+  const bool is_own = host && (*origin == "http://" + *host || *origin == "https://" + *host);
+  if (is_own && (!keys_.empty() || is_address(*host))) return true;
   return is_listed(*origin);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <ctime>
+#include <future>
 #include <random>
 #include <thread>
 #include <utility>
@@ -14,21 +15,52 @@
 namespace qwill {
 namespace {
 
-constexpr int kWorkers = 4;  // read bodies, tokenize, put answers together
+constexpr int kWorkers = 4;       // read bodies, tokenize, put answers together
+constexpr int kHeavyWorkers = 2;  // the same of large bodies, so that small ones do not wait for them
+constexpr size_t kHeavyBytes = 256 << 10;
+constexpr int64_t kMaxValues = 1 << 20;  // of a body: each takes some 100 bytes once it is read
 
 uint64_t random_seed() {
   thread_local std::random_device device;
   return (uint64_t{device()} << 32) ^ device();
 }
 
+// Values of a JSON text, at most: each but the first follows one of these, outside of strings.
+int64_t count_values(std::string_view json) {
+  int64_t count = 1;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string && c == '\\') ++i;
+    if (c == '"') in_string = !in_string;
+    if (!in_string && (c == ',' || c == ':' || c == '[')) ++count;
+  }
+  return count;
+}
+
 // A request's body as JSON. Throws RequestError.
 Json read_body(http::Request& request) {
   const std::string body = std::exchange(request.body, {});
+  if (count_values(body) > kMaxValues)
+    throw RequestError("", "invalid_value", fmt::format("the body: more than {} values", kMaxValues));
   try {
     return Json::parse(body);
   } catch (const Error& e) {
     throw RequestError("", "invalid_json", fmt::format("the body: {}", e.what()));
   }
+}
+
+// "Thu, 26 Nov 2026 08:49:37 GMT" (RFC 9110, 5.6.7), made once a second.
+std::string http_date() {
+  thread_local std::time_t made = 0;
+  thread_local char text[32];
+  if (const std::time_t now = std::time(nullptr); now != made) {
+    made = now;
+    std::tm utc{};
+    ::gmtime_r(&now, &utc);
+    std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  }
+  return text;
 }
 
 std::string time_text() {
@@ -49,6 +81,7 @@ ApiServer::ApiServer(const ServerOptions& options)
       access_(options.api_keys, options.origins),
       http_(options.limits, options.http_threads, *this),
       workers_(kWorkers),
+      heavy_workers_(kHeavyWorkers),
       later_([this](std::function<void()> f) { boost::asio::post(workers_, std::move(f)); }) {
   add_routes();
 }
@@ -58,6 +91,8 @@ ApiServer::ApiServer(const ServerOptions& options)
 ApiServer::~ApiServer() {
   http_.close(std::chrono::milliseconds(0));
   workers_.join();
+  heavy_workers_.join();
+  loaded_ = false;
   readiness_.reset();
   models_.clear();
 }
@@ -73,15 +108,24 @@ void ApiServer::serve(std::vector<std::unique_ptr<ServedModel>> models) {
   loaded_ = true;
 }
 
-void ApiServer::drain(std::chrono::milliseconds time) {
+bool ApiServer::drain(std::chrono::milliseconds time) {
   constexpr auto kTelling = std::chrono::milliseconds(2000);  // for the last answers to be written
+  constexpr auto kStopping = std::chrono::seconds(5);         // for engines to end their steps
   draining_ = true;
   http_.drain();
   const auto end = std::chrono::steady_clock::now() + time;
   while (http_.num_exchanges() > 0 && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  for (const auto& model : models_) model->llm->engine().stop();
+  // Not waited for without end: a step may be stuck.
+  auto stopped = std::make_shared<std::promise<void>>();
+  std::future<void> stop = stopped->get_future();
+  std::thread([this, stopped] {
+    for (const auto& model : models_) model->llm->engine().stop();
+    stopped->set_value();
+  }).detach();
+  const bool all_stopped = stop.wait_for(kStopping) == std::future_status::ready;
   http_.close(kTelling);
+  return all_stopped;
 }
 
 // ------------------------------------------------------------------------------------------------ HTTP
@@ -102,7 +146,7 @@ std::optional<http::Response> ApiServer::refuse(const http::Request& head) {
   const auto* path = find_path(head.path);
   if (!path) return error_response(ApiError(404, "not_found", fmt::format("there is no {}", printable(head.path))));
   std::string methods;
-  for (const auto& [method, route] : path->second) methods += method + ", ";
+  for (const auto& [method, route] : path->second) methods += method == "GET" ? "GET, HEAD, " : method + ", ";
   methods += "OPTIONS";
   if (head.method == "OPTIONS") return http::Response{.status = 204, .body = {}, .headers = {{"Allow", methods}}};
   const std::string method = head.method == "HEAD" ? "GET" : head.method;
@@ -132,17 +176,14 @@ void ApiServer::handle(std::shared_ptr<http::Exchange> exchange) {
   const std::string method = exchange->request.method == "HEAD" ? "GET" : exchange->request.method;
   const Route& route = find_path(exchange->request.path)->second.at(method);
   if (route.quick) return answer(route.answer, exchange);
-  later_([this, &route, exchange] { answer(route.answer, exchange); });
+  auto& pool = exchange->request.body.size() > kHeavyBytes ? heavy_workers_ : workers_;
+  boost::asio::post(pool, [this, &route, exchange] { answer(route.answer, exchange); });
 }
 
 // What goes wrong with one request is that request's answer.
 void ApiServer::answer(const Answer& answer, const std::shared_ptr<http::Exchange>& exchange) {
   try {
     answer(exchange);
-  } catch (const RequestError& e) {
-    exchange->respond(error_response(e));
-  } catch (const ApiError& e) {
-    exchange->respond(error_response(e));
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::busy)
       exchange->respond(error_response(draining_ ? ApiError(503, "shutting_down", "the server is shutting down")
@@ -159,6 +200,7 @@ http::Response ApiServer::error(int status, const std::string& message) {
 }
 
 void ApiServer::add_headers(const http::Request* request, http::Headers& headers) {
+  headers.emplace_back("Date", http_date());
   headers.emplace_back("Server", "qwill/" QWILL_VERSION);
   headers.emplace_back("X-Content-Type-Options", "nosniff");
   headers.emplace_back("X-Request-Id", request->id);
@@ -199,14 +241,18 @@ void ApiServer::add_routes() {
   const auto json = [](const Exchange& e, const Json& body) { e->respond({.body = body.dump()}); };
   add_route("POST", "/tokenize", {[this, json](const Exchange& e) { json(e, tokenize(read_body(e->request))); }});
   add_route("POST", "/detokenize", {[this, json](const Exchange& e) { json(e, detokenize(read_body(e->request))); }});
-  add_route("GET", "/v1/models", {[this, json](const Exchange& e) { json(e, models_json()); }});
-  add_route("GET", "/v1/models/", {[this, json](const Exchange& e) {
-              json(e, model_json(model_named(e->request.path.substr(std::string_view("/v1/models/").size()))));
-            }});
+  add_route("GET", "/v1/models", {[this, json](const Exchange& e) { json(e, models_json()); }, false, true});
+  add_route("GET", "/v1/models/",
+            {[this, json](const Exchange& e) {
+               const std::string name = e->request.path.substr(std::string_view("/v1/models/").size());
+               if (name.empty()) throw ApiError(404, "model_not_found", "a model has a name: see /v1/models");
+               json(e, model_json(model_named(name)));
+             },
+             false, true});
 
   add_route("GET", "/health",
             {[this](const Exchange& e) {
-               if (readiness_ && loaded_ && readiness_->failed()) throw ApiError(503, "failed", readiness_->trouble());
+               if (loaded_ && readiness_->failed()) throw ApiError(503, "failed", readiness_->trouble());
                e->respond({.body = R"({"status":"ok"})"});
              },
              true, true});
@@ -279,6 +325,13 @@ void ApiServer::answer_generation(Endpoint endpoint, const std::shared_ptr<http:
   ServedModel& model = model_named(model_name_of(body));
   ApiRequest request = read_api_request(*model.llm, endpoint, body, random_seed());
   request.form.model = model.name;
+  const int64_t most = model.llm->engine().max_open();
+  if (std::ssize(request.requests) > most)
+    throw RequestError(
+        "n", "invalid_value",
+        fmt::format("n: {} answers in all, and {} fit this server at once", request.requests.size(), most));
+  if (!options_.allow_priority)
+    for (GenerateRequest& one : request.requests) one.priority = 0;
   if (options_.request_time)
     for (GenerateRequest& one : request.requests) one.deadline = exchange->request.received + *options_.request_time;
   generate(exchange, model, std::move(request), later_);
@@ -286,7 +339,6 @@ void ApiServer::answer_generation(Endpoint endpoint, const std::shared_ptr<http:
 
 // {"model", "prompt"} or {"model", "messages", …} -> {"count", "max_model_len", "tokens"}
 Json ApiServer::tokenize(const Json& body) {
-  if (!body.is_object()) throw RequestError("", "invalid_type", "the body: expected an object");
   ServedModel& model = model_named(model_name_of(body));
   const std::vector<int32_t> ids = read_tokenized(*model.llm, body);
   Json tokens = Json::array();
@@ -299,7 +351,6 @@ Json ApiServer::tokenize(const Json& body) {
 
 // {"model", "tokens"} -> {"prompt"}
 Json ApiServer::detokenize(const Json& body) {
-  if (!body.is_object()) throw RequestError("", "invalid_type", "the body: expected an object");
   ServedModel& model = model_named(model_name_of(body));
   const std::vector<int32_t> ids = read_detokenized(*model.llm, body);
   Json answer = Json::object();

@@ -27,6 +27,7 @@ struct ServerOptions {
   std::vector<std::string> api_keys, origins;        // as Access takes them
   std::optional<std::chrono::seconds> request_time;  // from a request's head to its last token
   bool log_requests = true;
+  bool allow_priority = false;  // else the "priority" of requests is ignored: it may take the place of others
 };
 
 class ApiServer final : public http::Handler {
@@ -39,7 +40,10 @@ class ApiServer final : public http::Handler {
   // From here on requests are answered. Called once; the first model answers requests that name none.
   void serve(std::vector<std::unique_ptr<ServedModel>> models);
   // No more requests are taken. Those under way are answered until `time` has passed, then told that the server ends.
-  void drain(std::chrono::milliseconds time);
+  // False if an engine is stuck: then this cannot be destroyed, and the process is best ended.
+  bool drain(std::chrono::milliseconds time);
+  // A line in the log.
+  void say(const std::string& text) { log_.line(text); }
 
   // What answers a kind of request. Errors that it throws become answers.
   using Answer = std::function<void(const std::shared_ptr<http::Exchange>&)>;
@@ -82,7 +86,7 @@ class ApiServer final : public http::Handler {
   std::optional<Readiness> readiness_;
   std::atomic<bool> loaded_ = false, draining_ = false;
   http::Server http_;
-  boost::asio::thread_pool workers_;
+  boost::asio::thread_pool workers_, heavy_workers_;
   Later later_;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "http/request_head.h"
 #include "server/openai_response.h"
 #include "server/openai_stream.h"
 
@@ -78,8 +79,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
     on_failure(error);
   }
 
-  std::string id() const { return exchange_->request.id; }
-
   const std::shared_ptr<http::Exchange> exchange_;
   ServedModel& model_;
   const AnswerForm form_;
@@ -112,7 +111,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     }
     try {
       if (part.error) std::rethrow_exception(part.error);
-      if (!part.draws.empty()) measure(choice, part.draws.size());
+      if (!part.draws.empty()) measure(choice);
       if (part.result)
         if (const auto failure = failure_of(part.result->finish)) return fail(*failure);
       on_part(choice, part);
@@ -126,16 +125,15 @@ class Generation : public std::enable_shared_from_this<Generation> {
     }
   }
 
-  void measure(size_t choice, size_t count) {
-    const auto now = Clock::now();
-    const auto arrival = exchange_->request.received;
+  // A token came.
+  void measure(size_t choice) {
+    const auto now = Clock::now(), arrival = exchange_->request.received;
     if (last_[choice] == Clock::time_point()) {
       model_.metrics.time_to_first_token.observe(seconds_between(arrival, now));
       if (!ttft_) ttft_ = seconds_between(arrival, now);
-      --count;
+    } else {
+      model_.metrics.inter_token_latency.observe(seconds_between(last_[choice], now));
     }
-    for (size_t i = 0; i < count; ++i)
-      model_.metrics.inter_token_latency.observe(seconds_between(last_[choice], now) / static_cast<double>(count));
     last_[choice] = now;
   }
 
@@ -173,7 +171,7 @@ class WholeAnswer final : public Generation {
   void on_all_ended() override {
     later_([this, self = shared_from_this()] {
       try {
-        const Json body = api_response(form_, model_.tokenizer(), results_, id(), std::time(nullptr));
+        const Json body = api_response(form_, model_.tokenizer(), results_, http::new_request_id(), std::time(nullptr));
         exchange_->respond({.body = body.dump()});
       } catch (const std::exception& e) {
         fail(ApiError(500, "internal_error", e.what()));
@@ -188,8 +186,8 @@ class WholeAnswer final : public Generation {
 class StreamedAnswer final : public Generation, public http::BodyStream {
  public:
   StreamedAnswer(std::shared_ptr<http::Exchange> exchange, ServedModel& model, AnswerForm form, size_t num_choices)
-      : Generation(std::move(exchange), model, form, num_choices),
-        events_(std::move(form), model.tokenizer(), id(), std::time(nullptr)),
+      : Generation(std::move(exchange), model, std::move(form), num_choices),
+        events_(form_, model.tokenizer(), http::new_request_id(), std::time(nullptr)),
         choices_(num_choices) {}
 
   // What came since the last time; of a slow client's answers many tokens at once.
@@ -211,7 +209,7 @@ class StreamedAnswer final : public Generation, public http::BodyStream {
     for (const auto& [choice, one] : news) {
       const auto index = static_cast<int64_t>(choice);
       events_.begin(out, index, one.prompt_draws);
-      events_.add(out, index, one.text, one.draws, one.result ? &*one.result : nullptr);
+      events_.add(out, index, one.text, one.draws, one.end ? &*one.end : nullptr);
     }
     if (over) events_.finish(out);
     return !over;
@@ -221,7 +219,7 @@ class StreamedAnswer final : public Generation, public http::BodyStream {
   struct News {
     std::string text;
     std::vector<Draw> draws, prompt_draws;
-    std::optional<GenerateResult> result;
+    std::optional<AnswerEnd> end;
     bool listed = false;
   };
 
@@ -235,7 +233,7 @@ class StreamedAnswer final : public Generation, public http::BodyStream {
       news.listed = true;
       news.text += part.text;
       if (form_.num_logprobs >= 0) news.draws.insert(news.draws.end(), part.draws.begin(), part.draws.end());
-      if (part.result) news.result = *part.result;
+      if (part.result) news.end = AnswerEnd(*part.result);
     }
     exchange_->wake();
   }
@@ -275,12 +273,6 @@ void generate(std::shared_ptr<http::Exchange> exchange, ServedModel& model, ApiR
   answer->begin(std::move(request.requests));
   exchange->stream({.content_type = "text/event-stream", .body = {}, .headers = {{"Cache-Control", "no-cache"}}},
                    answer);
-}
-
-http::Response error_response(const Error& error) {
-  http::Response response{.status = api_status(error), .body = api_error(error).dump()};
-  if (response.status == 429 || response.status == 503) response.headers.emplace_back("Retry-After", "1");
-  return response;
 }
 
 }  // namespace qwill

@@ -17,7 +17,4 @@ using Later = std::function<void(std::function<void()> f)>;
 // nothing is answered yet. model and later must outlive the answer.
 void generate(std::shared_ptr<http::Exchange> exchange, ServedModel& model, ApiRequest request, const Later& later);
 
-// An error as an answer: status, body, and when to come back.
-http::Response error_response(const Error& error);
-
 }  // namespace qwill

@@ -47,4 +47,10 @@ Json api_error(const Error& error) {
   return body.set("error", std::move(inner));
 }
 
+http::Response error_response(const Error& error) {
+  http::Response response{.status = api_status(error), .body = api_error(error).dump()};
+  if (response.status == 429 || response.status == 503) response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
 }  // namespace qwill

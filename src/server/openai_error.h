@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "http/message.h"
 #include "qwill/error.h"
 
 namespace qwill {
@@ -37,5 +38,7 @@ class ApiError : public Error {
 // The HTTP status of an error, and its body: {"error": {"message", "type", "param", "code"}}.
 int api_status(const Error& error);
 Json api_error(const Error& error);
+// Both, and when to come back.
+http::Response error_response(const Error& error);
 
 }  // namespace qwill

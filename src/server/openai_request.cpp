@@ -20,6 +20,7 @@ constexpr std::string_view kWrongType = "invalid_type", kWrongValue = "invalid_v
 constexpr int64_t kMaxChoices = 128;   // n
 constexpr int64_t kMaxAnswers = 2048;  // prompts times n
 constexpr size_t kMaxStops = 4;
+constexpr size_t kMaxBiases = 1024, kMaxStopIds = 64;  // each choice carries its own
 constexpr int64_t kMaxLogprobs = 20;
 constexpr int64_t kCompletionTokens = 16;  // the API's default of max_tokens
 constexpr double kAny = std::numeric_limits<double>::max();
@@ -230,10 +231,14 @@ void read_logit_bias(const Fields& fields, int64_t vocab_size, SamplingParams& p
   const Json* bias = fields.find("logit_bias");
   if (!bias) return;
   if (!bias->is_object()) refuse("logit_bias", kWrongType, "expected an object, found {}", bias->kind_name());
+  if (bias->as_object().size() > kMaxBiases)
+    refuse("logit_bias", kWrongValue, "{} tokens, and {} are allowed", bias->as_object().size(), kMaxBiases);
   for (const auto& [name, value] : bias->as_object()) {
     int32_t id = -1;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
-    if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= vocab_size)
+    // "07" would be a second name of "7".
+    if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= vocab_size ||
+        name != std::to_string(id))
       refuse("logit_bias", kWrongValue, "\"{}\" is no token id from 0 to {}", printable(name), vocab_size - 1);
     const double number = number_of("logit_bias", value);
     if (!(number >= -100 && number <= 100))
@@ -272,6 +277,8 @@ SamplingParams read_sampling(const Fields& fields, Endpoint endpoint, int64_t vo
   if (const auto seed = fields.integer("seed", std::numeric_limits<int64_t>::min(), kAnyInteger))
     params.seed = static_cast<uint64_t>(*seed);
   if (const Json* ids = fields.find("stop_token_ids")) params.stop_ids = token_ids("stop_token_ids", *ids, vocab_size);
+  if (params.stop_ids.size() > kMaxStopIds)
+    refuse("stop_token_ids", kWrongValue, "{} ids, and {} are allowed", params.stop_ids.size(), kMaxStopIds);
   params.num_logprobs = read_num_logprobs(fields, endpoint);
   return params;
 }
@@ -335,6 +342,11 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
            num_choices, kMaxAnswers);
 
   if (echo) common.sampling.num_prompt_logprobs = common.sampling.num_logprobs;
+  if (api.form.prompt_only) {  // the one token that is drawn all the same tells nothing
+    common.ignore_eos = true;
+    common.stop.clear();
+    common.sampling.stop_ids.clear();
+  }
   api.form.num_choices = num_choices;
   const std::string param = is_chat ? "messages" : "prompt";
   for (Ids& prompt : prompts) {

@@ -24,8 +24,8 @@ struct ApiStream::Choice {
   int64_t length = 0;  // code points of the text so far
 };
 
-ApiStream::ApiStream(AnswerForm form, const Tokenizer* tokenizer, const std::string& id, int64_t created)
-    : form_(std::move(form)), tokenizer_(tokenizer) {
+ApiStream::ApiStream(const AnswerForm& form, const Tokenizer* tokenizer, const std::string& id, int64_t created)
+    : form_(form), tokenizer_(tokenizer) {
   const bool is_chat = form_.endpoint == Endpoint::chat_completions;
   beginning_ = fmt::format(R"(data: {{"id":{},"object":"{}","created":{},"model":{},)", json_quote(api_id(form_, id)),
                            is_chat ? "chat.completion.chunk" : "text_completion", created, json_quote(form_.model));
@@ -62,11 +62,11 @@ void ApiStream::begin(std::string& out, int64_t index, std::span<const Draw> pro
 }
 
 void ApiStream::add(std::string& out, int64_t index, std::string_view text, std::span<const Draw> draws,
-                    const GenerateResult* end) {
+                    const AnswerEnd* end) {
   Choice& one = choice(index);
   const bool is_chat = form_.endpoint == Endpoint::chat_completions;
   const std::string_view finish = end ? finish_name(end->finish) : "";
-  if (end) num_tokens_ += static_cast<int64_t>(end->token_ids.size());
+  if (end) num_tokens_ += end->num_tokens;
   if (form_.prompt_only) {
     if (end) event(out, index, R"("text":"")", {}, finish);
     return;
@@ -76,7 +76,7 @@ void ApiStream::add(std::string& out, int64_t index, std::string_view text, std:
   if (form_.num_logprobs >= 0) {
     for (const Draw& draw : draws) one.placer.push(draw);
     if (end && end->stop_token) one.placer.push(*end->stop_token);
-    const std::vector<PlacedToken> tokens = one.placer.take(one.length, end && !end->stop_string);
+    const std::vector<PlacedToken> tokens = one.placer.take(one.length, end && !end->by_stop_string);
     if (!tokens.empty())
       logprobs =
           is_chat ? chat_logprobs(tokenizer_, tokens) : completion_logprobs(tokenizer_, tokens, form_.num_logprobs);

@@ -13,9 +13,9 @@ namespace qwill {
 
 struct ServedModel {
   std::string name;
+  ModelMetrics metrics = {};  // outlives the answers, which count in it
   std::unique_ptr<Llm> llm;
   int64_t created = 0;  // seconds since 1970
-  ModelMetrics metrics = {};
 
   const Tokenizer* tokenizer() const {
     const auto& tokenizer = llm->parts().tokenizer;

@@ -29,6 +29,12 @@ TEST(Access, PagesOfOthersAreRefused) {
     EXPECT_FALSE(asks(closed, origin)) << origin;
     EXPECT_TRUE(asks(all, origin)) << origin;
   }
+  // A name that somebody has made to mean this machine is not this server's own, unless a key is needed anyway.
+  const http::Headers renamed = {{"host", "evil.example:8000"}, {"origin", "http://evil.example:8000"}};
+  EXPECT_FALSE(closed.allows_origin(renamed));
+  EXPECT_TRUE(Access({"key"}, {}).allows_origin(renamed));
+  for (const char* host : {"127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "localhost", "10.1.2.3:80"})
+    EXPECT_TRUE(closed.allows_origin({{"host", host}, {"origin", std::string("http://") + host}})) << host;
   EXPECT_TRUE(asks(some, "https://a.example"));
   EXPECT_FALSE(asks(some, "https://a.example.evil"));
 }

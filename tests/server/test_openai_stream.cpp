@@ -148,9 +148,10 @@ void compare(const AnswerForm& form, const std::vector<std::vector<int32_t>>& id
       joined_part.draws.insert(joined_part.draws.end(), another.draws.begin(), another.draws.end());
       joined_part.result = another.result;
     }
+    std::optional<AnswerEnd> end;
+    if (joined_part.result) end.emplace(*joined_part.result);
     stream.begin(text, static_cast<int64_t>(i), results[i].prompt_draws);
-    stream.add(text, static_cast<int64_t>(i), joined_part.text, joined_part.draws,
-               joined_part.result ? &*joined_part.result : nullptr);
+    stream.add(text, static_cast<int64_t>(i), joined_part.text, joined_part.draws, end ? &*end : nullptr);
   }
   stream.finish(text);
   const Json whole = api_response(form, &tokenizer(), results, "1", 2);

@@ -1,6 +1,7 @@
 // A client that sends bytes and reads what comes.
 #pragma once
 
+#include <boost/asio/completion_condition.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -23,6 +24,16 @@ class RawClient {
     boost::system::error_code error;
     const size_t size = boost::asio::read_until(socket_, boost::asio::dynamic_buffer(read_), std::string(end), error);
     std::string text = read_.substr(0, error ? read_.size() : size);
+    read_.erase(0, text.size());
+    return text;
+  }
+  // So many bytes; fewer at the end of the connection.
+  std::string read(size_t size) {
+    boost::system::error_code error;
+    if (read_.size() < size)
+      boost::asio::read(socket_, boost::asio::dynamic_buffer(read_), boost::asio::transfer_exactly(size - read_.size()),
+                        error);
+    std::string text = read_.substr(0, size);
     read_.erase(0, text.size());
     return text;
   }
