@@ -77,7 +77,7 @@ struct TokenEvent {
   int64_t sequence = 0;
   std::optional<Draw> draw;            // a new output token; none when only the end is told
   std::optional<FinishReason> finish;  // the sequence has ended with this event
-  std::optional<Draw> stop_token;      // the end token that stopped it: no part of the output
+  std::optional<Draw> stop_token = {};  // the end token that stopped it: no part of the output
   // Tokens of the prompt with their log-probabilities, if asked for: all of them come in order, from the second token
   // on, before or with the first draw.
   std::vector<Draw> prompt = {};

@@ -155,7 +155,11 @@ void Connection::on_readable() {
   if (error) return close();
   buffer_.commit(size);
   switch (phase_) {
-    case Phase::idle: enter(Phase::head); [[fallthrough]];
+    case Phase::idle:
+      if (!skip_empty_lines()) return;
+      if (buffer_.size() == 0) return read();  // still idle: an answer that nobody asked for would be taken for another
+      enter(Phase::head);
+      [[fallthrough]];
     case Phase::head:
     case Phase::body: return parse();
     case Phase::busy:
@@ -170,10 +174,7 @@ void Connection::parse() {
   while (phase_ == Phase::head || phase_ == Phase::body) {
     if (!parser_) {
       if (!skip_empty_lines()) return;
-      if (buffer_.size() == 0) {
-        enter(Phase::idle);
-        return read();
-      }
+      if (buffer_.size() == 0) return read();
       parser_.emplace();
       parser_->header_limit(static_cast<uint32_t>(common_.limits.max_head_bytes));
       parser_->body_limit(static_cast<uint64_t>(common_.limits.max_body_bytes));
@@ -448,6 +449,7 @@ void Connection::end_exchange(bool complete) {
 }
 
 void Connection::next_request() {
+  if (!skip_empty_lines()) return;
   enter(buffer_.size() > 0 ? Phase::head : Phase::idle);
   if (phase_ == Phase::head) parse();
   read();

@@ -223,7 +223,7 @@ def main():
         )
         print(f"{before / MIB:.1f} MiB, then {after / MIB:.1f} MiB")
         checks.that(after - before <= FLAT, f"memory: from {before} to {after} bytes")
-        checks.that(server.descriptors() <= descriptors, "descriptors are left")
+        checks.that(server.until(lambda: server.descriptors() <= descriptors), "descriptors are left")
         checks.that(attack.seen[200] > options.requests // 10, f"some requests were still valid: {attack.seen}")
         checks.equal(server.metrics()["qwill_requests_failed_total"], 0, "requests that failed inside")
     return checks.report()

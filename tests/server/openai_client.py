@@ -663,18 +663,22 @@ def test_full(checks, world):
 
 
 def test_too_many(checks, world):
-    """A request of which only a part finds room gets none, and leaves nothing behind."""
+    """A request of which only a part finds room gets none, and leaves nothing behind; one that never will is wrong."""
     hammer = {"model": MODEL, "prompt": "A hammer is"}
-    with Server(world.qwill, "--max-seqs", "2", "--max-queued", "8") as server:
+    with Server(world.qwill, "--max-seqs", "2", "--max-queued", "8", *LONG) as server:
         client, patient = client_of(server), client_of(server, max_retries=20)
         wanted = client.completions.create(**hammer).choices[0].text
+        never = hammer | {"prompt": ["Once upon a time"] * 11}
+        refused(checks, lambda: client.completions.create(**never), openai.BadRequestError, "n", "invalid_value")
+        running = long_stream(client)
         for i in range(40):
-            asked = hammer | {"prompt": ["Once upon a time"] * (11 + 50 * i), "max_tokens": 64, "stream": i % 2 == 0}
+            asked = hammer | {"prompt": ["Once upon a time"] * 10, "max_tokens": 64, "stream": i % 2 == 0}
             refused(
                 checks, lambda: client.completions.create(**asked), openai.RateLimitError, None, "too_many_requests"
             )
             if i % 10 == 0:
                 checks.equal(patient.completions.create(**hammer).choices[0].text, wanted)
+        running.close()
         for state in ("running", "waiting"):
             wait_until(f"none is {state}", lambda: server.metric(f"qwill_requests_{state}", model=MODEL) == 0)
 
