@@ -40,7 +40,9 @@ void expect_same(const GenerateResult& got, const GenerateResult& wanted) {
   EXPECT_EQ(got.finish, wanted.finish);
   EXPECT_EQ(got.stop_string, wanted.stop_string);
   ASSERT_EQ(got.stop_token.has_value(), wanted.stop_token.has_value());
-  if (got.stop_token) EXPECT_EQ(got.stop_token->id, wanted.stop_token->id);
+  if (got.stop_token) {
+    EXPECT_EQ(got.stop_token->id, wanted.stop_token->id);
+  }
   const auto expect_same_draws = [](const std::vector<Draw>& a, const std::vector<Draw>& b) {
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i) {
