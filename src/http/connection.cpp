@@ -23,7 +23,7 @@ constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kMaxAheadBytes = 64 << 10;   // that a client may send before it has its answer
 constexpr int64_t kBytesForTime = 256 << 10;  // of a body, after which it gets body_time once more
 constexpr size_t kKeptBytes = 256 << 10;      // of a buffer, from one answer to the next
-constexpr size_t kMaxSkippedBytes = 64;       // of empty lines before a request
+constexpr size_t kMaxSkippedBytes = 16;       // of empty lines before a request
 constexpr auto kLingerTime = std::chrono::seconds(3);
 
 // A peer that is silent is asked after 10 s, and every 5; what it does not acknowledge for 20 s ends the connection. So
