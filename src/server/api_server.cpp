@@ -111,11 +111,17 @@ void ApiServer::serve(std::vector<std::unique_ptr<ServedModel>> models) {
 bool ApiServer::drain(std::chrono::milliseconds time) {
   constexpr auto kTelling = std::chrono::milliseconds(2000);  // for the last answers to be written
   constexpr auto kStopping = std::chrono::seconds(5);         // for engines to end their steps
+  // A connection that is kept may carry a request at this moment: it is told. And a router gets to see /ready.
+  constexpr auto kLeast = std::chrono::milliseconds(1000);
   draining_ = true;
   http_.drain();
-  const auto end = std::chrono::steady_clock::now() + time;
-  while (http_.num_exchanges() > 0 && std::chrono::steady_clock::now() < end)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto is_over = [&] {
+    const auto passed = std::chrono::steady_clock::now() - begin;
+    if (passed >= time) return true;
+    return http_.num_exchanges() == 0 && (passed >= kLeast || http_.num_connections() == 0);
+  };
+  while (!is_over()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   // Not waited for without end: a step may be stuck.
   auto stopped = std::make_shared<std::promise<void>>();
   std::future<void> stop = stopped->get_future();

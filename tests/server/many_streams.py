@@ -56,6 +56,7 @@ async def gather(server, requests, most):
 
 
 def check_streams(checks, qwill, *flags):
+    flags = ("--device", "cpu", *flags)  # where the cache is resident memory
     plan = planned(qwill, *flags)
     with Server(qwill, "--quiet", *flags) as server:
         idle, idle_descriptors = server.idle()
