@@ -64,7 +64,7 @@ def test_readers_that_stop(checks, qwill):
             connection.close()
         checks.that(server.until(lambda: server.metrics()["qwill_http_connections"] == 1), server.metrics())
         checks.that(server.until(lambda: server.busy() == 0), server.metrics())
-        checks.that(server.descriptors() <= descriptors, "descriptors")
+        checks.that(server.until(lambda: server.descriptors() <= descriptors), "descriptors")
 
 
 def main():
