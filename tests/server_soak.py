@@ -216,7 +216,7 @@ def main():
             client.join()
         if not server.until(lambda: server.busy() == 0 and server.metrics()["qwill_http_connections"] == 1):
             soak.fail(f"something is left: {server.metrics()}")
-        if server.descriptors() > descriptors:
+        if not server.until(lambda: server.descriptors() <= descriptors):
             soak.fail(f"descriptors: {server.descriptors()}, at first {descriptors}")
         if server.metrics()["qwill_requests_failed_total"] > 0:
             soak.fail("requests failed inside")

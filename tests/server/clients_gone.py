@@ -176,7 +176,8 @@ def test_thousands(checks, qwill):
         checks.that(gone_within(server, 30), f"after all: {server.metrics()}")
         print(f"{CLIENTS} clients: {resident / MIB:.1f} MiB, then {server.resident() / MIB:.1f} MiB")
         checks.that(server.resident() - resident <= FLAT, f"from {resident} to {server.resident()} bytes")
-        checks.that(server.descriptors() <= descriptors, f"descriptors: {descriptors}, then {server.descriptors()}")
+        gone = server.until(lambda: server.descriptors() <= descriptors)
+        checks.that(gone, f"descriptors: {descriptors}, then {server.descriptors()}")
         checks.equal(server.request("POST", "/v1/completions", completion())[0], 200, "afterwards")
 
 

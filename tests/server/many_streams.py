@@ -82,7 +82,7 @@ def check_streams(checks, qwill, *flags):
         checks.that(server.peak() - idle <= plan + ROOM, "what was added to an idle server")
         checks.that(server.until(lambda: server.metrics()["qwill_http_connections"] == 1), "connections are left")
         checks.equal(server.busy(), 0, "sequences left")
-        checks.that(server.descriptors() <= idle_descriptors + 1, "descriptors are left")
+        checks.that(server.until(lambda: server.descriptors() <= idle_descriptors + 1), "descriptors are left")
     return most
 
 

@@ -43,7 +43,11 @@ def test_document(checks, qwill):
         for path, methods in document["paths"].items():
             path = path.replace("{model}", "nib")
             allowed = {name.strip() for name in server.request("OPTIONS", path).headers["allow"].split(",")}
-            checks.equal(allowed, {name.upper() for name in methods} | {"OPTIONS"} | ({"HEAD"} if "get" in methods else set()), path)
+            checks.equal(
+                allowed,
+                {name.upper() for name in methods} | {"OPTIONS"} | ({"HEAD"} if "get" in methods else set()),
+                path,
+            )
             for method, operation in methods.items():
                 closed = operation.get("security", document["security"]) != []
                 status = server.request(method.upper(), path, headers={}).status
