@@ -5,7 +5,7 @@
 namespace qwill {
 namespace {
 
-constexpr auto kPatience = std::chrono::milliseconds(4000), kPeriod = std::chrono::milliseconds(200);
+constexpr auto kPatience = std::chrono::milliseconds(3500), kPeriod = std::chrono::milliseconds(200);
 
 }  // namespace
 

@@ -21,7 +21,7 @@ class Readiness {
   Readiness& operator=(const Readiness&) = delete;
 
   // Why no request should come now, in one line: a device failed, or an engine has work and has not got on with it for
-  // 4 s, not by one layer. Empty: all is well.
+  // 3.5 s, not by one task of an op. Empty: all is well.
   std::string trouble() const;
   // A device failed: only a new start helps.
   bool failed() const;
