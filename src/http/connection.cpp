@@ -37,6 +37,8 @@ void set_options(Connection::Socket& socket) {
   set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
   set(IPPROTO_TCP, TCP_KEEPCNT, 3);
   set(IPPROTO_TCP, TCP_USER_TIMEOUT, 20000);
+  error_code ignored;
+  socket.non_blocking(true, ignored);
 }
 
 bool has_no_body(int status) { return status == 204 || status == 304; }
@@ -71,8 +73,6 @@ auto Connection::own(F f) {
 
 void Connection::start() {
   set_options(socket_);
-  error_code ignored;
-  socket_.non_blocking(true, ignored);
   enter(Phase::idle);
   read();
 }
@@ -81,8 +81,6 @@ void Connection::turn_away() {
   counted_ = false;
   --common_.num_connections;
   set_options(socket_);
-  error_code ignored;
-  socket_.non_blocking(true, ignored);
   keep_alive_ = false;
   refuse(503, "too many connections: try again later");
 }

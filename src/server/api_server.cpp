@@ -240,9 +240,9 @@ void ApiServer::finished(const http::Exchange& exchange, const http::Outcome& ou
 
 void ApiServer::add_routes() {
   using Exchange = std::shared_ptr<http::Exchange>;
-  for (const auto& [path, endpoint] : {std::pair{"/v1/chat/completions", Endpoint::chat_completions},
-                                       std::pair{"/v1/completions", Endpoint::completions}})
-    add_route("POST", path, {[this, endpoint = endpoint](const Exchange& e) { answer_generation(endpoint, e); }});
+  for (const auto& [path, endpoint] : kEndpoints)
+    add_route("POST", std::string(path),
+              {[this, endpoint = endpoint](const Exchange& e) { answer_generation(endpoint, e); }});
 
   const auto json = [](const Exchange& e, const Json& body) { e->respond({.body = body.dump()}); };
   add_route("POST", "/tokenize", {[this, json](const Exchange& e) { json(e, tokenize(read_body(e->request))); }});
@@ -314,21 +314,9 @@ Json ApiServer::models_json() const {
   return body.set("object", "list").set("data", std::move(list));
 }
 
-namespace {
-
-std::string model_name_of(const Json& body) {
-  const Json* name = body.find_value("model");
-  if (!name) return "";
-  if (!name->is_string())
-    throw RequestError("model", "invalid_type", "model: expected a string, found " + std::string(name->kind_name()));
-  return name->as_string();
-}
-
-}  // namespace
-
 void ApiServer::answer_generation(Endpoint endpoint, const std::shared_ptr<http::Exchange>& exchange) {
   const Json body = read_body(exchange->request);
-  ServedModel& model = model_named(model_name_of(body));
+  ServedModel& model = model_named(read_model_name(body));
   ApiRequest request = read_api_request(*model.llm, endpoint, body, random_seed());
   request.form.model = model.name;
   const int64_t most = model.llm->engine().max_open();
@@ -345,7 +333,7 @@ void ApiServer::answer_generation(Endpoint endpoint, const std::shared_ptr<http:
 
 // {"model", "prompt"} or {"model", "messages", …} -> {"count", "max_model_len", "tokens"}
 Json ApiServer::tokenize(const Json& body) {
-  ServedModel& model = model_named(model_name_of(body));
+  ServedModel& model = model_named(read_model_name(body));
   const std::vector<int32_t> ids = read_tokenized(*model.llm, body);
   Json tokens = Json::array();
   for (const int32_t id : ids) tokens.push_back(id);
@@ -357,7 +345,7 @@ Json ApiServer::tokenize(const Json& body) {
 
 // {"model", "tokens"} -> {"prompt"}
 Json ApiServer::detokenize(const Json& body) {
-  ServedModel& model = model_named(model_name_of(body));
+  ServedModel& model = model_named(read_model_name(body));
   const std::vector<int32_t> ids = read_detokenized(*model.llm, body);
   Json answer = Json::object();
   return answer.set("prompt", model.llm->decode(ids));

@@ -286,8 +286,8 @@ SamplingParams read_sampling(const Fields& fields, Endpoint endpoint, int64_t vo
 }  // namespace
 
 std::optional<Endpoint> endpoint_of(std::string_view path) {
-  if (path == "/v1/chat/completions") return Endpoint::chat_completions;
-  if (path == "/v1/completions") return Endpoint::completions;
+  for (const auto& [known, endpoint] : kEndpoints)
+    if (known == path) return endpoint;
   return std::nullopt;
 }
 
@@ -366,6 +366,8 @@ ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body,
   }
   return api;
 }
+
+std::string read_model_name(const Json& body) { return Fields(body).string("model"); }
 
 std::vector<int32_t> read_tokenized(const Llm& llm, const Json& body) {
   const Fields fields(body);

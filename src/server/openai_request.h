@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -15,7 +16,9 @@
 namespace qwill {
 
 enum class Endpoint { chat_completions, completions };
-// Of "/v1/chat/completions" or "/v1/completions"; nothing for another path.
+inline constexpr std::pair<std::string_view, Endpoint> kEndpoints[] = {
+    {"/v1/chat/completions", Endpoint::chat_completions}, {"/v1/completions", Endpoint::completions}};
+// Nothing for another path.
 std::optional<Endpoint> endpoint_of(std::string_view path);
 
 // What the answer needs to know of its request.
@@ -43,6 +46,8 @@ struct ApiRequest {
 // Throws RequestError.
 ApiRequest read_api_request(const Llm& llm, Endpoint endpoint, const Json& body, uint64_t default_seed);
 
+// The "model" that a body names; empty if it names none. Throws RequestError.
+std::string read_model_name(const Json& body);
 // The ids that the body of /tokenize asks for: of its "prompt", or of its "messages" as a chat. Throws RequestError.
 std::vector<int32_t> read_tokenized(const Llm& llm, const Json& body);
 // The "tokens" in the body of /detokenize. Throws RequestError.

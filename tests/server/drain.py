@@ -183,8 +183,7 @@ def test_second_signal(checks, qwill, _):
 
 
 def main():
-    qwill, source, names = open_world(sys.argv[1:])
-    tests = [f for name, f in globals().items() if name.startswith("test_") and (not names or name in names)]
+    qwill, source, tests = open_world(sys.argv[1:], globals())
     return run_all(tests, qwill, source)
 
 

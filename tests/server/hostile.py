@@ -402,8 +402,7 @@ def test_pipelines(w):
 
 
 def main():
-    qwill, _, names = open_world(sys.argv[1:])
-    tests = [f for name, f in globals().items() if name.startswith("test_") and (not names or name in names)]
+    qwill, _, tests = open_world(sys.argv[1:], globals())
 
     def on_a_server(test):
         def run(checks):

@@ -307,7 +307,8 @@ class Probe(threading.Thread):
         checks.that(self.texts and not wrong, f"of {len(self.texts)} streams {len(wrong)} differ: {wrong[:3]}")
 
 
-def open_world(arguments):
-    """The program and the folder of the sources, from a test's command line, and which tests to run."""
+def open_world(arguments, module):
+    """The program and the folder of the sources, from a test's command line, and the tests of the module to run."""
     program, source, *names = arguments
-    return Program(program), Path(source), names
+    tests = [f for name, f in module.items() if name.startswith("test_") and (not names or name in names)]
+    return Program(program), Path(source), tests

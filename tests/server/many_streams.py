@@ -97,8 +97,7 @@ def test_many_of_them_run(checks, qwill):
 
 
 def main():
-    qwill, _, names = open_world(sys.argv[1:])
-    tests = [f for name, f in globals().items() if name.startswith("test_") and (not names or name in names)]
+    qwill, _, tests = open_world(sys.argv[1:], globals())
     return run_all(tests, qwill)
 
 
