@@ -9,9 +9,10 @@
 
 namespace qwill {
 
-// How weights enter products. automatic: bf16 where the file has bf16, else f32. fp8, int4: matrices of layers as e4m3
-// or by four bits, embeddings and the output head as bf16.
-enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8, int4 };
+// How weights enter products. automatic: as the file has them, f16 as f32. fp8: matrices of layers as e4m3, embeddings
+// and the output head as bf16. int8, int4: by so many bits with a scale for each group of columns; on cards embeddings
+// and the output head stay bf16.
+enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8, int8, int4 };
 
 // Of cached keys and values. automatic: f32 on the CPU; on a card bf16 with bf16 weights.
 enum class KvDTypeChoice : uint8_t { automatic, f32, bf16 };

@@ -18,7 +18,7 @@ WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64
   const std::array<int64_t, 1> vector{cols};
   const StoredTensor& tensor =
       rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
-  return {tensor.bytes.data(), tensor.dtype, rows, cols};
+  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format};
 }
 
 namespace {
@@ -36,7 +36,7 @@ Distribution distribution(const std::string& name, int64_t cols) {
 WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
   const auto [centre, spread] = distribution(name, cols);
   next_seed_ += uint64_t{1} << 40;
-  return {nullptr, DType::bf16, rows, cols, {next_seed_, centre, spread}};
+  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, {next_seed_, centre, spread}};
 }
 
 RandomTensors::RandomTensors(const ModelConfig& config) {

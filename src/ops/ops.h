@@ -4,9 +4,10 @@
 //
 // Rounding: the residual stream, all sums, norms, softmax, router and logits are float32. Where a weight was placed
 // with Compute::bf16 or int4, the activations that meet it are rounded to bf16 just before the product, and nowhere
-// else. With Compute::fp8 both are rounded to e4m3 there, divided by scales: of a weight's row the scale is its largest
-// magnitude / 448, of activations that of each 128 columns of a row (tensor/fp8.h); results of attend and
-// norm_gated_mlp may be rounded to bf16 on the way.
+// else. On the CPU weights in int8, int4 and blocks of files meet activations rounded to eight bits with a scale for
+// each 32 columns of a row (cpu/panels.h). With Compute::fp8 both are rounded to e4m3 there, divided by scales: of a
+// weight's row the scale is its largest magnitude / 448, of activations that of each 128 columns of a row
+// (tensor/fp8.h); results of attend and norm_gated_mlp may be rounded to bf16 on the way.
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.
@@ -23,13 +24,14 @@
 #include "ops/paged_kv.h"
 #include "ops/rope.h"
 #include "ops/sampling.h"
+#include "tensor/block_format.h"
 #include "tensor/tensor.h"
 
 namespace qwill {
 
-// How a weight enters products. int4: as bf16 numbers of four bits and a scale for each group of columns
-// (tensor/int4.h), which meet activations as those of bf16 do; not every backend takes fp8 and int4.
-enum class Compute : uint8_t { f32, bf16, fp8, int4 };
+// How a weight enters products. int4: on cards as bf16 numbers of four bits and a scale for each group of columns
+// (tensor/int4.h), which meet activations as those of bf16 do. Not every backend takes fp8 and int8.
+enum class Compute : uint8_t { f32, bf16, fp8, int8, int4 };
 
 // Whether weight and activations meet as bf16.
 constexpr bool meets_bf16(Compute compute) { return compute == Compute::bf16 || compute == Compute::int4; }
@@ -44,9 +46,10 @@ struct RandomFill {
 // Rows of one stored matrix: row-major [rows, cols], any alignment, alive as long as the weight.
 struct WeightSource {
   const void* data = nullptr;  // null: see `random`
-  DType dtype = DType::bf16;   // f32, bf16 or f16
+  DType dtype = DType::bf16;   // f32, bf16 or f16; of blocks: nothing
   int64_t rows = 0;
   int64_t cols = 0;
+  BlockFormat format = BlockFormat::none;
   RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
 };
 

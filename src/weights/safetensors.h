@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "tensor/block_format.h"
 #include "tensor/dtype.h"
 
 namespace qwill {
@@ -20,6 +21,7 @@ struct StoredTensor {
   DType dtype;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // not necessarily aligned to the element
+  BlockFormat format = BlockFormat::none;
 };
 
 class SafetensorsFile {
