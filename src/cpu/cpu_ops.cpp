@@ -26,6 +26,7 @@ Weight CpuOps::do_place(std::span<const WeightSource> sources, WeightUse use, Co
   auto weight = place_weight(kernels_, sources, use, compute, ledger_.dry());
   owned_weight_bytes_ += static_cast<int64_t>(weight->owned.size() + weight->vector.size() * sizeof(float));
   ledger_.add("weight_copies", weight->owned_bytes);
+  any_rounded_ |= use != WeightUse::vector && compute != Compute::f32;
   return weight;
 }
 
