@@ -100,7 +100,7 @@ double prefill_operations(const ModelConfig& config, int64_t tokens) {
 // Runs the model's steps as the engine does: forward, then a draw.
 class Runner {
  public:
-  Runner(Ops& ops, const Model& model, int64_t num_sequences, int64_t max_len)
+  Runner(Ops& ops, const Model& model, DType kv_dtype, int64_t num_sequences, int64_t max_len)
       : ops_(ops), model_(model), pages_per_sequence_(pages_for(max_len, kPageSize)) {
     const ModelConfig& c = model.config();
     kv_ = ops.allocate_kv({.num_layers = c.num_layers,
@@ -108,11 +108,14 @@ class Runner {
                            .head_dim = c.head_dim,
                            .page_size = kPageSize,
                            .num_pages = pages_per_sequence_ * num_sequences,
-                           .dtype = ops.kv_dtype()});
+                           .dtype = kv_dtype});
   }
   ~Runner() { ops_.free_kv(kv_); }
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
+
+  // Bytes of one token's keys and values.
+  int64_t token_bytes() const { return kv_.geometry.token_bytes(); }
 
   // Seconds until a token is drawn behind the prompt, which becomes sequence `index`.
   double prefill(int64_t index, std::vector<int32_t> prompt, int64_t chunk) {
@@ -195,6 +198,7 @@ BenchReport run_bench(const BenchOptions& options) {
   const Weights weights(options.llm, backend.on_cuda);
   const ModelConfig& config = weights.config;
   const auto model = load_model(*backend.ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
+  const DType kv_dtype = chosen_dtype(options.llm.kv_dtype).value_or(backend.ops->kv_dtype());
   const auto bandwidth = [&] {
     constexpr int kProbes = 3;
     return backend.on_cuda ? cuda_read_bandwidth(backend.cuda, kProbedBytes)
@@ -206,7 +210,7 @@ BenchReport run_bench(const BenchOptions& options) {
   report.measured_gb_s = bandwidth() / 1e9;
   if (backend.on_cuda) report.measured_tflop_s = cuda_matrix_rate(backend.cuda) / 1e12;
   {
-    Runner runner(*backend.ops, *model, 1, options.prompt_len + 1);
+    Runner runner(*backend.ops, *model, kv_dtype, 1, options.prompt_len + 1);
     std::vector<double> prefills;
     for (int i = 0; i <= options.repeats; ++i) {
       const double seconds =
@@ -218,7 +222,7 @@ BenchReport run_bench(const BenchOptions& options) {
     report.prefill_tflop_s = prefill_operations(config, options.prompt_len) / seconds / 1e12;
   }
   constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm
-  Runner runner(*backend.ops, *model, options.batch, context + options.gen_len + 2 * kUntimed);
+  Runner runner(*backend.ops, *model, kv_dtype, options.batch, context + options.gen_len + 2 * kUntimed);
   for (int64_t b = 0; b < options.batch; ++b)
     runner.prefill(b, random_prompt(context, config.vocab_size, static_cast<uint32_t>(b)), backend.chunk_size);
   runner.decode(kUntimed);
@@ -228,9 +232,7 @@ BenchReport run_bench(const BenchOptions& options) {
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
   const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
   report.bytes_per_step = weight_elements(config, options.llm.dtype, options.batch).read_bytes +
-                          static_cast<double>(config.kv_elements_per_token()) *
-                              static_cast<double>(dtype_bytes(backend.ops->kv_dtype())) * mean_context *
-                              static_cast<double>(options.batch);
+                          static_cast<double>(runner.token_bytes() * options.batch) * mean_context;
   report.achieved_gb_s = report.bytes_per_step / report.ms_per_step / 1e6;
   report.ratio = report.achieved_gb_s / report.measured_gb_s;
   return report;

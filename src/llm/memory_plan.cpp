@@ -48,15 +48,6 @@ const Description* find_description(std::string_view purpose) {
   return found;
 }
 
-std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
-  switch (choice) {
-    case KvDTypeChoice::f32: return DType::f32;
-    case KvDTypeChoice::bf16: return DType::bf16;
-    case KvDTypeChoice::automatic: break;
-  }
-  return std::nullopt;
-}
-
 int64_t free_bytes(const DeviceChoice& device) {
   return device.on_cuda ? cuda_free_bytes(device.cuda) : available_memory_bytes();
 }
