@@ -161,7 +161,9 @@ def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict) -> None:
 def add_generation(writer: gguf.GGUFWriter, folder: Path, config: dict) -> None:
     generation = config | read_json(folder / "generation_config.json")
     ends = generation.get("eos_token_id")
-    for add, index in zip((writer.add_eos_token_id, writer.add_eot_token_id), ends if isinstance(ends, list) else [ends]):
+    for add, index in zip(
+        (writer.add_eos_token_id, writer.add_eot_token_id), ends if isinstance(ends, list) else [ends]
+    ):
         if index is not None:
             add(index)
     if generation.get("pad_token_id") is not None:

@@ -29,8 +29,8 @@ struct Report {
   Checkpoint checkpoint;
   std::string folder;
   std::vector<TensorRow> tensors;  // those that the model reads, in the order of use, then the others
-  std::string tokenizer;      // where it is; empty: none
-  std::string chat_template;  // empty: none
+  std::string tokenizer;           // where it is; empty: none
+  std::string chat_template;       // empty: none
 };
 
 std::vector<TensorRow> list_tensors(const Checkpoint& checkpoint) {

@@ -61,10 +61,10 @@ Vocabulary read_vocabulary(const GgufFile& file) {
   for (size_t id = 0; id < size; ++id) {
     if (!is_added(id)) continue;
     const std::string_view content = vocabulary.tokens[id];
-    vocabulary.added.push_back({.id = static_cast<int32_t>(id),
-                                .content = std::string(content),
-                                .special = types[id] == kControl && std::ranges::find(kKeptInText, content) ==
-                                                                        std::end(kKeptInText)});
+    vocabulary.added.push_back(
+        {.id = static_cast<int32_t>(id),
+         .content = std::string(content),
+         .special = types[id] == kControl && std::ranges::find(kKeptInText, content) == std::end(kKeptInText)});
   }
   while (size > 0 && is_added(size - 1)) --size;
   vocabulary.tokens.resize(size);

@@ -51,8 +51,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
 }
 
 const Tokenizer& Llm::Parts::require_tokenizer() const {
-  if (!tokenizer)
-    fail_invalid("{}: no {}: give the prompt with --token-ids", folder.name(), tokenizer_place(folder));
+  if (!tokenizer) fail_invalid("{}: no {}: give the prompt with --token-ids", folder.name(), tokenizer_place(folder));
   return *tokenizer;
 }
 

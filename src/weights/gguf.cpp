@@ -262,9 +262,8 @@ GgufFile GgufFile::parse(MappedFile mapped) {
                        entry.begin, data.size());
         position = entry.begin + entry.bytes;
         if (entry.type && entry.type->dtype)
-          out.tensors_.emplace(entry.name,
-                               StoredTensor{*entry.type->dtype, std::move(entry.shape),
-                                            data.subspan(entry.begin, entry.bytes), entry.type->format});
+          out.tensors_.emplace(entry.name, StoredTensor{*entry.type->dtype, std::move(entry.shape),
+                                                        data.subspan(entry.begin, entry.bytes), entry.type->format});
         else
           out.unsupported_.emplace(
               entry.name, entry.type ? std::string(entry.type->name) : fmt::format("number {}", entry.type_id));

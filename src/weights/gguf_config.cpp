@@ -75,9 +75,8 @@ class ConfigReader {
     return nullptr;
   }
   bool has_tensor(std::string_view tensor) const {
-    return std::ranges::any_of(shards_, [&](const GgufFile& shard) {
-      return shard.find(tensor) || shard.unsupported().contains(tensor);
-    });
+    return std::ranges::any_of(
+        shards_, [&](const GgufFile& shard) { return shard.find(tensor) || shard.unsupported().contains(tensor); });
   }
 
   void refuse_unsupported() const {
@@ -88,7 +87,7 @@ class ConfigReader {
     expect("pooling_type", 0, "an embedding model");
     expect("attention.sliding_window", 0, "sliding windows");
     expect("expert_shared_count", 0, "shared experts");
-    const double head_dim = number_or("attention.key_length", 0);
+    const double head_dim = file_.read(full("attention.key_length"), number);
     expect("attention.value_length", head_dim, "values have the size of keys");
     expect("rope.dimension_count", head_dim, "all of a head is rotated");
     for (const GgufFile& shard : shards_) {

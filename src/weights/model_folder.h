@@ -13,10 +13,10 @@ namespace qwill {
 
 class ModelFolder {
  public:
-  // model: "" for the built-in model, a GGUF file, a folder, or a hub name ("Qwen/Qwen3-8B-Base", with "@REVISION" if it
-  // is not the main one) found in the local hub cache (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface). A folder without
-  // safetensors may hold one GGUF model instead. Throws Error(invalid) that says what was looked for where. The environment is read by the caller: hub_cache names the cache's folder, may be
-  // empty.
+  // model: "" for the built-in model, a GGUF file, a folder, or a hub name ("Qwen/Qwen3-8B-Base", with "@REVISION" if
+  // it is not the main one) found in the local hub cache (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface). A folder
+  // without safetensors may hold one GGUF model instead. Throws Error(invalid) that says what was looked for where. The
+  // environment is read by the caller: hub_cache names the cache's folder, may be empty.
   static ModelFolder find(const std::string& model, const std::string& hub_cache);
 
   // The path of the GGUF file that holds everything, or of any of its shards; empty for a model in the hub's format.
