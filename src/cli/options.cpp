@@ -59,9 +59,9 @@ int64_t read_bytes(const std::string& flag, const std::string& text) {
 
 void add_model(CLI::App& command, std::string& model) {
   command
-      .add_option(
-          "MODEL", model,
-          "hub-format folder, or hub name, fetched if it is not in the local cache (default: the built-in model)")
+      .add_option("MODEL", model,
+                  "hub-format folder, GGUF file, or hub name, fetched if it is not in the local cache (default: the "
+                  "built-in model)")
       ->type_name("");
 }
 

@@ -103,6 +103,8 @@ class Ops {
 
   // Weights of so many bytes are about to be placed: room for them may be taken in one piece.
   virtual void expect_weights(int64_t) {}
+  // Whether place takes blocks; if not, it throws Error(unsupported) that names their format.
+  virtual bool takes_blocks() const { return false; }
   // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
   Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
   // How the output head, which wants more bits than layers do, enters products where layers enter so.

@@ -1,7 +1,5 @@
 #include "tensor/block_format.h"
 
-#include "base/error.h"
-
 namespace qwill {
 
 std::string_view block_format_name(BlockFormat format) {
@@ -23,10 +21,6 @@ std::string_view block_format_name(BlockFormat format) {
     case BlockFormat::panels_int4: return "panels of int4";
   }
   return "";
-}
-
-void decode_blocks(BlockFormat format, const std::byte*, int64_t, float*) {
-  fail_unsupported("blocks of {}", block_format_name(format));
 }
 
 }  // namespace qwill
