@@ -11,6 +11,7 @@
 #include "cpu/cpu_ops.h"
 #include "cpu/cpu_weight.h"
 #include "cpu/dispatch.h"
+#include "cpu/kv_layout.h"
 #include "ops/host_draws.h"
 
 namespace qwill::cpu {
@@ -86,7 +87,9 @@ class CpuOps final : public Ops {
         num_threads_(num_threads(options)),
         pool_(options.dry ? 1 : num_threads_) {}
 
-  PagedKv allocate_kv(const KvGeometry& geometry) override;
+  // Sixteen bits beside weights that are rounded themselves.
+  DType kv_dtype() const override { return any_rounded_ ? DType::f16 : DType::f32; }
+  PagedKv allocate_kv(const KvGeometry& wanted) override;
   void free_kv(PagedKv& kv) override;
 
   Compute head_compute(Compute layers) const override { return layers == Compute::int4 ? Compute::int8 : layers; }
@@ -129,6 +132,10 @@ class CpuOps final : public Ops {
   }
 
   int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
+
+  // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
+  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                  const KvLayout& layout, float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {
@@ -174,6 +181,7 @@ class CpuOps final : public Ops {
   ThreadPool pool_;
   HostDraws draws_;
   bool rehearsing_ = false;
+  bool any_rounded_ = false;  // some matrix was placed to be multiplied in less than f32
   int64_t owned_weight_bytes_ = 0;
   const MemoryPurpose activations_{ledger_, "activations"}, experts_{ledger_, "experts"};
   Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gated_{activations_},
@@ -181,6 +189,7 @@ class CpuOps final : public Ops {
       attended_{activations_};
   Buffer norm_linear_{{ledger_, "logits"}};  // and queries, keys and values
   Buffer moe_logits_{experts_}, moe_normed_{experts_}, moe_act_{experts_}, moe_out_{experts_};
+  Buffer parts_{{ledger_, "attention"}};
   Buffer scratch_{{ledger_, "thread_scratch"}};
   float* scratch_data_ = nullptr;  // [num_threads_, scratch_stride_]
   int64_t scratch_stride_ = 0;

@@ -28,6 +28,7 @@ Weight CpuOps::do_place(std::span<const WeightSource> sources, WeightUse use, Co
   expanded_stride_ = std::max(expanded_stride_, (weight->scratch_bytes() + 63) / 64 * 64);
   expanded_data_ = expanded_.get<std::byte>(num_threads_ * expanded_stride_);
   ledger_.add("weight_copies", weight->owned_bytes);
+  any_rounded_ |= use != WeightUse::vector && compute != Compute::f32;
   return weight;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "tensor/dtype.h"
@@ -46,18 +47,40 @@ struct LinearKernel {
   int64_t scratch_bytes(int64_t k) const { return operand_groups(k) * expanded_bytes; }
 };
 
-// Queries of one KV head against the pages of one sequence.
+constexpr int64_t kMaxHeadDim = 256;
+
+// Where one KV head's key and value of one token are kept.
+struct KvSlot {
+  std::byte* keys;    // of the page: [dim, page_size]
+  std::byte* values;  // [page_size, dim]
+  int64_t entry;      // within the page
+  int64_t page_size;
+  int64_t dim;  // padded
+  DType dtype;
+};
+
+// One KV head's pages of one sequence.
+struct KvPages {
+  const std::byte* data;  // the head's keys in page 0
+  const int32_t* pages;   // of the sequence, in order
+  int64_t page_stride;    // bytes
+  int64_t values_offset;  // bytes from a page's keys to its values
+  int64_t page_size;
+  int64_t dim;  // padded
+  DType dtype;
+};
+
+// Queries of one KV head against groups of tiles of one sequence.
 struct AttendTask {
-  const float* q;            // [num_items, head_dim_padded], normed and rotated
+  const float* q;            // [num_items, dim], normed and rotated
   const int32_t* positions;  // [num_items], ascending: an item sees keys 0 … its position
   int64_t num_items;
-  const float* const* k_pages;  // per page, keys transposed: [head_dim_padded, page_size]
-  const float* const* v_pages;  // per page: [page_size, head_dim_padded]
-  int64_t page_size;
-  int64_t head_dim_padded;
+  KvPages kv;
   float scale;
-  float* out;      // [num_items, head_dim_padded]
-  float* scratch;  // attend_scratch_floats(num_items, head_dim_padded)
+  int64_t first_group, last_group;  // the last is not included, and has keys that the last item sees
+  float* scratch;                   // attend_scratch_floats(num_items, dim)
+  float* out;                       // [num_items, dim]; where all groups are the task's
+  float* parts;                     // [groups, num_items, partial_floats(dim)]: what each group gives; else null
 };
 
 struct Kernels {
@@ -77,13 +100,16 @@ struct Kernels {
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
   // y += scale * x
   void (*add_scaled)(const float* x, float scale, int64_t n, float* y);
+  void (*store_kv)(const float* key, const float* value, const KvSlot& slot);
   void (*attend)(const AttendTask& task);
+  // Out of one item's parts, `stride` floats from group to group, which it uses up.
+  void (*merge_groups)(float* parts, int64_t stride, int64_t num_groups, int64_t dim, float* out);
   // Reads all of it (bytes: a multiple of 4096) and returns something that depends on every byte.
   float (*read_all)(const float* data, int64_t bytes);
 };
 
-constexpr int64_t attend_scratch_floats(int64_t num_items, int64_t head_dim_padded) {
-  return num_items * 2 * (head_dim_padded + 16);
-}
+constexpr int64_t kPartialHead = 16;  // floats before a partial's sums: its largest score and its denominator
+constexpr int64_t partial_floats(int64_t dim) { return kPartialHead + dim; }
+constexpr int64_t attend_scratch_floats(int64_t num_items, int64_t dim) { return num_items * 2 * partial_floats(dim); }
 
 }  // namespace qwill::cpu

@@ -25,7 +25,9 @@ constexpr Kernels vector_kernels(const char* name) {
           rms_norm<S>,
           silu_mul<S>,
           add_scaled<S>,
+          store_kv<S>,
           attend<S>,
+          merge_groups<S>,
           read_all<S>};
 }
 
