@@ -25,6 +25,7 @@ struct CpuWeight final : PlacedWeight {
   int64_t owned_bytes = 0;               // of these two
 
   int64_t row_bytes() const { return cols * dtype_bytes(dtype); }
+  int64_t read_bytes() const override { return kernel ? rows * row_bytes() : cols * 4; }
   // One stored row as f32.
   void read_row(int64_t row, float* out) const;
 };

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <numeric>
 
 #include "base/build_info.h"
 #include "base/error.h"
 #include "engine/batch_builder.h"
 #include "llm/backend.h"
-#include "tensor/int4.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
@@ -59,42 +57,25 @@ struct Weights {
   }
 };
 
-// Of a weight's element.
-double element_bytes(const ExpectedTensor& tensor, DTypeChoice dtype) {
-  if (dtype == DTypeChoice::f32) return 4;
-  if (dtype == DTypeChoice::fp8 && tensor.is_layer_matrix()) return 1;
-  if (dtype == DTypeChoice::int4 && tensor.is_layer_matrix()) return kInt4Bytes;
-  return 2;
-}
-
-// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), in bytes,
-// and those that a row meets.
-struct Elements {
-  double read_bytes = 0, met = 0;
-};
-Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
-  Elements elements;
+// Elements of weights that one row meets.
+double elements_met(const ModelConfig& config) {
+  double met = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
-    if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // a few rows
+    if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // one row
     const auto count = static_cast<double>(tensor.num_elements());
-    double read = count, met = count;
-    if (config.moe && tensor.name.find(".experts.") != std::string::npos) {
-      const double share =
-          static_cast<double>(config.moe->num_experts_per_tok) / static_cast<double>(config.moe->num_experts);
-      read *= 1 - std::pow(1 - share, static_cast<double>(rows));
-      met *= share;
-    }
-    elements.read_bytes += read * element_bytes(tensor, dtype);
-    elements.met += met;
+    met += tensor.name.find(".experts.") == std::string::npos
+               ? count
+               : count * static_cast<double>(config.moe->num_experts_per_tok) /
+                     static_cast<double>(config.moe->num_experts);
   }
-  return elements;
+  return met;
 }
 
 // Operations of a prefill: products (the head's for one row only) and causal attention.
 double prefill_operations(const ModelConfig& config, int64_t tokens) {
   const auto T = static_cast<double>(tokens), head = static_cast<double>(config.vocab_size * config.hidden_size);
   const double attention = 2 * T * T * static_cast<double>(config.num_heads * config.head_dim * config.num_layers);
-  return 2 * (weight_elements(config, DTypeChoice::automatic, 1).met - head) * T + 2 * head + attention;
+  return 2 * (elements_met(config) - head) * T + 2 * head + attention;
 }
 
 // Runs the model's steps as the engine does: forward, then a draw.
@@ -114,6 +95,7 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
+  int64_t kv_token_bytes() const { return kv_.geometry.token_bytes(); }
   // Seconds until a token is drawn behind the prompt, which becomes sequence `index`.
   double prefill(int64_t index, std::vector<int32_t> prompt, int64_t chunk) {
     Sequence sequence;
@@ -143,8 +125,8 @@ class Runner {
   std::vector<double> decode(int64_t count) {
     std::vector<double> seconds;
     auto before = Clock::now();
-    for (int64_t step = 0; step <= count; ++step) {
-      if (step < count) {
+    for (int64_t step = 0; step <= count + 2; ++step) {
+      if (step < count + 2) {
         BatchBuilder builder(kPageSize);
         for (Sequence& sequence : sequences_) {
           builder.add(sequence, sequence.num_cached, 1, {.last = true});
@@ -162,8 +144,8 @@ class Runner {
       seconds.push_back(std::chrono::duration<double>(Clock::now() - before).count());
       before = Clock::now();
     }
-    seconds.erase(seconds.begin());  // two steps began before the first was read
-    return seconds;
+    // Two steps began before the first was read, and none before the last.
+    return {seconds.begin() + 1, seconds.end() - 1};
   }
 
  private:
@@ -183,10 +165,6 @@ std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t 
     ids.push_back(
         static_cast<int32_t>(philox_uniform(1, stream, static_cast<uint64_t>(i), 0) * static_cast<double>(vocab_size)));
   return ids;
-}
-
-double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
-  return weight_elements(config, dtype, rows).read_bytes;
 }
 
 BenchReport run_bench(const BenchOptions& options) {
@@ -217,20 +195,20 @@ BenchReport run_bench(const BenchOptions& options) {
     report.prefill_tok_s = static_cast<double>(options.prompt_len) / seconds;
     report.prefill_tflop_s = prefill_operations(config, options.prompt_len) / seconds / 1e12;
   }
-  constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm
-  Runner runner(*backend.ops, *model, options.batch, context + options.gen_len + 2 * kUntimed);
+  constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm; each decode runs two more
+  Runner runner(*backend.ops, *model, options.batch, context + kUntimed + 2 + options.gen_len + 2);
   for (int64_t b = 0; b < options.batch; ++b)
     runner.prefill(b, random_prompt(context, config.vocab_size, static_cast<uint32_t>(b)), backend.chunk_size);
   runner.decode(kUntimed);
-  report.ms_per_step = 1e3 * median(runner.decode(options.gen_len));
+  const std::vector<double> steps = runner.decode(options.gen_len);
+  report.ms_per_step = 1e3 * median(steps);
+  report.mean_ms_per_step = 1e3 * std::accumulate(steps.begin(), steps.end(), 0.0) / static_cast<double>(steps.size());
   report.measured_gb_s = std::max(report.measured_gb_s, bandwidth() / 1e9);
 
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
   const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
-  report.bytes_per_step = weight_elements(config, options.llm.dtype, options.batch).read_bytes +
-                          static_cast<double>(config.kv_elements_per_token()) *
-                              static_cast<double>(dtype_bytes(backend.ops->kv_dtype())) * mean_context *
-                              static_cast<double>(options.batch);
+  report.bytes_per_step = model->weight_bytes(options.batch) + static_cast<double>(runner.kv_token_bytes()) *
+                                                                   mean_context * static_cast<double>(options.batch);
   report.achieved_gb_s = report.bytes_per_step / report.ms_per_step / 1e6;
   report.ratio = report.achieved_gb_s / report.measured_gb_s;
   return report;
@@ -241,6 +219,7 @@ Json BenchReport::to_json() const {
   json.set("prefill_tok_s", prefill_tok_s)
       .set("decode_tok_s", decode_tok_s)
       .set("ms_per_step", ms_per_step)
+      .set("mean_ms_per_step", mean_ms_per_step)
       .set("bytes_per_step", bytes_per_step)
       .set("achieved_gb_s", achieved_gb_s)
       .set("measured_gb_s", measured_gb_s)
