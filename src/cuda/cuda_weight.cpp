@@ -115,7 +115,11 @@ void Loader::place_segment(const WeightSource& source, float* to) {
 std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> sources, WeightUse use, Compute compute) {
   auto weight = std::make_shared<CudaWeight>();
   weight->cols = sources[0].cols;
-  for (const WeightSource& source : sources) weight->rows += source.rows;
+  for (const WeightSource& source : sources) {
+    weight->rows += source.rows;
+    if (source.format != BlockFormat::none)
+      fail_unsupported("weights in {}: on the CPU only so far; use --device cpu", block_format_name(source.format));
+  }
   weight->use = use;
   weight->compute = use == WeightUse::vector ? Compute::f32 : compute;
   if (use == WeightUse::vector && weight->cols > kMaxNormCols)
@@ -136,6 +140,7 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
   GemmWeight& gemm = weight->gemm;
   switch (weight->compute) {
     case Compute::f32: break;  // done
+    case Compute::int8: fail_unsupported("weights in int8: only the CPU takes them so far");
     case Compute::bf16:
       place_segments<Destination>(sources, use, kAtomCols, gemm, in_arena);
       if (device_.hopper && !device_.dry())
