@@ -112,14 +112,22 @@ void Loader::place_segment(const WeightSource& source, float* to) {
   });
 }
 
+int64_t CudaWeight::read_bytes() const {
+  const auto elements = static_cast<double>(rows * cols);
+  switch (compute) {
+    case Compute::f32: return rows * cols * 4;
+    case Compute::bf16: return rows * cols * 2;
+    case Compute::fp8:
+    case Compute::int8: return rows * cols;
+    case Compute::int4: return static_cast<int64_t>(elements * kInt4Bytes);
+  }
+  return 0;
+}
+
 std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> sources, WeightUse use, Compute compute) {
   auto weight = std::make_shared<CudaWeight>();
   weight->cols = sources[0].cols;
-  for (const WeightSource& source : sources) {
-    weight->rows += source.rows;
-    if (source.format != BlockFormat::none)
-      fail_unsupported("weights in {}: on the CPU only so far; use --device cpu", block_format_name(source.format));
-  }
+  for (const WeightSource& source : sources) weight->rows += source.rows;
   weight->use = use;
   weight->compute = use == WeightUse::vector ? Compute::f32 : compute;
   if (use == WeightUse::vector && weight->cols > kMaxNormCols)

@@ -1,5 +1,6 @@
 #include "model/qwen3.h"
 
+#include <cmath>
 #include <string>
 
 #include "base/error.h"
@@ -25,6 +26,23 @@ Tensor Qwen3::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer&
   if (observe) observe(static_cast<int64_t>(layers_.size()), x);
   if (batch.logit_rows.empty()) return {};
   return ops.norm_linear(ops.take_rows(x, batch.logit_rows), norm_, lm_head_);  // [R, V] f32
+}
+
+double Qwen3::weight_bytes(int64_t rows) const {
+  const auto bytes = [](const Weight& weight) { return static_cast<double>(weight->read_bytes()); };
+  double sum = bytes(norm_.weight) + bytes(lm_head_);  // of embeddings that are not the head, a few rows
+  for (const Layer& w : layers_) {
+    for (const Norm* norm : {&w.input_norm, &w.q_norm, &w.k_norm, &w.post_norm}) sum += bytes(norm->weight);
+    sum += bytes(w.qkv_proj) + bytes(w.o_proj);
+    if (w.moe) {
+      const double share = static_cast<double>(w.moe->num_experts_per_tok) / static_cast<double>(w.moe->num_experts);
+      const double met = 1 - std::pow(1 - share, static_cast<double>(rows));
+      sum += bytes(w.moe->router) + met * (bytes(w.moe->gate_up) + bytes(w.moe->down));
+    } else {
+      sum += bytes(w.gate_up_proj) + bytes(w.down_proj);
+    }
+  }
+  return sum;
 }
 
 namespace {

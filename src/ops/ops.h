@@ -76,6 +76,8 @@ struct PlacedWeight {
   int64_t cols = 0;
   bool keeps_sources = true;  // they are read after place as well
   virtual ~PlacedWeight() = default;
+  // Bytes that a product with all of it reads, scales included.
+  virtual int64_t read_bytes() const = 0;
 };
 using Weight = std::shared_ptr<const PlacedWeight>;
 

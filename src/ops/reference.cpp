@@ -57,6 +57,7 @@ namespace {
 struct ReferenceWeight final : PlacedWeight {
   std::vector<float> values;
   Compute compute;
+  int64_t read_bytes() const override { return rows * cols * 4; }
   std::span<const float> row(int64_t r) const { return {values.data() + r * cols, static_cast<size_t>(cols)}; }
 };
 
