@@ -87,7 +87,6 @@ class CpuOps final : public Ops {
         num_threads_(num_threads(options)),
         pool_(options.dry ? 1 : num_threads_) {}
 
-  bool takes_blocks() const override { return true; }
   // Sixteen bits beside weights that are rounded themselves.
   DType kv_dtype() const override { return any_rounded_ ? DType::f16 : DType::f32; }
   PagedKv allocate_kv(const KvGeometry& wanted) override;
