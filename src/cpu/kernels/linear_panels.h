@@ -255,30 +255,30 @@ void pack_groups(const float* x, int64_t k, int64_t first, int64_t count, int64_
         for (int64_t c = 0; c < kGroupCols; ++c) values[c] = c < rest ? from[c] : 0.0f;
         from = values;
       }
-      typename S::F top = S::zero(), nothing = S::zero();
+      typename S::F top = S::zero();
       for (int64_t c = 0; c < kGroupCols; c += S::kLanes) {
         const typename S::F v = S::load(from + c);
         top = S::max(top, S::max(v, S::sub(S::zero(), v)));
-        nothing = S::fma(v, S::zero(), nothing);
       }
       const float largest = S::reduce_max(top);
       const typename S::F inverse = S::set1(largest > 1e-30f ? 127.0f / largest : 0.0f);
-      alignas(64) int8_t codes[kGroupCols];
-      int32_t starts[2];
+      int8_t* codes = D::codes_of(*out);
+      float sums[2];  // of integers: exact in any order; not a number if one of the group is an infinity or none
       for (int64_t half = 0; half < 2; ++half) {
-        typename S::F sum = S::zero();  // of integers: exact in any order
+        typename S::F sum = S::zero();
         for (int64_t c = half * kGroupCols / 2; c < (half + 1) * kGroupCols / 2; c += S::kLanes) {
           const typename S::F code = S::round(S::mul(S::load(from + c), inverse));
           S::store(codes + c, code);
           sum = S::add(sum, code);
         }
-        const float total = S::reduce_add(sum);
-        starts[half] = total == total ? -128 * static_cast<int32_t>(total) : 0;
+        sums[half] = S::reduce_add(sum);
       }
-      D::put(codes, *out);
-      out->scale = largest * (1.0f / 127) + S::reduce_add(nothing);
-      out->start = starts[0] + starts[1];
-      out->half_start = starts[0];
+      D::arrange(*out);
+      const float none = 0.0f * (sums[0] + sums[1]);
+      out->scale = largest * (1.0f / 127) + none;
+      if (none != none) sums[0] = sums[1] = 0;
+      out->start = -128 * static_cast<int32_t>(sums[0] + sums[1]);
+      out->half_start = -128 * static_cast<int32_t>(sums[0]);
     }
 }
 

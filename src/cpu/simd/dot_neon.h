@@ -20,7 +20,9 @@ struct DotNeon {
     float scale;
     int32_t start, half_start;
   };
-  static void put(const int8_t* codes, Group& group) { __builtin_memcpy(group.quads, codes, 32); }
+  // Where the codes of a group are written, in order, before it is arranged.
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
+  static void arrange(Group&) {}
   static Quad quad(const Group& group, int64_t i) { return vreinterpretq_s8_s32(vdupq_n_s32(group.quads[i])); }
 
   static uint8x16_t bytes(I x) { return vreinterpretq_u8_s32(x); }

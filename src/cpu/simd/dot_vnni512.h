@@ -21,7 +21,9 @@ struct DotVnni512 {
     float scale;
     int32_t start, half_start;
   };
-  static void put(const int8_t* codes, Group& group) { __builtin_memcpy(group.quads, codes, 32); }
+  // Where the codes of a group are written, in order, before it is arranged.
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
+  static void arrange(Group&) {}
   static Quad quad(const Group& group, int64_t i) { return _mm512_set1_epi32(group.quads[i]); }
 
   static I load(const std::byte* p) { return _mm512_loadu_si512(p); }
