@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """GGUF files as the gguf package writes them (tools/make_gguf.py), through the program: the same bits as the checkpoints
 that they were made from, whatever reads them.
 
