@@ -10,6 +10,7 @@
 
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "tensor/panels.h"
 
 namespace qwill {
 
@@ -32,6 +33,8 @@ void forget_pages(const void* data, int64_t bytes) {
 }
 
 int64_t source_bytes(const WeightSource& source) {
+  if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
+  if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
   if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
   const BlockShape shape = block_shape(source.format);
   return source.rows * (source.cols / shape.cols) * shape.bytes;
