@@ -11,6 +11,7 @@
 #include "cpu/cpu_ops.h"
 #include "cpu/cpu_weight.h"
 #include "cpu/dispatch.h"
+#include "cpu/kv_layout.h"
 #include "ops/host_draws.h"
 
 namespace qwill::cpu {
@@ -67,14 +68,14 @@ struct Product {
   int64_t rows_per_task = 0;  // of the segment
 
   int64_t num_tasks() const { return (segment->rows + rows_per_task - 1) / rows_per_task; }
-  // Outputs [first, first + count) of the segment.
-  void run(int64_t first, int64_t count) const {
-    weight->kernel->run(
-        {segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows, y + first, ldy, add});
+  // Outputs [first, first + count) of the segment. scratch: the thread's own, CpuWeight::scratch_bytes.
+  void run(int64_t first, int64_t count, void* scratch) const {
+    segment->kernel->run({segment->data + first * segment->row_bytes, count, weight->cols, operand, num_rows, y + first,
+                          ldy, add, scratch, segment->panels ? codebook(*segment->panels).data() : nullptr});
   }
-  void run_task(int64_t task) const {
+  void run_task(int64_t task, void* scratch) const {
     const int64_t first = task * rows_per_task;
-    run(first, std::min(rows_per_task, segment->rows - first));
+    run(first, std::min(rows_per_task, segment->rows - first), scratch);
   }
 };
 
@@ -86,9 +87,12 @@ class CpuOps final : public Ops {
         num_threads_(num_threads(options)),
         pool_(options.dry ? 1 : num_threads_) {}
 
-  PagedKv allocate_kv(const KvGeometry& geometry) override;
+  // Sixteen bits beside weights that are rounded themselves.
+  DType kv_dtype() const override { return any_rounded_ ? DType::f16 : DType::f32; }
+  PagedKv allocate_kv(const KvGeometry& wanted) override;
   void free_kv(PagedKv& kv) override;
 
+  Compute head_compute(Compute layers) const override { return layers == Compute::int4 ? Compute::int8 : layers; }
   bool rehearse(bool on) override {
     rehearsing_ = on;
     return true;
@@ -127,9 +131,11 @@ class CpuOps final : public Ops {
     return {buffer.get<float>(rows * cols), rows, cols, DType::f32};
   }
 
-  int64_t rows_per_task(const CpuWeight& weight, int64_t segment_rows) const {
-    return task_rows(weight, segment_rows, num_threads_);
-  }
+  int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
+
+  // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
+  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                  const KvLayout& layout, float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {
@@ -138,6 +144,9 @@ class CpuOps final : public Ops {
     scratch_data_ = scratch_.get<float>(num_threads_ * scratch_stride_);
   }
   float* scratch() const { return scratch_data_ + ThreadPool::current_thread() * scratch_stride_; }
+
+  // The thread's room for expanded panels.
+  void* expanded() const { return expanded_data_ + ThreadPool::current_thread() * expanded_stride_; }
 
   // f(first, count) for blocks of rows, in parallel where there are many.
   template <typename F>
@@ -172,6 +181,7 @@ class CpuOps final : public Ops {
   ThreadPool pool_;
   HostDraws draws_;
   bool rehearsing_ = false;
+  bool any_rounded_ = false;  // some matrix was placed to be multiplied in less than f32
   int64_t owned_weight_bytes_ = 0;
   const MemoryPurpose activations_{ledger_, "activations"}, experts_{ledger_, "experts"};
   Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gated_{activations_},
@@ -179,9 +189,13 @@ class CpuOps final : public Ops {
       attended_{activations_};
   Buffer norm_linear_{{ledger_, "logits"}};  // and queries, keys and values
   Buffer moe_logits_{experts_}, moe_normed_{experts_}, moe_act_{experts_}, moe_out_{experts_};
+  Buffer parts_{{ledger_, "attention"}};
   Buffer scratch_{{ledger_, "thread_scratch"}};
   float* scratch_data_ = nullptr;  // [num_threads_, scratch_stride_]
   int64_t scratch_stride_ = 0;
+  Buffer expanded_{{ledger_, "thread_scratch"}};
+  std::byte* expanded_data_ = nullptr;  // [num_threads_, expanded_stride_], as the weights placed so far need
+  int64_t expanded_stride_ = 0;
   int64_t half_dim_ = 0;
   float* cos_ = nullptr;  // [T, half_dim]
   float* sin_ = nullptr;

@@ -1,6 +1,7 @@
 // Caches and attention.
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -10,14 +11,30 @@
 namespace qwill::cpu {
 namespace {
 
-constexpr int64_t kAttendItems = 32;  // queries per task
+constexpr int64_t kAttendItems = 36;    // queries per task
+constexpr int64_t kTasksPerThread = 4;  // wanted where sequences are cut
+
+constexpr int64_t groups_of(int64_t keys) { return (keys + kTileKeys * kGroupTiles - 1) / (kTileKeys * kGroupTiles); }
+
+// Queries of one sequence and one KV head, against all that they see or, where few tasks are long, some groups of it.
+struct Piece {
+  int64_t sequence, first_row, num_rows;
+  int64_t kv_head = 0;
+  int64_t first_group = 0, last_group = 0;
+  float* parts = nullptr;         // of all groups
+  int64_t num_groups = 0;         // of all pieces
+  int32_t* unfinished = nullptr;  // pieces; who finishes last merges the groups
+};
 
 }  // namespace
 
-PagedKv CpuOps::allocate_kv(const KvGeometry& geometry) {
+PagedKv CpuOps::allocate_kv(const KvGeometry& wanted) {
+  KvGeometry geometry = wanted;
   CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
-  if (geometry.dtype != DType::f32)
-    fail_unsupported("--kv-dtype {}: on the CPU the cache is f32", dtype_name(geometry.dtype));
+  if (geometry.dtype == DType::i8) geometry.head_alignment = kKvScaleDims;
+  CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::f16 || geometry.dtype == DType::bf16 ||
+            geometry.dtype == DType::i8,
+        "the cache has a type that kernels take");
   if (geometry.padded_head_dim() > kMaxHeadDim)
     fail_unsupported("head_dim is {}: the CPU kernels take at most {}", geometry.head_dim, kMaxHeadDim);
   ledger_.add("cache", geometry.total_bytes());
@@ -37,24 +54,17 @@ void CpuOps::free_kv(PagedKv& kv) {
   kv = {};
 }
 
-// The queries of a step lie as [KV][T][H / KV][Dp], so that all that share a KV head's pages are neighbours.
-Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
-                         const LayerKv& kv) {
-  const KvLayout layout(kv);
+void CpuOps::store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                        const KvLayout& layout, float* queries) {
   const int64_t D = layout.geometry.head_dim, dp = layout.dim(), KV = layout.geometry.num_kv_heads;
-  const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV, page_size = layout.geometry.page_size;
-  float* queries = queries_.get<float>(T * H * dp);
-  float* attended = attended_.get<float>(T * H * dp);
-  Tensor out = result(attend_, T, H * D);
-  const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
-  make_scratch(std::max(dp, attend_scratch_floats(rows_per_task * group, dp)));
-  if (rehearsing_) return out;
-
+  const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV;
   for_rows(T, [&](int64_t t) {
     const float* cos = cos_ + t * half_dim_;
     const float* sin = sin_ + t * half_dim_;
     float* head = scratch();
+    float* value = head + dp;
     std::fill(head + D, head + dp, 0.0f);
+    std::fill(value + D, value + dp, 0.0f);
     const auto norm_rotate = [&](const float* x, const Norm& norm) {
       kernels_.rms_norm(x, as_cpu(norm.weight).vector.data(), D, norm.eps, head);
       for (int64_t i = 0; i < D / 2; ++i) {
@@ -67,48 +77,91 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
       norm_rotate(qkv.row<float>(t) + h * D, q_norm);
       std::memcpy(queries + (((h / group) * T + t) * group + h % group) * dp, head, static_cast<size_t>(dp) * 4);
     }
-    const int64_t slot = batch.slots[static_cast<size_t>(t)], page = slot / page_size, entry = slot % page_size;
     for (int64_t h = 0; h < KV; ++h) {
       norm_rotate(qkv.row<float>(t) + (H + h) * D, k_norm);
-      float* keys = layout.keys(page, h) + entry;
-      for (int64_t d = 0; d < D; ++d) keys[d * page_size] = head[d];
-      std::memcpy(layout.values(page, h) + entry * dp, qkv.row<float>(t) + (H + KV + h) * D,
-                  static_cast<size_t>(D) * 4);
+      std::memcpy(value, qkv.row<float>(t) + (H + KV + h) * D, static_cast<size_t>(D) * 4);
+      kernels_.store_kv(head, value, layout.slot(batch.slots[static_cast<size_t>(t)], h));
     }
   });
+}
 
-  // Tasks: up to kAttendItems queries of one sequence and one KV head; later rows (longer) first.
-  struct Task {
-    int64_t sequence, first_row, num_rows;
+Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
+                         const LayerKv& kv) {
+  const KvLayout layout(kv);
+  const int64_t D = layout.geometry.head_dim, dp = layout.dim(), KV = layout.geometry.num_kv_heads;
+  const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV;
+  // The queries of a step lie as [KV][T][H / KV][Dp], so that all that share a KV head's pages are neighbours.
+  float* queries = queries_.get<float>(T * H * dp);
+  float* attended = attended_.get<float>(T * H * dp);
+  Tensor out = result(attend_, T, H * D);
+  const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
+  make_scratch(std::max(2 * dp, attend_scratch_floats(rows_per_task * group, dp)));
+
+  // Tasks of one row may be cut at the borders of groups: each that is more than its share of all threads' work, so
+  // fewer than there are shares.
+  const int64_t num_shares = num_threads_ == 1 ? 0 : kTasksPerThread * num_threads_;
+  const int64_t longest = *std::ranges::max_element(batch.seq_lens);
+  const int64_t group_floats = group * partial_floats(dp);
+  float* parts = parts_.get<float>(std::min(batch.num_sequences() * KV, num_shares) * groups_of(longest) * group_floats);
+  if (rehearsing_) return out;
+
+  store_step(qkv, q_norm, k_norm, batch, layout, queries);
+
+  // Later rows (longer) first.
+  std::vector<Piece> pieces;
+  int64_t work = 0;
+  const auto keys_of = [&](const Piece& task) {
+    return batch.positions[static_cast<size_t>(task.first_row + task.num_rows - 1)] + int64_t{1};
   };
-  std::vector<Task> tasks;
+  std::vector<Piece> tasks;
   for (int64_t s = 0; s < batch.num_sequences(); ++s) {
     const int64_t first = batch.row_begin[static_cast<size_t>(s)], last = batch.row_begin[static_cast<size_t>(s) + 1];
-    for (int64_t t = first; t < last; t += rows_per_task) tasks.push_back({s, t, std::min(rows_per_task, last - t)});
+    for (int64_t t = first; t < last; t += rows_per_task) {
+      tasks.push_back({.sequence = s, .first_row = t, .num_rows = std::min(rows_per_task, last - t)});
+      work += KV * tasks.back().num_rows * keys_of(tasks.back());
+    }
   }
   std::ranges::reverse(tasks);
-  pool_.run(static_cast<int64_t>(tasks.size()) * KV, [&](int64_t index) {
+  std::vector<int32_t> unfinished(static_cast<size_t>(num_shares));
+  int32_t* next_unfinished = unfinished.data();
+  for (Piece& task : tasks) {
+    task.num_groups = groups_of(keys_of(task));
+    const int64_t wanted =
+        task.num_rows > 1 ? 1 : std::clamp((keys_of(task) * num_shares + work - 1) / work, int64_t{1}, task.num_groups);
+    for (task.kv_head = 0; task.kv_head < KV; ++task.kv_head) {
+      if (wanted > 1) {
+        task.parts = parts;
+        parts += task.num_groups * group_floats;
+        task.unfinished = next_unfinished++;
+        *task.unfinished = static_cast<int32_t>(wanted);
+      }
+      for (int64_t i = 0; i < wanted; ++i) {
+        task.first_group = task.num_groups * i / wanted;
+        task.last_group = task.num_groups * (i + 1) / wanted;
+        pieces.push_back(task);
+      }
+    }
+  }
+  pool_.run(static_cast<int64_t>(pieces.size()), [&](int64_t index) {
     advance();
-    const Task& task = tasks[static_cast<size_t>(index / KV)];
-    const int64_t kv_head = index % KV, num_items = task.num_rows * group;
-    const int32_t* pages = batch.pages(task.sequence);
-    const int64_t num_pages = batch.positions[static_cast<size_t>(task.first_row + task.num_rows - 1)] / page_size + 1;
-    thread_local std::vector<const float*> key_pages, value_pages;
+    const Piece& piece = pieces[static_cast<size_t>(index)];
+    const int64_t num_items = piece.num_rows * group;
     thread_local std::vector<int32_t> positions;
-    key_pages.clear();
-    value_pages.clear();
     positions.clear();
-    for (int64_t p = 0; p < num_pages; ++p) {
-      key_pages.push_back(layout.keys(pages[p], kv_head));
-      value_pages.push_back(layout.values(pages[p], kv_head));
+    for (int64_t i = 0; i < num_items; ++i)
+      positions.push_back(batch.positions[static_cast<size_t>(piece.first_row + i / group)]);
+    const int64_t offset = (piece.kv_head * T + piece.first_row) * group * dp;
+    kernels_.attend({queries + offset, positions.data(), num_items,
+                     layout.pages(batch.pages(piece.sequence), piece.kv_head), 1.0f / std::sqrt(static_cast<float>(D)),
+                     piece.first_group, piece.last_group, scratch(), attended + offset, piece.parts});
+    if (piece.parts) {
+      if (std::atomic_ref(*piece.unfinished).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+      for (int64_t i = 0; i < num_items; ++i)
+        kernels_.merge_groups(piece.parts + i * partial_floats(dp), group_floats, piece.num_groups, dp,
+                              attended + offset + i * dp);
     }
     for (int64_t i = 0; i < num_items; ++i)
-      positions.push_back(batch.positions[static_cast<size_t>(task.first_row + i / group)]);
-    const int64_t offset = (kv_head * T + task.first_row) * group * dp;
-    kernels_.attend({queries + offset, positions.data(), num_items, key_pages.data(), value_pages.data(), page_size, dp,
-                     1.0f / std::sqrt(static_cast<float>(D)), attended + offset, scratch()});
-    for (int64_t i = 0; i < num_items; ++i)
-      std::memcpy(out.row<float>(task.first_row + i / group) + (kv_head * group + i % group) * D,
+      std::memcpy(out.row<float>(piece.first_row + i / group) + (piece.kv_head * group + i % group) * D,
                   attended + offset + i * dp, static_cast<size_t>(D) * 4);
   });
   return out;

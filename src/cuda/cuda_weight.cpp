@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "cuda/kernels/int4.h"
+#include "tensor/int4.h"
 
 namespace qwill::cuda {
 namespace {
@@ -113,13 +114,12 @@ void Loader::place_segment(const WeightSource& source, float* to) {
 }
 
 int64_t CudaWeight::read_bytes() const {
-  const auto elements = static_cast<double>(rows * cols);
   switch (compute) {
     case Compute::f32: return rows * cols * 4;
     case Compute::bf16: return rows * cols * 2;
     case Compute::fp8:
     case Compute::int8: return rows * cols;
-    case Compute::int4: return static_cast<int64_t>(elements * kInt4Bytes);
+    case Compute::int4: return static_cast<int64_t>(static_cast<double>(rows * cols) * kInt4Bytes);
   }
   return 0;
 }
@@ -127,7 +127,11 @@ int64_t CudaWeight::read_bytes() const {
 std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> sources, WeightUse use, Compute compute) {
   auto weight = std::make_shared<CudaWeight>();
   weight->cols = sources[0].cols;
-  for (const WeightSource& source : sources) weight->rows += source.rows;
+  for (const WeightSource& source : sources) {
+    weight->rows += source.rows;
+    if (source.format != BlockFormat::none)
+      fail_unsupported("weights in {}: on the CPU only so far; use --device cpu", block_format_name(source.format));
+  }
   weight->use = use;
   weight->compute = use == WeightUse::vector ? Compute::f32 : compute;
   if (use == WeightUse::vector && weight->cols > kMaxNormCols)
@@ -148,6 +152,7 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
   GemmWeight& gemm = weight->gemm;
   switch (weight->compute) {
     case Compute::f32: break;  // done
+    case Compute::int8: fail_unsupported("weights in int8: only the CPU takes them so far");
     case Compute::bf16:
       place_segments<Destination>(sources, use, kAtomCols, gemm, in_arena);
       if (device_.hopper && !device_.dry())

@@ -23,6 +23,20 @@ WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64
 
 namespace {
 
+// Whole pages of a mapping are forgotten: a file's are read again if anyone asks, others become zeros.
+void forget_pages(const void* data, int64_t bytes) {
+  constexpr uintptr_t kPage = 4096;
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage,
+             end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) / kPage * kPage;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+int64_t source_bytes(const WeightSource& source) {
+  if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
+  const BlockShape shape = block_shape(source.format);
+  return source.rows * (source.cols / shape.cols) * shape.bytes;
+}
+
 struct Distribution {
   float centre, spread;
 };
@@ -46,6 +60,9 @@ RandomTensors::RandomTensors(const ModelConfig& config) {
   if (data == MAP_FAILED) fail(ErrorKind::io, "cannot reserve {} bytes for random weights", bytes_);
   data_ = static_cast<char*>(data);
 }
+
+void CheckpointTensors::release(const WeightSource& source) const { forget_pages(source.data, source_bytes(source)); }
+void RandomTensors::release(const WeightSource& source) const { forget_pages(source.data, source_bytes(source)); }
 
 RandomTensors::~RandomTensors() { ::munmap(data_, static_cast<size_t>(bytes_)); }
 

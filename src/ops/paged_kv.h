@@ -12,6 +12,9 @@ constexpr int64_t kTileKeys = 128;
 // Tiles merged in order to a group before groups are merged in order.
 constexpr int64_t kGroupTiles = 8;
 
+// Dimensions of a key or value in int8 that share a scale, which is bf16.
+constexpr int64_t kKvScaleDims = 32;
+
 struct KvGeometry {
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
@@ -23,8 +26,12 @@ struct KvGeometry {
   int64_t head_alignment = 16;  // the backend pads a head's dimensions to a multiple of this
 
   int64_t padded_head_dim() const { return (head_dim + head_alignment - 1) / head_alignment * head_alignment; }
+  // Bytes of one head's key or value, with its scales.
+  int64_t vector_bytes() const {
+    return padded_head_dim() * dtype_bytes(dtype) + (dtype == DType::i8 ? padded_head_dim() / kKvScaleDims * 2 : 0);
+  }
   // Bytes of one token's keys and values in all layers.
-  int64_t token_bytes() const { return 2 * num_layers * num_kv_heads * padded_head_dim() * dtype_bytes(dtype); }
+  int64_t token_bytes() const { return 2 * num_layers * num_kv_heads * vector_bytes(); }
   int64_t total_bytes() const { return token_bytes() * page_size * num_pages; }
   // Of one page in one layer, where it is one run of bytes.
   int64_t layer_page_bytes() const { return token_bytes() / num_layers * page_size; }

@@ -96,6 +96,7 @@ class ReferenceOps final : public Ops {
 
  protected:
   Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
+    if (compute == Compute::int8) fail_unsupported("weights in int8: only the CPU backend takes them");
     auto weight = std::make_shared<ReferenceWeight>();
     weight->cols = sources[0].cols;
     weight->compute = use == WeightUse::vector ? Compute::f32 : compute;

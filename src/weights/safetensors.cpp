@@ -183,11 +183,6 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   });
 }
 
-const StoredTensor* SafetensorsFile::find(std::string_view name) const {
-  const auto found = tensors_.find(name);
-  return found == tensors_.end() ? nullptr : &found->second;
-}
-
 std::string_view safetensors_dtype_name(DType dtype) {
   for (const FormatDType& format : kFormatDTypes)
     if (format.dtype == dtype) return format.name;

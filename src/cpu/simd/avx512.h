@@ -13,7 +13,7 @@ namespace {  // each target compiles its own copy with its own flags; the linker
 struct Avx512 {
   static constexpr int64_t kLanes = 16;
   static constexpr int kLinearRows = 6, kLinearOuts = 4;  // register block: 24 sums, 4 weights, 1 operand
-  static constexpr int kAttendItems = 4, kAttendVectors = 4;
+  static constexpr int kAttendItems = 6, kAttendVectors = 4;
 
   using F = __m512;
   using Mask = __mmask16;
@@ -32,6 +32,10 @@ struct Avx512 {
   static F load_first(const bf16* p, int64_t n) { return widen(_mm256_maskz_loadu_epi16(first(n), p)); }
   static F load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
   static F load_first(const f16* p, int64_t n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
+
+  static F load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
 
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
@@ -81,6 +85,14 @@ struct Avx512 {
     return _mm512_cvtepi32_epi16(rounded);
   }
   static F round_to_bf16(F x) { return widen(to_bf16_bits(x)); }
+  static void store(bf16* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16_bits(x)); }
+  static void store(f16* p, F x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  // To the nearest integer of eight bits.
+  static void store(int8_t* p, F x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+  }
 };
 
 }  // namespace

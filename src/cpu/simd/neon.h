@@ -14,7 +14,7 @@ namespace {  // each target compiles its own copy with its own flags; the linker
 struct Neon {
   static constexpr int64_t kLanes = 4;
   static constexpr int kLinearRows = 4, kLinearOuts = 4;  // register block: 16 sums, 4 weights, 1 operand
-  static constexpr int kAttendItems = 4, kAttendVectors = 4;
+  static constexpr int kAttendItems = 6, kAttendVectors = 4;
 
   using F = float32x4_t;
 
@@ -44,6 +44,12 @@ struct Neon {
   static F load_first(const bf16* p, int64_t n) { return widen(load_16(p, n)); }
   static F load(const f16* p) { return vcvt_f32_f16(vreinterpret_f16_u16(load_16(p))); }
   static F load_first(const f16* p, int64_t n) { return vcvt_f32_f16(vreinterpret_f16_u16(load_16(p, n))); }
+
+  static F load(const int8_t* p) {
+    int8_t padded[8] = {};
+    std::memcpy(padded, p, 4);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(padded)))));
+  }
 
   static F add(F a, F b) { return vaddq_f32(a, b); }
   static F sub(F a, F b) { return vsubq_f32(a, b); }
@@ -84,6 +90,20 @@ struct Neon {
     const uint32x4_t rounded =
         vandq_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), vdupq_n_u32(0xffff0000u));
     return vbslq_f32(vceqq_f32(x, x), vreinterpretq_f32_u32(rounded), x);
+  }
+  static void store_16(void* p, uint16x4_t x) {
+    uint16_t all[4];
+    vst1_u16(all, x);
+    std::memcpy(p, all, sizeof all);
+  }
+  static void store(bf16* p, F x) { store_16(p, vshrn_n_u32(vreinterpretq_u32_f32(round_to_bf16(x)), 16)); }
+  static void store(f16* p, F x) { store_16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+  // To the nearest integer of eight bits.
+  static void store(int8_t* p, F x) {
+    const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(x));
+    int8_t all[8];
+    vst1_s8(all, vqmovn_s16(vcombine_s16(words, words)));
+    std::memcpy(p, all, 4);
   }
 };
 
