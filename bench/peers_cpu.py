@@ -176,14 +176,15 @@ class Figures:
 
 
 class Report:
-    """What is printed, and kept for a file."""
+    """What is printed, and written to a file as it comes."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    def __init__(self, path: Path | None) -> None:
+        self.file = path.open("w") if path else None
 
     def add(self, line: str = "") -> None:
-        print(line, flush=True)
-        self.lines.append(line)
+        for file in (sys.stdout, self.file):
+            if file:
+                print(line, file=file, flush=True)
 
 
 def shown(variant: tuple[str, ...]) -> str:
@@ -226,7 +227,7 @@ def measure_rounds(report: Report, qwill: Qwill, engines: list, scenes: list[Sce
     for number in range(1, rounds + 1):
         for scene in scenes:
             before = qwill.bandwidth()
-            for engine in engines:
+            for engine in engines if number % 2 else reversed(engines):  # no one always runs behind the same one
                 key = scene.name, engine.name
                 if key not in chosen:
                     continue
@@ -275,8 +276,8 @@ def main() -> int:
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("bits", choices=FILE_TYPES)
     parser.add_argument("--program", type=absolute, default=ROOT / "build/release/qwill")
-    parser.add_argument("--llama-bench", type=absolute, help="of llama.cpp")
-    parser.add_argument("--ik-bench", type=absolute, help="of ik_llama.cpp")
+    parser.add_argument("--llama-bench", type=absolute, help="llama-bench of llama.cpp")
+    parser.add_argument("--ik-bench", type=absolute, help="llama-bench of ik_llama.cpp")
     parser.add_argument("--models", type=absolute, default=Path.cwd(), help="folder of the GGUF files (this one)")
     parser.add_argument("--types", help="GGUF types, with commas (those of the bits: Q8_0 for int8 ...)")
     parser.add_argument("--same-files", action="store_true", help="qwill reads the GGUF files too")
@@ -287,6 +288,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     scenes = [scene for scene in SCENES if scene.name in args.scenes.split(",")]
+    if len(scenes) != len(args.scenes.split(",")):
+        parser.error(f"--scenes {args.scenes}: there are {', '.join(scene.name for scene in SCENES)}")
 
     files = []
     for file_type in args.types.split(",") if args.types else FILE_TYPES[args.bits]:
@@ -302,7 +305,7 @@ def main() -> int:
         if path:
             engines += [Peer(name, path, args.size, file, args.threads) for file in files]
 
-    report = Report()
+    report = Report(args.out)
     report.add(f"date      {time.strftime('%Y-%m-%dT%H:%MZ', time.gmtime())}")
     report.add(f"machine   {machine()}, {args.threads} threads used, load {os.getloadavg()[0]:.1f} before")
     report.add(f"command   python {' '.join(sys.argv)}\n")
@@ -315,8 +318,6 @@ def main() -> int:
                 report.add("  $ " + " ".join(engine.command(scene, chosen[scene.name, engine.name])))
     figures = measure_rounds(report, qwill, engines, scenes, chosen, args.rounds)
     report_medians(report, engines, scenes, figures)
-    if args.out:
-        args.out.write_text("\n".join(report.lines) + "\n")
     return 0
 
 
