@@ -93,6 +93,7 @@ class CpuOps final : public Ops {
   void free_kv(PagedKv& kv) override;
 
   Compute head_compute(Compute layers) const override { return layers == Compute::int4 ? Compute::int8 : layers; }
+  bool takes_blocks() const override { return true; }
   bool rehearse(bool on) override {
     rehearsing_ = on;
     return true;

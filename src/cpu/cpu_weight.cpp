@@ -120,7 +120,7 @@ void place_panels(const Kernels& kernels, ThreadPool& pool, std::span<const Weig
 }  // namespace
 
 int64_t CpuWeight::read_bytes() const {
-  int64_t bytes = static_cast<int64_t>(vector.size()) * 4;
+  int64_t bytes = static_cast<int64_t>(vector.size() * sizeof(float));
   for (const Segment& segment : segments) bytes += segment.rows * segment.row_bytes;
   return bytes;
 }

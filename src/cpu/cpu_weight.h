@@ -30,9 +30,9 @@ struct CpuWeight final : PlacedWeight {
   std::vector<float> vector;  // WeightUse::vector
   int64_t owned_bytes = 0;    // of these two
 
+  int64_t read_bytes() const override;
   // Its operands are those of all segments.
   const LinearKernel& kernel() const { return *segments[0].kernel; }
-  int64_t read_bytes() const override;
   // Bytes of scratch that a product needs.
   int64_t scratch_bytes() const;
   // One row as f32.

@@ -127,11 +127,7 @@ int64_t CudaWeight::read_bytes() const {
 std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> sources, WeightUse use, Compute compute) {
   auto weight = std::make_shared<CudaWeight>();
   weight->cols = sources[0].cols;
-  for (const WeightSource& source : sources) {
-    weight->rows += source.rows;
-    if (source.format != BlockFormat::none)
-      fail_unsupported("weights in {}: on the CPU only so far; use --device cpu", block_format_name(source.format));
-  }
+  for (const WeightSource& source : sources) weight->rows += source.rows;
   weight->use = use;
   weight->compute = use == WeightUse::vector ? Compute::f32 : compute;
   if (use == WeightUse::vector && weight->cols > kMaxNormCols)

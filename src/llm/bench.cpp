@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <numeric>
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "cpu/weight_memory.h"
 #include "engine/batch_builder.h"
 #include "llm/backend.h"
 #include "weights/warm_up.h"
@@ -22,7 +24,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-constexpr size_t kBeyondCaches = size_t{256} << 20;
+constexpr int64_t kBeyondCaches = int64_t{512} << 20;
 constexpr int64_t kProbedBytes = int64_t{4} << 30;  // of a card
 
 // Where the weights come from, and the memory that the bandwidth is measured on.
@@ -30,8 +32,7 @@ struct Weights {
   ModelConfig config;
   std::optional<Checkpoint> checkpoint;
   std::unique_ptr<TensorSource> tensors;
-  std::span<const std::byte> memory;
-  std::vector<std::byte> stand_in;  // for weights that the caches could hold
+  cpu::WeightMemory probed;  // of weights' kind: those may be in the caches, or repacked and gone
 
   Weights(const LlmOptions& options, bool on_cuda) {
     if (options.model.starts_with("random:")) {
@@ -40,20 +41,16 @@ struct Weights {
         tensors = std::make_unique<RandomValues>();
         return;
       }
-      auto random = std::make_unique<RandomTensors>(config);
-      memory = random->memory();
-      tensors = std::move(random);
+      tensors = std::make_unique<RandomTensors>(config);
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
       if (!on_cuda) warm_up(checkpoint->files(), 2, options.progress, options.cancel);
-      memory = checkpoint->files().front().file().bytes();
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
     }
-    if (!on_cuda && memory.size() < kBeyondCaches) {
-      stand_in.assign(kBeyondCaches, std::byte{1});
-      memory = stand_in;
-    }
+    if (on_cuda) return;
+    probed = cpu::WeightMemory(kBeyondCaches);
+    std::memset(probed.data(), 1, kBeyondCaches);
   }
 };
 
@@ -176,7 +173,7 @@ BenchReport run_bench(const BenchOptions& options) {
   const auto bandwidth = [&] {
     constexpr int kProbes = 3;
     return backend.on_cuda ? cuda_read_bandwidth(backend.cuda, kProbedBytes)
-                           : read_bandwidth(backend.cpu, weights.memory, kProbes);
+                           : read_bandwidth(backend.cpu, {weights.probed.data(), kBeyondCaches}, kProbes);
   };
 
   BenchReport report;

@@ -47,9 +47,6 @@ class RandomTensors final : public TensorSource {
   ~RandomTensors() override;
   WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
   void release(const WeightSource& source) const override;
-  std::span<const std::byte> memory() const {
-    return {reinterpret_cast<const std::byte*>(data_), static_cast<size_t>(bytes_)};
-  }
 
  private:
   int64_t bytes_ = 0;

@@ -151,7 +151,9 @@ using Decode = void (*)(const uint8_t* block, float* out);
 
 Decode decoder_of(BlockFormat format) {
   switch (format) {
-    case BlockFormat::none: break;
+    case BlockFormat::none:
+    case BlockFormat::panels_int8:
+    case BlockFormat::panels_int4: break;
     case BlockFormat::q4_0: return decode_q4_0;
     case BlockFormat::q4_1: return decode_q4_1;
     case BlockFormat::q5_0: return decode_q5_0;
