@@ -7,8 +7,9 @@ beside them. GGUF files with random weights are made in --models where they are 
 numpy and gguf); qwill makes its own weights in place, or reads the same files (--same-files).
 
 Engines take turns, scene by scene and round by round, and the memory's read bandwidth is measured before and after each,
-because shared machines drift. Each engine runs with the flags that a trial before the rounds found fastest for the scene.
-All figures are means over a run's tokens; the table shows medians over the rounds, and medians of each round's ratios.
+because shared machines drift; the share of the processors that other programs took meanwhile stands beside each figure.
+Each engine runs with the flags that a trial before the rounds found fastest for the scene. All figures are means over a
+run's tokens; the table shows medians over the rounds, and medians of each round's ratios.
 """
 
 from __future__ import annotations
@@ -167,6 +168,26 @@ class Peer:
         return statistics.median(samples), 0 if scene.prompt else step_bytes
 
 
+class CpuOfOthers:
+    """How much of the machine's processors other programs took since it was made, from 0 to 1: what spoils a figure."""
+
+    def __init__(self) -> None:
+        self.start, self.busy, self.ours = time.monotonic(), self.busy_s(), self.our_s()
+
+    @staticmethod
+    def busy_s() -> float:
+        user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def our_s() -> float:
+        return sum(os.times()[:4])  # children that have ended included
+
+    def share(self) -> float:
+        others = self.busy_s() - self.busy - (self.our_s() - self.ours)
+        return max(0.0, others / (time.monotonic() - self.start) / os.cpu_count())
+
+
 @dataclass
 class Figures:
     """Of one engine in one scene."""
@@ -222,7 +243,7 @@ def choose_variants(report: Report, engines: list, scenes: list[Scene], trials: 
 def measure_rounds(report: Report, qwill: Qwill, engines: list, scenes: list[Scene], chosen: dict, rounds: int) -> dict:
     figures: dict[tuple[str, str], Figures] = {}
     report.add(
-        "\nround  time      scene                       engine                     tok/s   GB/s before, after   load"
+        "\nround  time      scene                       engine                     tok/s   GB/s before, after   CPU of others"
     )
     for number in range(1, rounds + 1):
         for scene in scenes:
@@ -231,14 +252,16 @@ def measure_rounds(report: Report, qwill: Qwill, engines: list, scenes: list[Sce
                 key = scene.name, engine.name
                 if key not in chosen:
                     continue
+                others = CpuOfOthers()
                 speed, step_bytes = engine.measure(scene, chosen[key])
+                taken = others.share()
                 after = qwill.bandwidth()
                 mine = figures.setdefault(key, Figures())
                 mine.tok_s.append(speed)
                 if step_bytes:
                     mine.shares.append(step_bytes * speed / scene.sequences / 1e9 / max(before, after))
                 report.add(f"{number:5}  {time.strftime('%H:%M:%S')}  {scene.title:26}  {engine.name:22}  {speed:8.2f}   "
-                           f"{before:11.1f}, {after:5.1f}   {os.getloadavg()[0]:4.1f}")  # fmt: skip
+                           f"{before:11.1f}, {after:5.1f}   {100 * taken:4.0f} %")  # fmt: skip
                 before = after
     return figures
 
