@@ -7,8 +7,9 @@ beside them. GGUF files with random weights are made in --models where they are 
 numpy and gguf); qwill makes its own weights in place, or reads the same files (--same-files).
 
 Engines take turns, scene by scene and round by round, and the memory's read bandwidth is measured before and after each,
-because shared machines drift. Each engine runs with the flags that a trial before the rounds found fastest for the scene.
-All figures are means over a run's tokens; the table shows medians over the rounds, and medians of each round's ratios.
+because shared machines drift; the share of the processors that other programs took meanwhile stands beside each figure.
+Each engine runs with the flags that a trial before the rounds found fastest for the scene. All figures are means over a
+run's tokens; the table shows medians over the rounds, and medians of each round's ratios.
 """
 
 from __future__ import annotations
@@ -167,6 +168,26 @@ class Peer:
         return statistics.median(samples), 0 if scene.prompt else step_bytes
 
 
+class CpuOfOthers:
+    """How much of the machine's processors other programs took since it was made, from 0 to 1: what spoils a figure."""
+
+    def __init__(self) -> None:
+        self.start, self.busy, self.ours = time.monotonic(), self.busy_s(), self.our_s()
+
+    @staticmethod
+    def busy_s() -> float:
+        user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def our_s() -> float:
+        return sum(os.times()[:4])  # children that have ended included
+
+    def share(self) -> float:
+        others = self.busy_s() - self.busy - (self.our_s() - self.ours)
+        return max(0.0, others / (time.monotonic() - self.start) / os.cpu_count())
+
+
 @dataclass
 class Figures:
     """Of one engine in one scene."""
@@ -176,14 +197,15 @@ class Figures:
 
 
 class Report:
-    """What is printed, and kept for a file."""
+    """What is printed, and written to a file as it comes."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    def __init__(self, path: Path | None) -> None:
+        self.file = path.open("w") if path else None
 
     def add(self, line: str = "") -> None:
-        print(line, flush=True)
-        self.lines.append(line)
+        for file in (sys.stdout, self.file):
+            if file:
+                print(line, file=file, flush=True)
 
 
 def shown(variant: tuple[str, ...]) -> str:
@@ -221,23 +243,25 @@ def choose_variants(report: Report, engines: list, scenes: list[Scene], trials: 
 def measure_rounds(report: Report, qwill: Qwill, engines: list, scenes: list[Scene], chosen: dict, rounds: int) -> dict:
     figures: dict[tuple[str, str], Figures] = {}
     report.add(
-        "\nround  time      scene                       engine                     tok/s   GB/s before, after   load"
+        "\nround  time      scene                       engine                     tok/s   GB/s before, after   CPU of others"
     )
     for number in range(1, rounds + 1):
         for scene in scenes:
             before = qwill.bandwidth()
-            for engine in engines:
+            for engine in engines if number % 2 else reversed(engines):  # no one always runs behind the same one
                 key = scene.name, engine.name
                 if key not in chosen:
                     continue
+                others = CpuOfOthers()
                 speed, step_bytes = engine.measure(scene, chosen[key])
+                taken = others.share()
                 after = qwill.bandwidth()
                 mine = figures.setdefault(key, Figures())
                 mine.tok_s.append(speed)
                 if step_bytes:
                     mine.shares.append(step_bytes * speed / scene.sequences / 1e9 / max(before, after))
                 report.add(f"{number:5}  {time.strftime('%H:%M:%S')}  {scene.title:26}  {engine.name:22}  {speed:8.2f}   "
-                           f"{before:11.1f}, {after:5.1f}   {os.getloadavg()[0]:4.1f}")  # fmt: skip
+                           f"{before:11.1f}, {after:5.1f}   {100 * taken:4.0f} %")  # fmt: skip
                 before = after
     return figures
 
@@ -275,8 +299,8 @@ def main() -> int:
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("bits", choices=FILE_TYPES)
     parser.add_argument("--program", type=absolute, default=ROOT / "build/release/qwill")
-    parser.add_argument("--llama-bench", type=absolute, help="of llama.cpp")
-    parser.add_argument("--ik-bench", type=absolute, help="of ik_llama.cpp")
+    parser.add_argument("--llama-bench", type=absolute, help="llama-bench of llama.cpp")
+    parser.add_argument("--ik-bench", type=absolute, help="llama-bench of ik_llama.cpp")
     parser.add_argument("--models", type=absolute, default=Path.cwd(), help="folder of the GGUF files (this one)")
     parser.add_argument("--types", help="GGUF types, with commas (those of the bits: Q8_0 for int8 ...)")
     parser.add_argument("--same-files", action="store_true", help="qwill reads the GGUF files too")
@@ -287,6 +311,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     scenes = [scene for scene in SCENES if scene.name in args.scenes.split(",")]
+    if len(scenes) != len(args.scenes.split(",")):
+        parser.error(f"--scenes {args.scenes}: there are {', '.join(scene.name for scene in SCENES)}")
 
     files = []
     for file_type in args.types.split(",") if args.types else FILE_TYPES[args.bits]:
@@ -302,7 +328,7 @@ def main() -> int:
         if path:
             engines += [Peer(name, path, args.size, file, args.threads) for file in files]
 
-    report = Report()
+    report = Report(args.out)
     report.add(f"date      {time.strftime('%Y-%m-%dT%H:%MZ', time.gmtime())}")
     report.add(f"machine   {machine()}, {args.threads} threads used, load {os.getloadavg()[0]:.1f} before")
     report.add(f"command   python {' '.join(sys.argv)}\n")
@@ -315,8 +341,6 @@ def main() -> int:
                 report.add("  $ " + " ".join(engine.command(scene, chosen[scene.name, engine.name])))
     figures = measure_rounds(report, qwill, engines, scenes, chosen, args.rounds)
     report_medians(report, engines, scenes, figures)
-    if args.out:
-        args.out.write_text("\n".join(report.lines) + "\n")
     return 0
 
 

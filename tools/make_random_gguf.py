@@ -10,8 +10,8 @@ the published one. To be quick whatever the size, blocks are quantised once and 
 from __future__ import annotations
 
 import argparse
-import json
 import lzma
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -20,10 +20,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from make_random_checkpoint import HEAD_DIM, VOCAB
+from make_gguf import add_config, add_generation, add_tokenizer, quantize
+from make_random_checkpoint import HEAD_DIM, VOCAB, dense_config
 from make_random_checkpoint import SIZES as DENSE_SIZES
 
-SIZES = DENSE_SIZES | {"32b": (5120, 64, 64, 8, 25600, False), "30b-a3b": (2048, 48, 32, 4, 768, False)}
+SIZES = DENSE_SIZES | {"30b-a3b": (2048, 48, 32, 4, 768, False)}
 NUM_EXPERTS, EXPERTS_USED = 128, 8  # of 30b-a3b, whose intermediate size is an expert's
 FILE_TYPES = {
     "BF16": gguf.LlamaFileType.MOSTLY_BF16,
@@ -90,51 +91,6 @@ def read_bytes_per_step(size: str, file_type: str, rows: int) -> float:
     return total
 
 
-def quantize_q4_k(values: np.ndarray) -> np.ndarray:
-    """Blocks of 256: eight sub-blocks with a 6-bit scale and a 6-bit minimum each. Rounded, without a search."""
-    sub = values.reshape(-1, 8, 32)
-    low = np.maximum(-sub.min(axis=2), 0)
-    step = (sub.max(axis=2) + low) / 15
-    d = (step.max(axis=1, keepdims=True) / 63).astype(np.float16)
-    d_min = (low.max(axis=1, keepdims=True) / 63).astype(np.float16)
-    scales = np.clip(np.rint(step / d.astype(np.float32)), 1, 63).astype(np.uint8)
-    mins = np.clip(np.rint(low / d_min.astype(np.float32)), 0, 63).astype(np.uint8)
-    offset = d_min.astype(np.float32) * mins
-    q = np.rint((sub + offset[..., None]) / (d.astype(np.float32) * scales)[..., None]).clip(0, 15).astype(np.uint8)
-    packed_scales = np.concatenate(
-        [
-            scales[:, :4] | (scales[:, 4:] >> 4 << 6),
-            mins[:, :4] | (mins[:, 4:] >> 4 << 6),
-            (scales[:, 4:] & 15) | (mins[:, 4:] & 15) << 4,
-        ],
-        axis=1,
-    )
-    pairs = q.reshape(-1, 4, 2, 32)
-    nibbles = (pairs[:, :, 0] | pairs[:, :, 1] << 4).reshape(-1, 128)
-    return np.concatenate([d.view(np.uint8), d_min.view(np.uint8), packed_scales, nibbles], axis=1)
-
-
-def quantize_q6_k(values: np.ndarray) -> np.ndarray:
-    """Blocks of 256: sixteen sub-blocks with an 8-bit scale each. Rounded, without a search."""
-    sub = values.reshape(-1, 16, 16)
-    step = np.abs(sub).max(axis=2) / 31
-    d = (step.max(axis=1, keepdims=True) / 127).astype(np.float16)
-    scales = np.clip(np.rint(step / d.astype(np.float32)), 1, 127).astype(np.int8)
-    q = (np.rint(sub / (d.astype(np.float32) * scales)[..., None]).clip(-32, 31) + 32).astype(np.uint8)
-    quarters = q.reshape(-1, 2, 4, 32)
-    low, high = quarters & 15, quarters >> 4
-    ql = np.concatenate([low[:, :, 0] | low[:, :, 2] << 4, low[:, :, 1] | low[:, :, 3] << 4], axis=2)
-    qh = high[:, :, 0] | high[:, :, 1] << 2 | high[:, :, 2] << 4 | high[:, :, 3] << 6
-    return np.concatenate([ql.reshape(-1, 128), qh.reshape(-1, 64), scales.view(np.uint8), d.view(np.uint8)], axis=1)
-
-
-def quantize(values: np.ndarray, quant_type: Type) -> np.ndarray:
-    """Bytes of so many values in rows."""
-    own = {Type.Q4_K: quantize_q4_k, Type.Q6_K: quantize_q6_k}
-    quantized = own[quant_type](values) if quant_type in own else gguf.quants.quantize(values, quant_type)
-    return np.ascontiguousarray(quantized).view(np.uint8).reshape(-1)
-
-
 class RandomBytes:
     """Bytes of random matrices, in parts that are cut from one quantised block."""
 
@@ -151,7 +107,7 @@ class RandomBytes:
         key = (tensor.type, tensor.shape[-1])
         if key not in self.blocks:
             rows = self.normal.reshape(-1, 256) * np.float32(tensor.shape[-1] ** -0.5)
-            self.blocks[key] = quantize(rows, tensor.type)
+            self.blocks[key] = np.ascontiguousarray(quantize(rows, tensor.type)).view(np.uint8).reshape(-1)
         block, unit = self.blocks[key], gguf.GGML_QUANT_SIZES[tensor.type][1]
         left = prod(tensor.byte_shape)
         while left > 0:
@@ -161,51 +117,24 @@ class RandomBytes:
             left -= len(part)
 
 
-def add_tokenizer(writer: gguf.GGUFWriter) -> None:
-    tokenizer = json.loads(lzma.decompress(TOKENIZER.read_bytes()))
-    tokens = [f"[PAD{i}]" for i in range(VOCAB)]
-    kinds = [int(gguf.TokenType.UNUSED)] * VOCAB
-    for token, i in tokenizer["model"]["vocab"].items():
-        tokens[i], kinds[i] = token, int(gguf.TokenType.NORMAL)
-    for added in tokenizer["added_tokens"]:
-        tokens[added["id"]] = added["content"]
-        kinds[added["id"]] = int(gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED)
-    merges = tokenizer["model"]["merges"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    writer.add_eos_token_id(151643)
-    writer.add_pad_token_id(151643)
-    writer.add_add_bos_token(False)
-
-
-def add_config(writer: gguf.GGUFWriter, size: str, file_type: str) -> None:
-    hidden, layers, heads, kv_heads, intermediate, _ = SIZES[size]
+def add_metadata(writer: gguf.GGUFWriter, size: str, file_type: str) -> None:
+    settings = dense_config(*SIZES[size])
+    if is_moe(size):
+        experts = {"num_experts": NUM_EXPERTS, "num_experts_per_tok": EXPERTS_USED, "intermediate_size": 6144}
+        settings |= experts | {"moe_intermediate_size": SIZES[size][4]}
     writer.add_name(f"Qwen3 {size.upper()} with random weights")
     writer.add_file_type(FILE_TYPES[file_type])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_context_length(32768)
-    writer.add_embedding_length(hidden)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(3 * hidden if is_moe(size) else intermediate)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
-    writer.add_key_length(HEAD_DIM)
-    writer.add_value_length(HEAD_DIM)
-    writer.add_rope_freq_base(1e6)
-    writer.add_layer_norm_rms_eps(1e-6)
-    if is_moe(size):
-        writer.add_expert_count(NUM_EXPERTS)
-        writer.add_expert_used_count(EXPERTS_USED)
-        writer.add_expert_feed_forward_length(intermediate)
+    add_config(writer, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokenizer.json").write_bytes(lzma.decompress(TOKENIZER.read_bytes()))
+        add_tokenizer(writer, Path(folder), settings)
+        add_generation(writer, Path(folder), settings)
 
 
 def write_gguf(size: str, file_type: str, path: Path) -> None:
     writer = gguf.GGUFWriter(path, "qwen3moe" if is_moe(size) else "qwen3")
-    add_config(writer, size, file_type)
-    add_tokenizer(writer)
+    add_metadata(writer, size, file_type)
     for tensor in tensors(size, file_type):
         if tensor.type == Type.F32:
             writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), 4 * prod(tensor.shape))

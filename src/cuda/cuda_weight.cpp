@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "cuda/kernels/int4.h"
+#include "tensor/int4.h"
 
 namespace qwill::cuda {
 namespace {
@@ -113,13 +114,12 @@ void Loader::place_segment(const WeightSource& source, float* to) {
 }
 
 int64_t CudaWeight::read_bytes() const {
-  const auto elements = static_cast<double>(rows * cols);
   switch (compute) {
     case Compute::f32: return rows * cols * 4;
     case Compute::bf16: return rows * cols * 2;
     case Compute::fp8:
     case Compute::int8: return rows * cols;
-    case Compute::int4: return static_cast<int64_t>(elements * kInt4Bytes);
+    case Compute::int4: return static_cast<int64_t>(static_cast<double>(rows * cols) * kInt4Bytes);
   }
   return 0;
 }
