@@ -14,12 +14,19 @@
 
 namespace qwill {
 
+namespace {
+
+// Of all matrices of a layer those whose rounding costs most for their size (measured: docs/performance.md).
+bool is_sensitive(const std::string& name) { return name.ends_with("v_proj.weight"); }
+
+}  // namespace
+
 WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64_t cols) const {
   const std::array<int64_t, 2> matrix{rows, cols};
   const std::array<int64_t, 1> vector{cols};
   const StoredTensor& tensor =
       rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
-  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format};
+  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format, is_sensitive(name)};
 }
 
 namespace {
@@ -53,7 +60,7 @@ Distribution distribution(const std::string& name, int64_t cols) {
 WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
   const auto [centre, spread] = distribution(name, cols);
   next_seed_ += uint64_t{1} << 40;
-  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, {next_seed_, centre, spread}};
+  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name), {next_seed_, centre, spread}};
 }
 
 RandomTensors::RandomTensors(const ModelConfig& config) {
@@ -92,7 +99,7 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return {out, DType::bf16, rows, cols};
+  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name)};
 }
 
 }  // namespace qwill
