@@ -121,7 +121,8 @@ TEST(Quantize, WhatIsRefused) {
   EXPECT_THAT(error_from(nib, folder.path("q")), HasSubstr("/q: is there already"));
   write_file(folder.path("file"), "");
   EXPECT_THAT(error_from(nib, folder.path("file")), HasSubstr("/file: is there already"));
-  EXPECT_THAT(error_from(nib, folder.path("none/q")), EndsWith("none/q: cannot make a folder: No such file or directory"));
+  EXPECT_THAT(error_from(nib, folder.path("none/q")),
+              EndsWith("none/q: cannot make a folder: No such file or directory"));
   write_file(folder.path("x.gguf"), "GGUF");
   EXPECT_THAT(error_from(folder.path("x.gguf"), folder.path("r")), HasSubstr("x.gguf: GGUF files are not quantised"));
   EXPECT_THAT(names_in(folder), testing::UnorderedElementsAre("q", "file", "x.gguf"));
@@ -161,7 +162,8 @@ TEST(Quantize, DamagedFolders) {
                     weights = read_file(folder.path("q/model.safetensors"));
 
   edit_config(folder.path("q/config.json"), [](Json& q) { q.set("format", 999); });
-  EXPECT_THAT(open_error(), HasSubstr("q/config.json: quantization_config: format: 999 is not what this version reads"));
+  EXPECT_THAT(open_error(),
+              HasSubstr("q/config.json: quantization_config: format: 999 is not what this version reads"));
   edit_config(folder.path("q/config.json"), [](Json& q) { q.set("format", "x"); });
   EXPECT_THAT(open_error(), HasSubstr("q/config.json: quantization_config: format: expected an integer"));
   edit_config(folder.path("q/config.json"), [](Json& q) { q.set("quant_method", "gptq"); });
