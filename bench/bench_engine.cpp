@@ -138,8 +138,7 @@ double least_seconds(const Bench& bench, const std::vector<Lengths>& trace, doub
       if (decoding) kv_bytes += static_cast<double>(rows.first) * bench.token_bytes;
     }
     const double rows = prompt_rows + decodes;
-    const double weights =
-        weight_bytes_per_step(bench.config, bench.o.llm.dtype, static_cast<int64_t>(rows)) / bandwidth;
+    const double weights = bench.model->weight_bytes(static_cast<int64_t>(rows)) / bandwidth;
     seconds += kv_bytes / bandwidth;
     seconds +=
         split ? prompt_rows / prefill_rate + (decodes > 0 ? weights : 0) : std::max(weights, rows / prefill_rate);

@@ -23,13 +23,19 @@ SIZES = {
     "4b": (2560, 36, 32, 8, 9728, True),
     "8b": (4096, 36, 32, 8, 12288, False),
     "14b": (5120, 40, 40, 8, 17408, False),
+    "32b": (5120, 64, 64, 8, 25600, False),
 }
 HEAD_DIM, VOCAB = 128, 151936
 BLOCK = 1 << 24  # random numbers that are drawn; matrices are cut from them at changing places
 
 
 def config(size: str) -> dict[str, object]:
-    hidden, layers, heads, kv_heads, intermediate, tied = SIZES[size]
+    return dense_config(*SIZES[size])
+
+
+def dense_config(
+    hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int, tied: bool
+) -> dict[str, object]:
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "attention_bias": False,

@@ -12,6 +12,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace qwill {
@@ -45,14 +48,20 @@ CpuFeatures detect() {
   const bool ymm = (states & 0x6) == 0x6, zmm = (states & 0xe6) == 0xe6, tiles = (states & 0x60000) == 0x60000;
   f.avx2 = ymm && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 8);
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
-  f.avx512_bf16 = f.avx512 && bit(seven_one.a, 5);
+  f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
+  f.avx512_vnni = f.avx512 && bit(seven.c, 11);
+  f.avx512_bf16 = f.avx512_vnni && bit(seven.c, 1) && bit(seven_one.a, 5);
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   f.amx_bf16 = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) &&
                ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return f;
 }
-#else
-CpuFeatures detect() { return {}; }
+#elif defined(__aarch64__)
+CpuFeatures detect() {
+  CpuFeatures f;
+  f.dotprod = (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  return f;
+}
 #endif
 
 }  // namespace

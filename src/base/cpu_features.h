@@ -5,9 +5,12 @@ namespace qwill {
 
 struct CpuFeatures {
   bool avx2 = false;         // with FMA, F16C and BMI2
+  bool avx_vnni = false;     // VPDPBUSD over 256 bits, without AVX-512
   bool avx512 = false;       // F, BW, DQ, VL
-  bool avx512_bf16 = false;  // VDPBF16PS
+  bool avx512_vnni = false;  // VPDPBUSD
+  bool avx512_bf16 = false;  // VDPBF16PS, VBMI and the above
   bool amx_bf16 = false;     // TDPBF16PS, and the kernel granted the tile state to this process
+  bool dotprod = false;      // SDOT of AArch64
 };
 
 // Detected once; asks the kernel for the tile state where the processor has it.

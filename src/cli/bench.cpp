@@ -20,9 +20,11 @@ void add_bench(CLI::App& app) {
   const auto bench = std::make_shared<Bench>();
   BenchOptions& options = bench->options;
   add_llm_options(*command, options.llm);
-  command->get_option("MODEL")->description("folder, hub name, or random:0.6b … random:235b-a22b for random weights");
+  command->get_option("MODEL")->description(
+      "folder, GGUF file, hub name, or random:0.6b … random:235b-a22b for random weights");
   constexpr int64_t kLongest = int64_t{1} << 24;
   add_number(*command, "--prompt-len", options.prompt_len, int64_t{1}, kLongest, "tokens of the timed prefill (512)");
+  add_number(*command, "--repeats", options.repeats, 1, 1000, "timed prefills, whose median counts (5)");
   add_number(*command, "--gen-len", options.gen_len, int64_t{1}, kLongest, "timed decode steps (128)");
   add_number(*command, "--context", options.context, int64_t{1}, kLongest,
              "tokens before the first timed step (as --prompt-len)");

@@ -84,8 +84,10 @@ std::optional<std::string> pull(const HubName& name) {
 void fetch_if_absent(const std::string& model, FetchWhen when) {
   const std::optional<HubName> name = HubName::parse(model);
   std::error_code error;
-  // A name without an owner is more likely a folder's with a mistake in it.
-  if (!name || name->name.find('/') == std::string::npos || fs::exists(model, error) || hub_cache().empty()) return;
+  // A name without an owner is more likely a folder's with a mistake in it, and one with this ending a file's.
+  if (!name || model.ends_with(".gguf") || name->name.find('/') == std::string::npos || fs::exists(model, error) ||
+      hub_cache().empty())
+    return;
   const HubRepository repository(hub_cache(), *name);
   std::string snapshot;
   try {

@@ -21,7 +21,7 @@ namespace {
 struct TensorRow {
   std::string_view name;
   const StoredTensor* tensor;
-  const SafetensorsFile* file;
+  const TensorFile* file;
   bool used;
 };
 
@@ -29,13 +29,13 @@ struct Report {
   Checkpoint checkpoint;
   std::string folder;
   std::vector<TensorRow> tensors;  // those that the model reads, in the order of use, then the others
-  bool has_tokenizer = false;
-  std::string chat_template;  // empty: none
+  std::string tokenizer;           // where it is; empty: none
+  std::string chat_template;       // empty: none
 };
 
 std::vector<TensorRow> list_tensors(const Checkpoint& checkpoint) {
   std::unordered_map<const StoredTensor*, TensorRow> rows;
-  for (const SafetensorsFile& file : checkpoint.files())
+  for (const TensorFile& file : checkpoint.files())
     for (const auto& [name, tensor] : file.tensors()) rows.emplace(&tensor, TensorRow{name, &tensor, &file, false});
   std::vector<TensorRow> list;
   for_each_expected_tensor(checkpoint.config(), [&](const ExpectedTensor& expected) {
@@ -43,7 +43,7 @@ std::vector<TensorRow> list_tensors(const Checkpoint& checkpoint) {
     row.used = true;
     list.push_back(row);
   });
-  for (const SafetensorsFile& file : checkpoint.files())
+  for (const TensorFile& file : checkpoint.files())
     for (const auto& [name, tensor] : file.tensors())
       if (const TensorRow& row = rows.at(&tensor); !row.used) list.push_back(row);
   return list;
@@ -65,16 +65,16 @@ Report make_report(const ModelFolder& folder) {
   Report report{Checkpoint::open(folder),
                 folder.name(),
                 {},
-                folder.open_if_present("tokenizer.json").has_value(),
+                has_tokenizer(folder) ? std::string(tokenizer_place(folder)) : "",
                 template_name(folder)};
   report.tensors = list_tensors(report.checkpoint);
   return report;
 }
 
-std::string file_name(const SafetensorsFile& file) { return std::filesystem::path(file.file().name()).filename(); }
+std::string file_name(const TensorFile& file) { return std::filesystem::path(file.file().name()).filename(); }
 
 struct DTypeTotal {
-  DType dtype;
+  std::string_view dtype;
   int64_t tensors = 0, bytes = 0;
 };
 
@@ -84,8 +84,8 @@ std::vector<DTypeTotal> dtype_totals(const Report& report) {
   for (const TensorRow& row : report.tensors) {
     if (!row.used) continue;
     auto found =
-        std::find_if(totals.begin(), totals.end(), [&](const auto& t) { return t.dtype == row.tensor->dtype; });
-    if (found == totals.end()) found = totals.insert(totals.end(), DTypeTotal{row.tensor->dtype});
+        std::find_if(totals.begin(), totals.end(), [&](const auto& t) { return t.dtype == row.tensor->type_name(); });
+    if (found == totals.end()) found = totals.insert(totals.end(), DTypeTotal{row.tensor->type_name()});
     found->tensors += 1;
     found->bytes += static_cast<int64_t>(row.tensor->bytes.size());
   }
@@ -144,14 +144,14 @@ Json generation_json(const Report& report) {
 std::string print_json(const Report& report) {
   const ModelConfig& config = report.checkpoint.config();
   Json files = Json::array(), tensors = Json::array(), dtypes = Json::object();
-  for (const SafetensorsFile& file : report.checkpoint.files()) {
+  for (const TensorFile& file : report.checkpoint.files()) {
     Json entry = Json::object();
     entry.set("name", file_name(file)).set("bytes", static_cast<int64_t>(file.file().bytes().size()));
     files.push_back(std::move(entry));
   }
   for (const TensorRow& row : report.tensors) {
     Json entry = Json::object();
-    entry.set("name", row.name).set("dtype", dtype_name(row.tensor->dtype)).set("shape", json_list(row.tensor->shape));
+    entry.set("name", row.name).set("dtype", row.tensor->type_name()).set("shape", json_list(row.tensor->shape));
     entry.set("bytes", static_cast<int64_t>(row.tensor->bytes.size())).set("file", file_name(*row.file));
     entry.set("used", row.used);
     tensors.push_back(std::move(entry));
@@ -159,7 +159,7 @@ std::string print_json(const Report& report) {
   for (const DTypeTotal& total : dtype_totals(report)) {
     Json entry = Json::object();
     entry.set("tensors", total.tensors).set("bytes", total.bytes);
-    dtypes.set(dtype_name(total.dtype), std::move(entry));
+    dtypes.set(total.dtype, std::move(entry));
   }
   Json parameters = Json::object(), context = Json::object(), out = Json::object();
   parameters.set("total", config.num_parameters()).set("active", config.num_active_parameters());
@@ -171,7 +171,7 @@ std::string print_json(const Report& report) {
   out.set("generation_config", generation_json(report)).set("parameters", std::move(parameters));
   out.set("dtypes", std::move(dtypes)).set("context", std::move(context));
   out.set("template", report.chat_template.empty() ? Json() : Json(report.chat_template));
-  out.set("tokenizer", report.has_tokenizer).set("warnings", json_list(config.warnings));
+  out.set("tokenizer", !report.tokenizer.empty()).set("warnings", json_list(config.warnings));
   out.set("tensors", std::move(tensors));
   return out.dump() + "\n";
 }
@@ -240,7 +240,7 @@ std::string describe_sampling(const GenerationConfig& g) {
 std::string describe_weights(const Report& report) {
   std::string text;
   for (const DTypeTotal& total : dtype_totals(report))
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", human_bytes(total.bytes), dtype_name(total.dtype));
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", human_bytes(total.bytes), total.dtype);
   const size_t files = report.checkpoint.files().size();
   return fmt::format("{} in {} file{}", text, files, files == 1 ? "" : "s");
 }
@@ -271,7 +271,7 @@ std::string print_tensors(const Report& report) {
   size_t widest = 0;
   for (const TensorRow& row : report.tensors) {
     const std::string name = without_indices(row.name);
-    const std::string kind = fmt::format("{} [{}]", dtype_name(row.tensor->dtype), fmt::join(row.tensor->shape, ", "));
+    const std::string kind = fmt::format("{} [{}]", row.tensor->type_name(), fmt::join(row.tensor->shape, ", "));
     const auto [place, is_new] = places.emplace(fmt::format("{}\n{}\n{}", name, kind, row.used), groups.size());
     if (is_new) groups.push_back({name, kind, row.used});
     groups[place->second].count += 1;
@@ -302,7 +302,7 @@ std::string print_text(const Report& report) {
                                human_bytes(kv_bytes * config.context_len()), config.context_len())},
       {"sampling", describe_sampling(report.checkpoint.generation_config())},
       {"end tokens", ends.empty() ? "none" : fmt::format("{}", fmt::join(ends, ", "))},
-      {"tokenizer", report.has_tokenizer ? "tokenizer.json" : "none: token ids only"},
+      {"tokenizer", report.tokenizer.empty() ? "none: token ids only" : report.tokenizer},
       {"template", report.chat_template.empty() ? "none" : report.chat_template},
   };
   std::string text = printable(report.folder, std::string::npos) + "\n\n";

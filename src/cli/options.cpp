@@ -28,8 +28,8 @@ DTypeChoice read_dtype(const std::string& name) {
   if (name == "f32") return DTypeChoice::f32;
   if (name == "bf16") return DTypeChoice::bf16;
   if (name == "fp8") return DTypeChoice::fp8;
+  if (name == "int8") return DTypeChoice::int8;
   if (name == "int4") return DTypeChoice::int4;
-  if (name == "int8") fail_unsupported("--dtype {}: not supported yet; use auto, bf16, fp8, int4 or f32", name);
   throw CLI::ValidationError("--dtype", fmt::format("\"{}\" is not one of auto, f32, bf16, fp8, int8, int4", name));
 }
 
@@ -59,9 +59,9 @@ int64_t read_bytes(const std::string& flag, const std::string& text) {
 
 void add_model(CLI::App& command, std::string& model) {
   command
-      .add_option(
-          "MODEL", model,
-          "hub-format folder, or hub name, fetched if it is not in the local cache (default: the built-in model)")
+      .add_option("MODEL", model,
+                  "hub-format folder, GGUF file, or hub name, fetched if it is not in the local cache (default: the "
+                  "built-in model)")
       ->type_name("");
 }
 
@@ -89,9 +89,9 @@ void add_run_options(CLI::App& command, LlmOptions& options) {
   command
       .add_option_function<std::string>(
           "--dtype", read(options.dtype, read_dtype),
-          "precision of matrix products (auto: bf16 for bf16 files, else f32; fp8: on Hopper cards only; int4: layers' "
-          "weights of four bits, on a CUDA card)")
-      ->type_name("auto|f32|bf16|fp8|int4");
+          "precision of matrix products (auto: bf16 for bf16 files, else f32; fp8: on Hopper cards; int8: on the "
+          "CPU; int4: weights of four bits)")
+      ->type_name("auto|f32|bf16|fp8|int8|int4");
   add_choice<KvDTypeChoice>(
       command, "--kv-dtype", options.kv_dtype,
       {{"auto", KvDTypeChoice::automatic},

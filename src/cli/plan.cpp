@@ -17,7 +17,8 @@ void add_plan(CLI::App& app) {
   };
   const auto plan = std::make_shared<Plan>();
   add_llm_options(*command, plan->options);
-  command->get_option("MODEL")->description("folder, hub name, or random:0.6b … random:235b-a22b for a published size");
+  command->get_option("MODEL")->description(
+      "folder, GGUF file, hub name, or random:0.6b … random:235b-a22b for a published size");
   add_batch_options(*command, plan->options);
   add_output_format(*command, plan->json);
   command->footer(

@@ -7,17 +7,12 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "text/bpe_tokenizer.h"
+#include "llm/text_files.h"
 
 namespace qwill::cli {
 namespace {
 
 constexpr size_t kOutputBytes = size_t{1} << 16;  // gathered before a write
-
-Tokenizer open_tokenizer_json(const std::string& model) {
-  const MappedFile file = find_model(model).open("tokenizer.json");
-  return with_context(file.name(), [&] { return Tokenizer::from_json(file.text()); });
-}
 
 std::string joined(const std::vector<int32_t>& ids, char separator) {
   std::string out;
@@ -63,7 +58,7 @@ struct Tokenize {
   bool plain = false;
 
   void run() const {
-    const Tokenizer tokenizer = open_tokenizer_json(model);
+    const Tokenizer tokenizer = require_tokenizer(find_model(model));
     const auto special = plain ? Tokenizer::Special::as_text : Tokenizer::Special::parse;
     if (!jsonl) {
       const std::string text = read_stdin();
@@ -83,7 +78,7 @@ struct Detokenize {
   bool jsonl = false;
 
   void run() const {
-    const Tokenizer tokenizer = open_tokenizer_json(model);
+    const Tokenizer tokenizer = require_tokenizer(find_model(model));
     if (!jsonl) {
       const std::string text = read_stdin();
       return write_stdout(tokenizer.decode(with_context("stdin", [&] { return parse_ids(text, ErrorKind::invalid); })));

@@ -68,14 +68,14 @@ struct Product {
   int64_t rows_per_task = 0;  // of the segment
 
   int64_t num_tasks() const { return (segment->rows + rows_per_task - 1) / rows_per_task; }
-  // Outputs [first, first + count) of the segment.
-  void run(int64_t first, int64_t count) const {
-    weight->kernel->run(
-        {segment->data + first * weight->row_bytes(), count, weight->cols, operand, num_rows, y + first, ldy, add});
+  // Outputs [first, first + count) of the segment. scratch: the thread's own, CpuWeight::scratch_bytes.
+  void run(int64_t first, int64_t count, void* scratch) const {
+    segment->kernel->run({segment->data + first * segment->row_bytes, count, weight->cols, operand, num_rows, y + first,
+                          ldy, add, scratch, segment->panels ? codebooks(*segment->panels).data() : nullptr});
   }
-  void run_task(int64_t task) const {
+  void run_task(int64_t task, void* scratch) const {
     const int64_t first = task * rows_per_task;
-    run(first, std::min(rows_per_task, segment->rows - first));
+    run(first, std::min(rows_per_task, segment->rows - first), scratch);
   }
 };
 
@@ -92,6 +92,8 @@ class CpuOps final : public Ops {
   PagedKv allocate_kv(const KvGeometry& wanted) override;
   void free_kv(PagedKv& kv) override;
 
+  Compute head_compute(Compute layers) const override { return layers == Compute::int4 ? Compute::int8 : layers; }
+  bool takes_blocks() const override { return true; }
   bool rehearse(bool on) override {
     rehearsing_ = on;
     return true;
@@ -130,13 +132,11 @@ class CpuOps final : public Ops {
     return {buffer.get<float>(rows * cols), rows, cols, DType::f32};
   }
 
-  int64_t rows_per_task(const CpuWeight& weight, int64_t segment_rows) const {
-    return task_rows(weight, segment_rows, num_threads_);
-  }
+  int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
 
   // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
-  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
-                  const KvLayout& layout, float* queries);
+  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const KvLayout& layout,
+                  float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {
@@ -145,6 +145,9 @@ class CpuOps final : public Ops {
     scratch_data_ = scratch_.get<float>(num_threads_ * scratch_stride_);
   }
   float* scratch() const { return scratch_data_ + ThreadPool::current_thread() * scratch_stride_; }
+
+  // The thread's room for expanded panels.
+  void* expanded() const { return expanded_data_ + ThreadPool::current_thread() * expanded_stride_; }
 
   // f(first, count) for blocks of rows, in parallel where there are many.
   template <typename F>
@@ -191,6 +194,9 @@ class CpuOps final : public Ops {
   Buffer scratch_{{ledger_, "thread_scratch"}};
   float* scratch_data_ = nullptr;  // [num_threads_, scratch_stride_]
   int64_t scratch_stride_ = 0;
+  Buffer expanded_{{ledger_, "thread_scratch"}};
+  std::byte* expanded_data_ = nullptr;  // [num_threads_, expanded_stride_], as the weights placed so far need
+  int64_t expanded_stride_ = 0;
   int64_t half_dim_ = 0;
   float* cos_ = nullptr;  // [T, half_dim]
   float* sin_ = nullptr;

@@ -16,9 +16,9 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
 
   Tensor normed = result(moe_normed_, T, C), logits = result(moe_logits_, T, moe.num_experts);
   Tensor act = result(moe_act_, slots, F), out = result(moe_out_, slots, C);
-  const int64_t chunk = rows_per_task(gate_up, F), chunks = (F + chunk - 1) / chunk;
+  const int64_t chunk = rows_per_task(gate_up.segments[0]), chunks = (F + chunk - 1) / chunk;
   const auto operand_for = [&](const CpuWeight& weight) {
-    return operand_.get<std::byte>(slots * weight.cols * weight.kernel->operand_bytes);
+    return operand_.get<std::byte>(slots * weight.kernel().operand_row_bytes(weight.cols));
   };
   operand_for(gate_up), operand_for(down);
   // All rows may choose the same expert.
@@ -62,7 +62,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
     for (int64_t first = 0; first < e.num_rows; first += kPackRows) blocks.push_back({&e, first});
   // Packs each expert's rows as an operand of its own; source(slot) is a row of weight.cols.
   const auto pack = [&](const CpuWeight& weight, auto source) {
-    const int64_t row_bytes = weight.cols * weight.kernel->operand_bytes;
+    const int64_t row_bytes = weight.kernel().operand_row_bytes(weight.cols);
     std::byte* operand = operand_for(weight);
     pool_.run(static_cast<int64_t>(blocks.size()), [&](int64_t b) {
       const auto& [e, first] = blocks[static_cast<size_t>(b)];
@@ -70,7 +70,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
       float* rows = scratch();
       for (int64_t i = 0; i < count; ++i)
         std::memcpy(rows + i * weight.cols, source(e->first_slot + first + i), static_cast<size_t>(weight.cols) * 4);
-      weight.kernel->pack(rows, weight.cols, first, count, e->num_rows, operand + e->first_slot * row_bytes);
+      weight.kernel().pack(rows, weight.cols, first, count, e->num_rows, operand + e->first_slot * row_bytes);
     });
     return operand;
   };
@@ -79,7 +79,7 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   pool_.run(static_cast<int64_t>(experts.size()) * chunks, [&](int64_t task) {
     const Expert& e = experts[static_cast<size_t>(task / chunks)];
     const int64_t first = task % chunks * chunk;
-    gated_task(gate_up, 2 * e.id, operand + e.first_slot * C * gate_up.kernel->operand_bytes, e.num_rows, first,
+    gated_task(gate_up, 2 * e.id, operand + e.first_slot * gate_up.kernel().operand_row_bytes(C), e.num_rows, first,
                std::min(chunk, F - first), act.row<float>(e.first_slot), F);
   });
 
@@ -87,8 +87,8 @@ void CpuOps::do_moe_add(Tensor& x, const Norm& norm, const MoeWeights& moe) {
   operand = pack(down, [&](int64_t slot) { return act.row<float>(slot); });
   std::vector<Product> products;
   for (const Expert& e : experts)
-    products.push_back({&down, &down.segments[e.id], operand + e.first_slot * F * down.kernel->operand_bytes,
-                        e.num_rows, out.row<float>(e.first_slot), C, false, rows_per_task(down, C)});
+    products.push_back({&down, &down.segments[e.id], operand + e.first_slot * down.kernel().operand_row_bytes(F),
+                        e.num_rows, out.row<float>(e.first_slot), C, false, rows_per_task(down.segments[e.id])});
   run_products(products);
   std::vector<std::vector<int64_t>> slots_of_row(static_cast<size_t>(T));
   for (int64_t slot = 0; slot < slots; ++slot)

@@ -23,8 +23,10 @@ void CpuOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int
 }
 
 Weight CpuOps::do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) {
-  auto weight = place_weight(kernels_, sources, use, compute, ledger_.dry());
-  owned_weight_bytes_ += static_cast<int64_t>(weight->owned.size() + weight->vector.size() * sizeof(float));
+  auto weight = place_weight(kernels_, pool_, sources, use, compute, ledger_.dry());
+  if (!ledger_.dry()) owned_weight_bytes_ += weight->owned_bytes;
+  expanded_stride_ = std::max(expanded_stride_, (weight->scratch_bytes() + 63) / 64 * 64);
+  expanded_data_ = expanded_.get<std::byte>(num_threads_ * expanded_stride_);
   ledger_.add("weight_copies", weight->owned_bytes);
   any_rounded_ |= use != WeightUse::vector && compute != Compute::f32;
   return weight;
@@ -61,10 +63,10 @@ Tensor CpuOps::do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWei
 
 void CpuOps::do_linear_add(Tensor& x, const Tensor& a, const PlacedWeight& w) {
   const CpuWeight& weight = as_cpu(w);
-  std::byte* operand = operand_.get<std::byte>(a.rows * a.cols * weight.kernel->operand_bytes);
+  std::byte* operand = operand_.get<std::byte>(a.rows * weight.kernel().operand_row_bytes(a.cols));
   if (rehearsing_) return;
   for_row_blocks(a.rows, [&](int64_t first, int64_t count) {
-    weight.kernel->pack(a.row<float>(first), a.cols, first, count, a.rows, operand);
+    weight.kernel().pack(a.row<float>(first), a.cols, first, count, a.rows, operand);
   });
   linear(operand, a.rows, weight, x, /*add=*/true);
 }
@@ -74,7 +76,7 @@ Tensor CpuOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const Placed
   CHECK(weight.segments.size() == 2, "gate and up are two segments");
   Tensor act = result(gated_, x.rows, weight.rows / 2);
   const void* operand = pack_normed(x, norm, weight);
-  const int64_t chunk = rows_per_task(weight, act.cols);
+  const int64_t chunk = rows_per_task(weight.segments[0]);
   make_scratch(gated_scratch(x.rows, std::min(chunk, act.cols)));
   if (rehearsing_ || x.rows == 0) return act;
   pool_.run((act.cols + chunk - 1) / chunk, [&](int64_t task) {
@@ -93,7 +95,7 @@ Tensor CpuOps::do_take_rows(const Tensor& x, std::span<const int32_t> rows) {
 }
 
 const void* CpuOps::pack_normed(const Tensor& x, const Norm& norm, const CpuWeight& weight) {
-  std::byte* operand = operand_.get<std::byte>(x.rows * x.cols * weight.kernel->operand_bytes);
+  std::byte* operand = operand_.get<std::byte>(x.rows * weight.kernel().operand_row_bytes(x.cols));
   make_scratch(std::min(kRowsPerTask, x.rows) * x.cols);
   if (rehearsing_) return operand;
   for_row_blocks(x.rows, [&](int64_t first, int64_t count) {
@@ -101,7 +103,7 @@ const void* CpuOps::pack_normed(const Tensor& x, const Norm& norm, const CpuWeig
     for (int64_t i = 0; i < count; ++i)
       kernels_.rms_norm(x.row<float>(first + i), as_cpu(norm.weight).vector.data(), x.cols, norm.eps,
                         normed + i * x.cols);
-    weight.kernel->pack(normed, x.cols, first, count, x.rows, operand);
+    weight.kernel().pack(normed, x.cols, first, count, x.rows, operand);
   });
   return operand;
 }
@@ -112,7 +114,7 @@ void CpuOps::linear(const void* operand, int64_t rows, const CpuWeight& weight, 
   int64_t first = 0;
   for (const CpuWeight::Segment& segment : weight.segments) {
     products.push_back(
-        {&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add, rows_per_task(weight, segment.rows)});
+        {&weight, &segment, operand, rows, y.row<float>(0) + first, y.cols, add, rows_per_task(segment)});
     first += segment.rows;
   }
   run_products(products);
@@ -125,7 +127,7 @@ void CpuOps::run_products(const std::vector<Product>& products) {
     advance();
     auto product = products.begin();
     while (task >= product->num_tasks()) task -= (product++)->num_tasks();
-    product->run_task(task);
+    product->run_task(task, expanded());
   });
 }
 
@@ -141,7 +143,7 @@ void CpuOps::gated_task(const CpuWeight& weight, size_t gate, const void* operan
             count,
             false,
             count}
-        .run(first, count);
+        .run(first, count, expanded());
   for (int64_t t = 0; t < rows; ++t)
     kernels_.silu_mul(products + t * count, products + (rows + t) * count, count, act + t * act_cols + first);
 }

@@ -8,7 +8,8 @@
 
 namespace qwill::cpu {
 
-extern const Kernels kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels, kAmxKernels, kNeonKernels;
+extern const Kernels kAvx2Kernels, kAvx2VnniKernels, kAvx512Kernels, kAvx512VnniKernels, kAvx512Bf16Kernels,
+    kAmxKernels, kNeonKernels, kNeonDotprodKernels;
 
 namespace {
 
@@ -18,9 +19,12 @@ std::vector<const Kernels*> detect() {
   const CpuFeatures& features = cpu_features();
   if (features.amx_bf16) tables.push_back(&kAmxKernels);
   if (features.avx512_bf16) tables.push_back(&kAvx512Bf16Kernels);
+  if (features.avx512_vnni) tables.push_back(&kAvx512VnniKernels);
   if (features.avx512) tables.push_back(&kAvx512Kernels);
+  if (features.avx_vnni) tables.push_back(&kAvx2VnniKernels);
   if (features.avx2) tables.push_back(&kAvx2Kernels);
 #elif defined(__aarch64__)
+  if (cpu_features().dotprod) tables.push_back(&kNeonDotprodKernels);
   tables.push_back(&kNeonKernels);
 #endif
   if (tables.empty()) fail_unsupported("this processor has neither AVX2 with FMA nor NEON; qwill needs one of them");

@@ -2,16 +2,18 @@
 // picks. Kernels see one task each: threads split outputs, never sums.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "tensor/dtype.h"
+#include "tensor/panels.h"
 
 namespace qwill::cpu {
 
 // y[m, n] (+)= sum_k x[m, k] w[n, k] for n outputs of one row segment.
 struct LinearTask {
-  const void* w;  // row-major [n, k]
+  const void* w;  // row-major [n, k], or panels of so many rows
   int64_t n;
   int64_t k;
   const void* operand;  // m packed rows of k
@@ -19,19 +21,30 @@ struct LinearTask {
   float* y;  // y[i * ldy + j], i < m, j < n
   int64_t ldy;
   bool add;
+  void* scratch = nullptr;         // panels: LinearKernel::scratch_bytes
+  const uint8_t* books = nullptr;  // panels whose codes are looked up
 };
 
 // Weights are prefetched so far ahead where one row of activations waits for them.
 constexpr int64_t kPrefetchBytes = 2048;
 constexpr int64_t kPackRows = 16;
 
+// Groups of a row of activations that meets panels: an even number.
+constexpr int64_t operand_groups(int64_t k) { return (k + 2 * kGroupCols - 1) / (2 * kGroupCols) * 2; }
+
 struct LinearKernel {
   // Writes rows first … first + count - 1 of an operand of m rows from x [count, k]. first is a multiple of kPackRows.
   void (*pack)(const float* x, int64_t k, int64_t first, int64_t count, int64_t m, void* operand);
   void (*run)(const LinearTask& task);
-  int64_t operand_bytes;  // per element
-  int64_t row_multiple;   // segments and tasks must be multiples of it
-  int64_t col_multiple;   // k must be a multiple of it
+  struct {
+    int64_t cols, bytes;  // so many columns of a row, or what is left of them, take so many bytes
+  } operand;
+  int64_t row_multiple;        // segments and tasks must be multiples of it
+  int64_t col_multiple;        // k must be a multiple of it
+  int64_t expanded_bytes = 0;  // of a group of a panel, expanded for many rows
+
+  int64_t operand_row_bytes(int64_t k) const { return (k + operand.cols - 1) / operand.cols * operand.bytes; }
+  int64_t scratch_bytes(int64_t k) const { return operand_groups(k) * expanded_bytes; }
 };
 
 constexpr int64_t kMaxHeadDim = 256;
@@ -77,6 +90,10 @@ struct Kernels {
   LinearKernel bf16_weights;  // f32 operands
   LinearKernel bf16_rounded;  // bf16 weights, operands rounded to bf16
   LinearKernel bf16_tiles;    // the same by matrix tiles, where the shape allows; run is null where there are none
+  std::array<LinearKernel, kNumPanelFormats> panels;  // by PanelFormat; operands of eight bits
+  // 64 columns of a row to codes and scales of panels.
+  void (*quantize_int8)(const float* x, PlainBlock& block);
+  void (*quantize_int4)(const float* x, PlainBlock& block);
   // y = x / sqrt(mean(x^2) + eps) * weight
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* y);
   // out = silu(gate) * up

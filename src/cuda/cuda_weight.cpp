@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "cuda/kernels/int4.h"
+#include "tensor/int4.h"
 
 namespace qwill::cuda {
 namespace {
@@ -112,6 +113,17 @@ void Loader::place_segment(const WeightSource& source, float* to) {
   });
 }
 
+int64_t CudaWeight::read_bytes() const {
+  switch (compute) {
+    case Compute::f32: return rows * cols * 4;
+    case Compute::bf16: return rows * cols * 2;
+    case Compute::fp8:
+    case Compute::int8: return rows * cols;
+    case Compute::int4: return static_cast<int64_t>(static_cast<double>(rows * cols) * kInt4Bytes);
+  }
+  return 0;
+}
+
 std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> sources, WeightUse use, Compute compute) {
   auto weight = std::make_shared<CudaWeight>();
   weight->cols = sources[0].cols;
@@ -136,6 +148,7 @@ std::shared_ptr<const CudaWeight> Loader::place(std::span<const WeightSource> so
   GemmWeight& gemm = weight->gemm;
   switch (weight->compute) {
     case Compute::f32: break;  // done
+    case Compute::int8: fail_unsupported("weights in int8: only the CPU takes them so far");
     case Compute::bf16:
       place_segments<Destination>(sources, use, kAtomCols, gemm, in_arena);
       if (device_.hopper && !device_.dry())

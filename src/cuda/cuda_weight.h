@@ -23,6 +23,7 @@ struct CudaWeight final : PlacedWeight {
   float* values = nullptr;
   int32_t num_segments = 1;
 
+  int64_t read_bytes() const override;
   // Whether activations that meet it are bf16.
   bool takes_bf16() const { return meets_bf16(compute); }
   TableView table() const {

@@ -31,13 +31,13 @@ DeviceChoice choose_device(const LlmOptions& options) {
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
                    .portable = options.cuda_portable};
+    if (options.dtype == DTypeChoice::int8)
+      fail_unsupported("--dtype int8: only on the CPU so far; on a card use fp8 or int4");
     choice.card.hopper = !options.cuda_portable;
     choice.name = fmt::format("cuda:{}", choice.cuda.device);
   } else {
-    if (options.dtype == DTypeChoice::int4)
-      fail_unsupported("--dtype int4: needs a CUDA card so far; on the CPU use auto, bf16 or f32");
     if (options.dtype == DTypeChoice::fp8)
-      fail_unsupported("--dtype fp8: only on CUDA cards of the Hopper generation; on the CPU use auto, bf16 or f32");
+      fail_unsupported("--dtype fp8: only on CUDA cards of the Hopper generation; on the CPU use int8");
     choice.cpu = {.num_threads = options.num_threads, .path = options.cpu_path};
     choice.name = cpu_device_name(choice.cpu);
   }

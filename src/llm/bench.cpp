@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "cpu/weight_memory.h"
 #include "engine/batch_builder.h"
 #include "llm/backend.h"
-#include "tensor/int4.h"
 #include "weights/warm_up.h"
 
 namespace qwill {
@@ -24,7 +24,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-constexpr size_t kBeyondCaches = size_t{256} << 20;
+constexpr int64_t kBeyondCaches = int64_t{512} << 20;
 constexpr int64_t kProbedBytes = int64_t{4} << 30;  // of a card
 
 // Where the weights come from, and the memory that the bandwidth is measured on.
@@ -32,8 +32,7 @@ struct Weights {
   ModelConfig config;
   std::optional<Checkpoint> checkpoint;
   std::unique_ptr<TensorSource> tensors;
-  std::span<const std::byte> memory;
-  std::vector<std::byte> stand_in;  // for weights that the caches could hold
+  cpu::WeightMemory probed;  // of weights' kind: those may be in the caches, or repacked and gone
 
   Weights(const LlmOptions& options, bool on_cuda) {
     if (options.model.starts_with("random:")) {
@@ -42,59 +41,38 @@ struct Weights {
         tensors = std::make_unique<RandomValues>();
         return;
       }
-      auto random = std::make_unique<RandomTensors>(config);
-      memory = random->memory();
-      tensors = std::move(random);
+      tensors = std::make_unique<RandomTensors>(config);
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
       if (!on_cuda) warm_up(checkpoint->files(), 2, options.progress, options.cancel);
-      memory = checkpoint->files().front().file().bytes();
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
     }
-    if (!on_cuda && memory.size() < kBeyondCaches) {
-      stand_in.assign(kBeyondCaches, std::byte{1});
-      memory = stand_in;
-    }
+    if (on_cuda) return;
+    probed = cpu::WeightMemory(kBeyondCaches);
+    std::memset(probed.data(), 1, kBeyondCaches);
   }
 };
 
-// Of a weight's element.
-double element_bytes(const ExpectedTensor& tensor, DTypeChoice dtype) {
-  if (dtype == DTypeChoice::f32) return 4;
-  if (dtype == DTypeChoice::fp8 && tensor.is_layer_matrix()) return 1;
-  if (dtype == DTypeChoice::int4 && tensor.is_layer_matrix()) return kInt4Bytes;
-  return 2;
-}
-
-// Elements of weights that a step of so many rows reads (of experts, the expected number of different ones), in bytes,
-// and those that a row meets.
-struct Elements {
-  double read_bytes = 0, met = 0;
-};
-Elements weight_elements(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
-  Elements elements;
+// Elements of weights that one row meets.
+double elements_met(const ModelConfig& config) {
+  double met = 0;
   for (const ExpectedTensor& tensor : expected_tensors(config)) {
-    if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // a few rows
+    if (tensor.name == "model.embed_tokens.weight" && !config.tie_word_embeddings) continue;  // one row
     const auto count = static_cast<double>(tensor.num_elements());
-    double read = count, met = count;
-    if (config.moe && tensor.name.find(".experts.") != std::string::npos) {
-      const double share =
-          static_cast<double>(config.moe->num_experts_per_tok) / static_cast<double>(config.moe->num_experts);
-      read *= 1 - std::pow(1 - share, static_cast<double>(rows));
-      met *= share;
-    }
-    elements.read_bytes += read * element_bytes(tensor, dtype);
-    elements.met += met;
+    met += tensor.name.find(".experts.") == std::string::npos
+               ? count
+               : count * static_cast<double>(config.moe->num_experts_per_tok) /
+                     static_cast<double>(config.moe->num_experts);
   }
-  return elements;
+  return met;
 }
 
 // Operations of a prefill: products (the head's for one row only) and causal attention.
 double prefill_operations(const ModelConfig& config, int64_t tokens) {
   const auto T = static_cast<double>(tokens), head = static_cast<double>(config.vocab_size * config.hidden_size);
   const double attention = 2 * T * T * static_cast<double>(config.num_heads * config.head_dim * config.num_layers);
-  return 2 * (weight_elements(config, DTypeChoice::automatic, 1).met - head) * T + 2 * head + attention;
+  return 2 * (elements_met(config) - head) * T + 2 * head + attention;
 }
 
 // Runs the model's steps as the engine does: forward, then a draw.
@@ -114,9 +92,7 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  // Bytes of one token's keys and values.
-  int64_t token_bytes() const { return kv_.geometry.token_bytes(); }
-
+  int64_t kv_token_bytes() const { return kv_.geometry.token_bytes(); }
   // Seconds until a token is drawn behind the prompt, which becomes sequence `index`.
   double prefill(int64_t index, std::vector<int32_t> prompt, int64_t chunk) {
     Sequence sequence;
@@ -146,8 +122,8 @@ class Runner {
   std::vector<double> decode(int64_t count) {
     std::vector<double> seconds;
     auto before = Clock::now();
-    for (int64_t step = 0; step <= count; ++step) {
-      if (step < count) {
+    for (int64_t step = 0; step <= count + 2; ++step) {
+      if (step < count + 2) {
         BatchBuilder builder(kPageSize);
         for (Sequence& sequence : sequences_) {
           builder.add(sequence, sequence.num_cached, 1, {.last = true});
@@ -165,8 +141,8 @@ class Runner {
       seconds.push_back(std::chrono::duration<double>(Clock::now() - before).count());
       before = Clock::now();
     }
-    seconds.erase(seconds.begin());  // two steps began before the first was read
-    return seconds;
+    // Two steps began before the first was read, and none before the last.
+    return {seconds.begin() + 1, seconds.end() - 1};
   }
 
  private:
@@ -188,10 +164,6 @@ std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t 
   return ids;
 }
 
-double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows) {
-  return weight_elements(config, dtype, rows).read_bytes;
-}
-
 BenchReport run_bench(const BenchOptions& options) {
   const int64_t context = std::max<int64_t>(options.context >= 0 ? options.context : options.prompt_len, 1);
   const Backend backend = open_backend(options.llm);
@@ -202,7 +174,7 @@ BenchReport run_bench(const BenchOptions& options) {
   const auto bandwidth = [&] {
     constexpr int kProbes = 3;
     return backend.on_cuda ? cuda_read_bandwidth(backend.cuda, kProbedBytes)
-                           : read_bandwidth(backend.cpu, weights.memory, kProbes);
+                           : read_bandwidth(backend.cpu, {weights.probed.data(), kBeyondCaches}, kProbes);
   };
 
   BenchReport report;
@@ -221,18 +193,20 @@ BenchReport run_bench(const BenchOptions& options) {
     report.prefill_tok_s = static_cast<double>(options.prompt_len) / seconds;
     report.prefill_tflop_s = prefill_operations(config, options.prompt_len) / seconds / 1e12;
   }
-  constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm
-  Runner runner(*backend.ops, *model, kv_dtype, options.batch, context + options.gen_len + 2 * kUntimed);
+  constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm; each decode runs two more
+  Runner runner(*backend.ops, *model, kv_dtype, options.batch, context + kUntimed + 2 + options.gen_len + 2);
   for (int64_t b = 0; b < options.batch; ++b)
     runner.prefill(b, random_prompt(context, config.vocab_size, static_cast<uint32_t>(b)), backend.chunk_size);
   runner.decode(kUntimed);
-  report.ms_per_step = 1e3 * median(runner.decode(options.gen_len));
+  const std::vector<double> steps = runner.decode(options.gen_len);
+  report.ms_per_step = 1e3 * median(steps);
+  report.mean_ms_per_step = 1e3 * std::accumulate(steps.begin(), steps.end(), 0.0) / static_cast<double>(steps.size());
   report.measured_gb_s = std::max(report.measured_gb_s, bandwidth() / 1e9);
 
   report.decode_tok_s = static_cast<double>(options.batch) * 1e3 / report.ms_per_step;
   const double mean_context = static_cast<double>(context) + static_cast<double>(options.gen_len) / 2;
-  report.bytes_per_step = weight_elements(config, options.llm.dtype, options.batch).read_bytes +
-                          static_cast<double>(runner.token_bytes() * options.batch) * mean_context;
+  report.bytes_per_step = model->weight_bytes(options.batch) + static_cast<double>(runner.kv_token_bytes()) *
+                                                                   mean_context * static_cast<double>(options.batch);
   report.achieved_gb_s = report.bytes_per_step / report.ms_per_step / 1e6;
   report.ratio = report.achieved_gb_s / report.measured_gb_s;
   return report;
@@ -243,6 +217,7 @@ Json BenchReport::to_json() const {
   json.set("prefill_tok_s", prefill_tok_s)
       .set("decode_tok_s", decode_tok_s)
       .set("ms_per_step", ms_per_step)
+      .set("mean_ms_per_step", mean_ms_per_step)
       .set("bytes_per_step", bytes_per_step)
       .set("achieved_gb_s", achieved_gb_s)
       .set("measured_gb_s", measured_gb_s)

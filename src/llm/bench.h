@@ -21,11 +21,12 @@ struct BenchOptions {
 
 struct BenchReport {
   double prefill_tok_s = 0;
-  double decode_tok_s = 0;    // all streams together
-  double ms_per_step = 0;     // median of the gen_len steps, at a mean context of context + gen_len / 2
-  double bytes_per_step = 0;  // weights and cache read; of experts, the expected number of different ones
-  double achieved_gb_s = 0;   // GB = 1e9 bytes
-  double measured_gb_s = 0;   // read bandwidth, the better of before and after
+  double decode_tok_s = 0;      // all streams together
+  double ms_per_step = 0;       // median of the gen_len steps, at a mean context of context + gen_len / 2
+  double mean_ms_per_step = 0;  // of the same steps, for comparisons with programs that report a mean
+  double bytes_per_step = 0;    // weights and cache read; of experts, the expected number of different ones
+  double achieved_gb_s = 0;     // GB = 1e9 bytes
+  double measured_gb_s = 0;     // read bandwidth, the better of before and after
   double ratio = 0;
   double prefill_tflop_s = 0;   // operations of the prefill's products and attention
   double measured_tflop_s = 0;  // of a large matrix product on the tensor cores; 0: not measured (CPU)
@@ -37,9 +38,6 @@ struct BenchReport {
 
 // Random token ids; another `stream` gives others.
 std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t stream);
-
-// Bytes of weights that a step of so many rows reads; of experts, the expected number of different ones.
-double weight_bytes_per_step(const ModelConfig& config, DTypeChoice dtype, int64_t rows);
 
 // Throws Error for what cannot be measured.
 BenchReport run_bench(const BenchOptions& options);

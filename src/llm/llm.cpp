@@ -51,7 +51,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
 }
 
 const Tokenizer& Llm::Parts::require_tokenizer() const {
-  if (!tokenizer) fail_invalid("{}: no tokenizer.json: give the prompt with --token-ids", folder.name());
+  if (!tokenizer) fail_invalid("{}: no {}: give the prompt with --token-ids", folder.name(), tokenizer_place(folder));
   return *tokenizer;
 }
 

@@ -1,4 +1,4 @@
-// What a model's folder says about text: its tokenizer and its chat template.
+// What a model's folder or GGUF file says about text: its tokenizer and its chat template.
 #pragma once
 
 #include <optional>
@@ -12,6 +12,12 @@ namespace qwill {
 
 // The tokenizer of a folder, nothing if it has none.
 std::optional<Tokenizer> open_tokenizer(const ModelFolder& folder);
+// The same; throws Error(invalid) if it has none.
+Tokenizer require_tokenizer(const ModelFolder& folder);
+// Whether it has one, of whatever kind.
+bool has_tokenizer(const ModelFolder& folder);
+// The file that has it, for messages: "tokenizer.json".
+std::string_view tokenizer_place(const ModelFolder& folder);
 
 // The text of a folder's template, nothing if it has none.
 std::optional<std::string> read_chat_template(const ModelFolder& folder, bool with_tools);

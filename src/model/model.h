@@ -20,6 +20,8 @@ class Model {
   // Stores the batch's keys and values and returns the logits of batch.logit_rows, [R, V] f32 (no data for R = 0).
   virtual Tensor forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer& observe = nullptr) const = 0;
   virtual const ModelConfig& config() const = 0;
+  // Bytes of weights that a step of so many rows reads; of experts, the expected number of different ones.
+  virtual double weight_bytes(int64_t rows) const = 0;
 };
 
 // Places the weights of a configuration on the backend. Throws Error as the source does.

@@ -1,5 +1,6 @@
 #include "model/qwen3.h"
 
+#include <cmath>
 #include <string>
 
 #include "base/error.h"
@@ -27,6 +28,23 @@ Tensor Qwen3::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer&
   return ops.norm_linear(ops.take_rows(x, batch.logit_rows), norm_, lm_head_);  // [R, V] f32
 }
 
+double Qwen3::weight_bytes(int64_t rows) const {
+  const auto bytes = [](const Weight& weight) { return static_cast<double>(weight->read_bytes()); };
+  double sum = bytes(norm_.weight) + bytes(lm_head_);  // of embeddings that are not the head, a few rows
+  for (const Layer& w : layers_) {
+    for (const Norm* norm : {&w.input_norm, &w.q_norm, &w.k_norm, &w.post_norm}) sum += bytes(norm->weight);
+    sum += bytes(w.qkv_proj) + bytes(w.o_proj);
+    if (w.moe) {
+      const double share = static_cast<double>(w.moe->num_experts_per_tok) / static_cast<double>(w.moe->num_experts);
+      const double met = 1 - std::pow(1 - share, static_cast<double>(rows));
+      sum += bytes(w.moe->router) + met * (bytes(w.moe->gate_up) + bytes(w.moe->down));
+    } else {
+      sum += bytes(w.gate_up_proj) + bytes(w.down_proj);
+    }
+  }
+  return sum;
+}
+
 namespace {
 
 // Places weights by name, in the precision that was chosen.
@@ -37,18 +55,21 @@ class Placer {
 
   Norm norm(const std::string& name, int64_t size) const {
     const WeightSource source = tensors_.get(name, 1, size);
-    return {ops_.place({&source, 1}, WeightUse::vector, Compute::f32), eps_};
+    return {place({&source, 1}, WeightUse::vector, Compute::f32), eps_};
   }
 
   struct Part {
     std::string name;
     int64_t rows;
   };
-  // Embeddings, or the output head, which is one with them where they are tied: never less than bf16.
-  Weight vocabulary(const std::string& name, int64_t rows, int64_t cols) const {
+  // The output head, which is one with the embeddings where they are tied.
+  Weight head(const std::string& name, int64_t rows, int64_t cols) const {
     const WeightSource source = tensors_.get(name, rows, cols);
-    const Compute layers = compute(source.dtype);
-    return ops_.place({&source, 1}, WeightUse::matrix, layers == Compute::f32 ? Compute::f32 : Compute::bf16);
+    return place({&source, 1}, WeightUse::matrix, ops_.head_compute(compute(source)));
+  }
+  Weight table(const std::string& name, int64_t rows, int64_t cols) const {
+    const WeightSource source = tensors_.get(name, rows, cols);
+    return place({&source, 1}, WeightUse::table, compute(source) == Compute::f32 ? Compute::f32 : Compute::bf16);
   }
   // One matrix of several stored ones, their rows one after another.
   Weight matrix(const std::vector<Part>& parts, int64_t cols) const { return place(parts, cols, WeightUse::matrix); }
@@ -57,19 +78,27 @@ class Placer {
   // Always multiplied in f32.
   Weight router(const std::string& name, int64_t rows, int64_t cols) const {
     const WeightSource source = tensors_.get(name, rows, cols);
-    return ops_.place({&source, 1}, WeightUse::matrix, Compute::f32);
+    return place({&source, 1}, WeightUse::matrix, Compute::f32);
   }
 
  private:
   Weight place(const std::vector<Part>& parts, int64_t cols, WeightUse use) const {
     std::vector<WeightSource> sources;
     for (const Part& part : parts) sources.push_back(tensors_.get(part.name, part.rows, cols));
-    return ops_.place(sources, use, compute(sources[0].dtype));
+    return place(sources, use, compute(sources[0]));
   }
-  Compute compute(DType stored) const {
+  Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute) const {
+    const Weight weight = ops_.place(sources, use, compute);
+    if (!weight->keeps_sources)
+      for (const WeightSource& source : sources) tensors_.release(source);
+    return weight;
+  }
+  Compute compute(const WeightSource& stored) const {
+    if (dtype_ == DTypeChoice::automatic && stored.format != BlockFormat::none) return Compute::int8;
+    if (dtype_ == DTypeChoice::int8) return Compute::int8;
     if (dtype_ == DTypeChoice::int4) return Compute::int4;
     if (dtype_ == DTypeChoice::fp8) return Compute::fp8;
-    const bool bf16 = dtype_ == DTypeChoice::bf16 || (dtype_ == DTypeChoice::automatic && stored == DType::bf16);
+    const bool bf16 = dtype_ == DTypeChoice::bf16 || (dtype_ == DTypeChoice::automatic && stored.dtype == DType::bf16);
     return bf16 ? Compute::bf16 : Compute::f32;
   }
 
@@ -105,7 +134,9 @@ Qwen3::Qwen3(Ops& ops, const ModelConfig& config, const RopeSettings& rope, cons
   const Placer place(ops, tensors, dtype, static_cast<float>(config.rms_norm_eps));
   const int64_t C = config.hidden_size, D = config.head_dim, F = config.intermediate_size;
   const int64_t q_rows = config.num_heads * D, kv_rows = config.num_kv_heads * D;
-  embed_ = place.vocabulary("model.embed_tokens.weight", config.vocab_size, C);
+  const char* const embedding = "model.embed_tokens.weight";
+  embed_ = config.tie_word_embeddings ? place.head(embedding, config.vocab_size, C)
+                                      : place.table(embedding, config.vocab_size, C);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i), attn = layer + "self_attn.", mlp = layer + "mlp.";
     Layer w;
@@ -125,7 +156,7 @@ Qwen3::Qwen3(Ops& ops, const ModelConfig& config, const RopeSettings& rope, cons
     layers_.push_back(std::move(w));
   }
   norm_ = place.norm("model.norm.weight", C);
-  lm_head_ = config.tie_word_embeddings ? embed_ : place.vocabulary("lm_head.weight", config.vocab_size, C);
+  lm_head_ = config.tie_word_embeddings ? embed_ : place.head("lm_head.weight", config.vocab_size, C);
 }
 
 }  // namespace qwill

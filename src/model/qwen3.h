@@ -15,6 +15,7 @@ class Qwen3 final : public Model {
 
   Tensor forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer& observe) const override;
   const ModelConfig& config() const override { return config_; }
+  double weight_bytes(int64_t rows) const override;
 
  private:
   struct Layer {

@@ -15,6 +15,8 @@ class TensorSource {
   virtual ~TensorSource() = default;
   // The [rows, cols] tensor of that name (a vector is one row). Alive as long as the source.
   virtual WeightSource get(const std::string& name, int64_t rows, int64_t cols) const = 0;
+  // The source's values have been taken and will not be read again: the memory that they occupy may go.
+  virtual void release(const WeightSource&) const {}
 };
 
 // The tensors of a checkpoint, where they were mapped.
@@ -22,6 +24,7 @@ class CheckpointTensors final : public TensorSource {
  public:
   explicit CheckpointTensors(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
   WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
+  void release(const WeightSource& source) const override;
 
  private:
   const Checkpoint& checkpoint_;
@@ -43,9 +46,7 @@ class RandomTensors final : public TensorSource {
   explicit RandomTensors(const ModelConfig& config);
   ~RandomTensors() override;
   WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
-  std::span<const std::byte> memory() const {
-    return {reinterpret_cast<const std::byte*>(data_), static_cast<size_t>(bytes_)};
-  }
+  void release(const WeightSource& source) const override;
 
  private:
   int64_t bytes_ = 0;

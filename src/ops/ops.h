@@ -50,6 +50,7 @@ struct WeightSource {
   int64_t rows = 0;
   int64_t cols = 0;
   BlockFormat format = BlockFormat::none;
+  bool sensitive = false;  // few weights on which much depends: int4 may keep them in eight bits
   RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
 };
 
@@ -58,6 +59,7 @@ enum class WeightUse : uint8_t {
   matrix,   // operand of a product; may be gathered from as well (a tied embedding is one weight)
   gated,    // the same for norm_gated_mlp and moe_add: its sources are pairs, gate then up
   experts,  // the same for moe_add's down: one source for each expert
+  table,    // of embeddings, only gathered from
   vector,   // a norm's scale, kept in f32
 };
 
@@ -73,7 +75,10 @@ struct Shard {
 struct PlacedWeight {
   int64_t rows = 0;
   int64_t cols = 0;
+  bool keeps_sources = true;  // they are read after place as well
   virtual ~PlacedWeight() = default;
+  // Bytes that a product with all of it reads, scales included.
+  virtual int64_t read_bytes() const = 0;
 };
 using Weight = std::shared_ptr<const PlacedWeight>;
 
@@ -101,8 +106,12 @@ class Ops {
 
   // Weights of so many bytes are about to be placed: room for them may be taken in one piece.
   virtual void expect_weights(int64_t) {}
+  // Whether place takes blocks; if not, it throws Error(unsupported) that names their format.
+  virtual bool takes_blocks() const { return false; }
   // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
   Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
+  // How the output head, which wants more bits than layers do, enters products where layers enter so.
+  virtual Compute head_compute(Compute layers) const { return layers == Compute::f32 ? Compute::f32 : Compute::bf16; }
   // The element type of the cache that suits the weights placed so far.
   virtual DType kv_dtype() const { return DType::f32; }
   // Memory for a cache, every value finite (unwritten slots are read as masked entries). The result's geometry may pad

@@ -57,6 +57,7 @@ namespace {
 struct ReferenceWeight final : PlacedWeight {
   std::vector<float> values;
   Compute compute;
+  int64_t read_bytes() const override { return rows * cols * 4; }
   std::span<const float> row(int64_t r) const { return {values.data() + r * cols, static_cast<size_t>(cols)}; }
 };
 
@@ -95,6 +96,7 @@ class ReferenceOps final : public Ops {
 
  protected:
   Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard&) override {
+    if (compute == Compute::int8) fail_unsupported("weights in int8: only the CPU backend takes them");
     auto weight = std::make_shared<ReferenceWeight>();
     weight->cols = sources[0].cols;
     weight->compute = use == WeightUse::vector ? Compute::f32 : compute;

@@ -1,7 +1,5 @@
 #include "tensor/block_format.h"
 
-#include "base/error.h"
-
 namespace qwill {
 
 std::string_view block_format_name(BlockFormat format) {
@@ -19,12 +17,10 @@ std::string_view block_format_name(BlockFormat format) {
     case BlockFormat::q6_k: return "Q6_K";
     case BlockFormat::iq4_nl: return "IQ4_NL";
     case BlockFormat::iq4_xs: return "IQ4_XS";
+    case BlockFormat::panels_int8: return "panels of int8";
+    case BlockFormat::panels_int4: return "panels of int4";
   }
   return "";
-}
-
-void decode_blocks(BlockFormat format, const std::byte*, int64_t, float*) {
-  fail_unsupported("blocks of {}", block_format_name(format));
 }
 
 }  // namespace qwill

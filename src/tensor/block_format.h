@@ -7,7 +7,7 @@
 
 namespace qwill {
 
-// Of GGUF files; none: plain numbers of some DType.
+// Of GGUF files, but panels_*: tensor/panels.h. none: plain numbers of some DType.
 enum class BlockFormat : uint8_t {
   none,
   q4_0,
@@ -22,8 +22,11 @@ enum class BlockFormat : uint8_t {
   q6_k,
   iq4_nl,
   iq4_xs,
+  panels_int8,
+  panels_int4,
 };
 
+// Of one row; of panels, whose rows are woven into each other, none.
 struct BlockShape {
   int64_t cols;   // of one row
   int64_t bytes;  // that they take
@@ -31,7 +34,9 @@ struct BlockShape {
 
 constexpr BlockShape block_shape(BlockFormat format) {
   switch (format) {
-    case BlockFormat::none: break;
+    case BlockFormat::none:
+    case BlockFormat::panels_int8:
+    case BlockFormat::panels_int4: break;
     case BlockFormat::q4_0: return {32, 18};
     case BlockFormat::q4_1: return {32, 20};
     case BlockFormat::q5_0: return {32, 22};

@@ -54,6 +54,8 @@ struct f16 {
 constexpr float to_float(float value) { return value; }
 constexpr float to_float(bf16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
 float to_float(f16 value);
+// Round to nearest, ties to even; beyond the largest: infinity; NaN stays NaN.
+f16 to_f16(float value);
 
 // Round to nearest, ties to even; NaN stays NaN.
 constexpr bf16 to_bf16(float value) {

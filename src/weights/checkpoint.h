@@ -19,38 +19,46 @@ namespace qwill {
 class Checkpoint {
  public:
   // Opens config.json, generation_config.json if there, model.safetensors or model.safetensors.index.json with its
-  // shards. Throws Error naming file and tensor: a shard that is missing, a tensor that is in no shard, in two, or in
-  // another than the index says; and every tensor the architecture needs that is missing or has another shape or a
-  // dtype other than bf16, f16, f32. Tensors that the architecture does not need are ignored, those of a shard that
-  // the index does not list included: the head of a model whose head is tied, say. Reads no tensor data.
-  // As in the reference, names may lack "model." in front, and a tied model may store its one matrix as the head.
+  // shards; or a GGUF file with its shards. Throws Error naming file and tensor: a shard that is missing, a tensor that
+  // is in no shard, in two, or in another than the index says; and every tensor the architecture needs that is missing
+  // or has another shape or a dtype other than bf16, f16, f32 and, of matrices, blocks. Tensors that the architecture
+  // does not need are ignored, those of a shard that the index does not list included: the head of a model whose head
+  // is tied, say. Reads no tensor data. As in the reference, names may lack "model." in front, and a tied model may
+  // store its one matrix as the head.
   static Checkpoint open(const ModelFolder& folder);
 
   const ModelConfig& config() const { return config_; }
   const GenerationConfig& generation_config() const { return generation_config_; }
-  // The tensor of that name with exactly that shape and a dtype of bf16, f16 or f32; throws Error otherwise.
+  // The tensor of that name with exactly that shape and a dtype of bf16, f16 or f32, or a matrix in blocks; throws
+  // Error otherwise.
   const StoredTensor& tensor(std::string_view name, std::span<const int64_t> shape) const;
   // Whether tensor() would find one, of whatever shape.
   bool has(std::string_view name) const { return locate(name) != nullptr; }
-  const std::vector<SafetensorsFile>& files() const { return files_; }
+  const std::vector<TensorFile>& files() const { return files_; }
   int64_t total_bytes() const;  // of all tensor data
 
  private:
   struct Found {
     const StoredTensor* tensor;
-    const SafetensorsFile* file;
+    const TensorFile* file;
   };
 
+  void open_gguf_model(const ModelFolder& folder);
+  void open_hub_model(const ModelFolder& folder);
   void open_files(const ModelFolder& folder);
   void open_shards(const ModelFolder& folder);
   void index_tensors();
   const Found* locate(std::string_view name) const;
+  // As the files call it.
+  std::string stored_name(std::string_view name) const;
+  [[noreturn]] void fail_type(const TensorFile& file, std::string_view name, std::string_view type) const;
   [[noreturn]] void fail_missing(std::string_view name) const;
 
   ModelConfig config_;
   GenerationConfig generation_config_;
   std::string name_;
-  std::vector<SafetensorsFile> files_;
+  bool is_gguf_ = false;
+  std::vector<TensorFile> files_;
   // Keys and values point into files_, which does not change once it is filled and may be moved as a whole.
   std::unordered_map<std::string_view, Found> tensors_;
 };

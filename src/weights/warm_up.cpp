@@ -23,9 +23,9 @@ struct Chunk {
   int64_t offset;
 };
 
-std::vector<Chunk> chunks_of(std::span<const SafetensorsFile> files) {
+std::vector<Chunk> chunks_of(std::span<const TensorFile> files) {
   std::vector<Chunk> chunks;
-  for (const SafetensorsFile& file : files) {
+  for (const TensorFile& file : files) {
     if (file.file().descriptor() < 0) continue;  // part of the program
     const auto bytes = file.file().bytes();
     for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += kChunk)
@@ -58,7 +58,7 @@ void populate(const Chunk& chunk) {
 
 }  // namespace
 
-void warm_up(std::span<const SafetensorsFile> files, int num_threads,
+void warm_up(std::span<const TensorFile> files, int num_threads,
              const std::function<void(int64_t done, int64_t total)>& progress, const std::atomic<bool>* cancel) {
   const std::vector<Chunk> chunks = chunks_of(files);
   int64_t total = 0;

@@ -6,14 +6,14 @@
 #include <functional>
 #include <span>
 
-#include "weights/safetensors.h"
+#include "weights/tensor_file.h"
 
 namespace qwill {
 
 // Reads ahead and maps the files' pages, on num_threads threads; progress is called from the calling thread. Does
 // nothing if the files do not fit the memory that is available: pages then come and go as they are used. Stops early
 // when *cancel becomes true (cancel may be null).
-void warm_up(std::span<const SafetensorsFile> files, int num_threads,
+void warm_up(std::span<const TensorFile> files, int num_threads,
              const std::function<void(int64_t done, int64_t total)>& progress, const std::atomic<bool>* cancel);
 
 }  // namespace qwill

@@ -17,6 +17,7 @@ class FakeModel final : public Model {
   Tensor forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer& observe = nullptr) const override;
   const ModelConfig& config() const override { return config_; }
   ModelConfig& config() { return config_; }
+  double weight_bytes(int64_t) const override { return 0; }
 
   // Logits behind these tokens.
   std::vector<float> logits(std::span<const int32_t> tokens) const;

@@ -263,6 +263,7 @@ class FailingModel final : public Model {
     return model.forward(ops, batch, kv, observe);
   }
   const ModelConfig& config() const override { return model.config(); }
+  double weight_bytes(int64_t rows) const override { return model.weight_bytes(rows); }
   FakeModel model;
   mutable int steps_left = 5;
 };

@@ -139,8 +139,11 @@ TEST_P(Linear, LongProductsAreWithinTheirBounds) {
 TEST_P(Linear, PrecisionsThatABackendLacksAreRefused) {
   const auto ops = test::make_backend(GetParam());
   Random random(1);
-  for (const Compute compute : {Compute::fp8, Compute::int4}) {
-    if (compute == Compute::fp8 ? test::has_fp8(GetParam()) : test::has_int4(GetParam())) continue;
+  std::vector<Compute> lacking;
+  if (!test::has_fp8(GetParam())) lacking.push_back(Compute::fp8);
+  if (!test::has_panels(GetParam())) lacking.push_back(Compute::int8);
+  if (!test::has_int4(GetParam()) && !test::has_panels(GetParam())) lacking.push_back(Compute::int4);
+  for (const Compute compute : lacking) {
     EXPECT_THROW(random_weight(random, {64, {16}}, {DType::bf16, compute}).place(*ops), Error);
   }
 }

@@ -11,9 +11,9 @@ namespace qwill::test {
 
 std::vector<std::string> cpu_paths() {
 #if defined(__x86_64__)
-  return {"avx2", "avx512", "avx512-bf16", "amx"};
+  return {"avx2", "avx2-vnni", "avx512", "avx512-vnni", "avx512-bf16", "amx"};
 #else
-  return {"neon"};
+  return {"neon", "neon-dotprod"};
 #endif
 }
 
@@ -48,6 +48,7 @@ std::vector<DType> cache_dtypes(const std::string& name) {
 bool is_cpu(const std::string& name) { return std::ranges::count(cpu_paths(), name) > 0; }
 
 bool has_fp8(const std::string& name) { return name == "reference" || name == "cuda" || name == "cuda-apart"; }
+bool has_panels(const std::string& name) { return name != "reference" && !name.starts_with("cuda"); }
 bool has_int4(const std::string& name) { return name == "reference" || name.starts_with("cuda"); }
 
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads) {

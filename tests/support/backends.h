@@ -12,7 +12,7 @@
 
 namespace qwill::test {
 
-// "avx2", "avx512", "avx512-bf16", "amx" on x86, "neon" on Arm.
+// "avx2", "avx2-vnni", "avx512", "avx512-vnni", "avx512-bf16", "amx" on x86, "neon", "neon-dotprod" on Arm.
 std::vector<std::string> cpu_paths();
 // A CPU path, or "cuda" and "cuda-portable".
 bool machine_has(const std::string& path);
@@ -29,7 +29,8 @@ int64_t max_head_dim(const std::string& name);
 std::vector<DType> cache_dtypes(const std::string& name);
 bool is_cpu(const std::string& name);
 bool has_fp8(const std::string& name);
-bool has_int4(const std::string& name);
+bool has_int4(const std::string& name);    // of tensor/int4.h
+bool has_panels(const std::string& name);  // int8 and int4 of tensor/panels.h
 // "cuda-apart": "cuda" with a kernel for each op in recorded steps of one row too.
 std::unique_ptr<Ops> make_backend(const std::string& name, int num_threads = 1);
 

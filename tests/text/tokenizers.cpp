@@ -1,5 +1,9 @@
 #include "text/tokenizers.h"
 
+#include <gtest/gtest.h>
+
+#include <fstream>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
@@ -21,7 +25,62 @@ std::string characters_of_all_bytes() {
   return vocab;
 }
 
+std::vector<int32_t> ids_of(const Json& line) {
+  std::vector<int32_t> ids;
+  for (const Json& id : line.find("ids")->as_array()) ids.push_back(static_cast<int32_t>(id.as_integer()));
+  return ids;
+}
+
+// As tools/make_tokenizer_goldens.py computes it.
+std::string fnv1a(const std::vector<int32_t>& ids) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const int32_t id : ids)
+    for (const char c : std::to_string(id) + " ") hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
+}
+
 }  // namespace
+
+std::string decode_one_by_one(const Tokenizer& tokenizer, const std::vector<int32_t>& ids,
+                              Detokenizer::Special special) {
+  Detokenizer detokenizer(tokenizer, special);
+  std::string text;
+  for (const int32_t id : ids) text += detokenizer.push(id);
+  return text + detokenizer.finish();
+}
+
+void expect_goldens(const Tokenizer& tokenizer) {
+  using Special = Tokenizer::Special;
+  std::ifstream file(source_path("tests/data/tokenizer/goldens.jsonl"));
+  std::string text;
+  size_t num_encoded = 0, num_runs = 0, num_decoded = 0;
+  while (std::getline(file, text)) {
+    const Json line = Json::parse(text);
+    if (const Json* unit = line.find("unit")) {
+      std::string run;
+      for (int64_t i = 0; i < line.integer("count"); ++i) run += unit->as_string();
+      const auto ids = tokenizer.encode(run, Special::parse);
+      EXPECT_EQ(static_cast<int64_t>(ids.size()), line.integer("num_ids")) << unit->dump();
+      EXPECT_EQ(fnv1a(ids), line.string_or("hash", "")) << unit->dump();
+      ++num_runs;
+    } else if (const Json* wanted = line.find("text")) {
+      const auto special = line.boolean_or("as_text", false) ? Special::as_text : Special::parse;
+      ASSERT_EQ(tokenizer.encode(wanted->as_string(), special), ids_of(line)) << text;
+      ++num_encoded;
+    } else {
+      const auto ids = ids_of(line);
+      const std::string decoded = line.string_or("decoded", ""), skipped = line.string_or("skipped", "");
+      ASSERT_EQ(tokenizer.decode(ids), decoded) << text;
+      ASSERT_EQ(tokenizer.decode(ids, true), skipped) << text;
+      ASSERT_EQ(decode_one_by_one(tokenizer, ids, Detokenizer::Special::keep), decoded) << text;
+      ASSERT_EQ(decode_one_by_one(tokenizer, ids, Detokenizer::Special::skip), skipped) << text;
+      ++num_decoded;
+    }
+  }
+  EXPECT_GE(num_encoded, 5000u);
+  EXPECT_GE(num_runs, 20u);
+  EXPECT_GE(num_decoded, 500u);
+}
 
 const std::string& published_tokenizer_json() {
   static const std::string text(MappedFile::open(beside_program("qwen3-tokenizer/tokenizer.json")).text());

@@ -92,12 +92,12 @@ void pack_rounded(const float* x, int64_t k, int64_t first, int64_t count, int64
 
 template <typename S, typename W>
 constexpr LinearKernel f32_linear() {
-  return {pack_f32, linear<S, W>, 4, 1, 1};
+  return {pack_f32, linear<S, W>, {1, 4}, 1, 1};
 }
 
 template <typename S>
 constexpr LinearKernel rounded_linear() {
-  return {pack_rounded<S>, linear<S, bf16>, 4, 1, 1};
+  return {pack_rounded<S>, linear<S, bf16>, {1, 4}, 1, 1};
 }
 
 }  // namespace

@@ -210,7 +210,7 @@ inline void pack_tiles(const float* x, int64_t k, int64_t first, int64_t count, 
   }
 }
 
-inline constexpr LinearKernel kTileLinear = {pack_tiles, linear_amx, 2, 16, 32};
+inline constexpr LinearKernel kTileLinear = {pack_tiles, linear_amx, {1, 2}, 16, 32};
 
 }  // namespace
 }  // namespace qwill::cpu

@@ -89,7 +89,7 @@ inline void pack_bf16(const float* x, int64_t k, int64_t first, int64_t count, i
     _mm256_mask_storeu_epi16(out + i, Avx512::first(n - i), Avx512::to_bf16_bits(Avx512::load_first(x + i, n - i)));
 }
 
-inline constexpr LinearKernel kBf16Linear = {pack_bf16, linear_bf16, 2, 1, 1};
+inline constexpr LinearKernel kBf16Linear = {pack_bf16, linear_bf16, {1, 2}, 1, 1};
 
 }  // namespace
 }  // namespace qwill::cpu

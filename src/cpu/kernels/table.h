@@ -1,15 +1,17 @@
-// The table of a target whose every kernel is written over one vector type.
+// The table of a target whose every kernel is written over one vector type and one dot policy.
 #pragma once
 
 #include "cpu/kernels/attend.h"
 #include "cpu/kernels/linear.h"
+#include "cpu/kernels/linear_panels.h"
+#include "cpu/kernels/quantize.h"
 #include "cpu/kernels/read.h"
 #include "cpu/kernels/vector_math.h"
 
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
 
-template <typename S>
+template <typename S, typename D>
 constexpr Kernels vector_kernels(const char* name) {
   return {name,
           f32_linear<S, float>(),
@@ -17,6 +19,9 @@ constexpr Kernels vector_kernels(const char* name) {
           f32_linear<S, bf16>(),
           rounded_linear<S>(),
           {},
+          panel_linears<D>(),
+          quantize_int8<S>,
+          quantize_int4<S>,
           rms_norm<S>,
           silu_mul<S>,
           add_scaled<S>,

@@ -1,0 +1,166 @@
+// Products with weights in blocks and in eight or four bits on every CPU path: within float32's bounds of what the
+// decoded weights and the rounded activations give in double, the same bits on every path, for every number of rows and
+// threads.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "ops/rows.h"
+#include "support/backends.h"
+#include "tensor/block_format.h"
+
+namespace qwill {
+namespace {
+
+using test::Random;
+using test::Rows;
+
+struct Blocks {
+  BlockFormat format;
+  int64_t rows, cols;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;  // decoded
+
+  WeightSource source() const { return {bytes.data(), DType::u8, rows, cols, format}; }
+};
+
+// Random bytes with scales of moderate size.
+Blocks random_blocks(Random& random, BlockFormat format, int64_t rows, int64_t cols) {
+  const BlockShape shape = block_shape(format);
+  const int64_t num_blocks = rows * cols / shape.cols;
+  Blocks blocks{format, rows, cols, std::vector<std::byte>(static_cast<size_t>(num_blocks * shape.bytes)),
+                std::vector<float>(static_cast<size_t>(rows * cols))};
+  for (std::byte& byte : blocks.bytes) byte = static_cast<std::byte>(random.next());
+  const auto put_scale = [&](int64_t at) {
+    const f16 scale = to_f16(random.uniform(0.001f, 0.01f) * (random.below(2) == 0 ? 1.0f : -1.0f));
+    std::memcpy(&blocks.bytes[static_cast<size_t>(at)], &scale, 2);
+  };
+  for (int64_t b = 0; b < num_blocks; ++b) {
+    put_scale(b * shape.bytes + (format == BlockFormat::q6_k ? 208 : 0));
+    if (format == BlockFormat::q4_k) put_scale(b * shape.bytes + 2);
+  }
+  for (int64_t r = 0; r < rows; ++r)
+    decode_blocks(format, blocks.bytes.data() + r * cols / shape.cols * shape.bytes, cols,
+                  &blocks.values[static_cast<size_t>(r * cols)]);
+  return blocks;
+}
+
+// What a row of activations is rounded to: codes and their scales, by group of 32.
+std::vector<double> rounded(std::span<const float> x) {
+  std::vector<double> out;
+  for (size_t first = 0; first < x.size(); first += 32) {
+    const auto group = x.subspan(first, std::min<size_t>(32, x.size() - first));
+    float largest = 0;
+    for (const float v : group) largest = std::max(largest, std::fabs(v));
+    const float inverse = largest > 0 ? 127.0f / largest : 0, scale = largest * (1.0f / 127);
+    for (const float v : group) out.push_back(static_cast<double>(scale) * std::nearbyint(v * inverse));
+  }
+  return out;
+}
+
+std::vector<float> products(Ops& ops, const Weight& weight, Rows& x) {
+  Rows y(x.num, weight->rows);
+  Tensor sum = y.tensor();
+  ops.linear_add(sum, x.tensor(), weight);
+  return y.values;
+}
+
+class Panels : public test::BackendTest {};
+
+TEST_P(Panels, BlocksMultiplyAsTheyDecode) {
+  const BlockFormat formats[] = {BlockFormat::q8_0, BlockFormat::q4_0,   BlockFormat::q5_0,  BlockFormat::q4_k,
+                                 BlockFormat::q6_k, BlockFormat::iq4_nl, BlockFormat::iq4_xs};
+  for (const BlockFormat format : formats) {
+    const BlockShape shape = block_shape(format);
+    for (const auto& [rows, blocks_of_row] : {std::pair{1, 1}, {31, 2}, {32, 3}, {72, 5}, {160, 1}}) {
+      const int64_t cols = blocks_of_row * shape.cols;
+      Random random(static_cast<uint64_t>(rows * cols));
+      const Blocks blocks = random_blocks(random, format, rows, cols);
+      const WeightSource source = blocks.source();
+      const auto ops = test::make_backend(GetParam());
+      const Weight weight = ops->place({&source, 1}, WeightUse::matrix, Compute::int8);
+      for (const int64_t m : {1, 2, 3, 6, 7, 13, 40}) {
+        Rows x = Rows::random(random, m, cols);
+        const std::vector<float> got = products(*ops, weight, x);
+        for (int64_t t = 0; t < m; ++t) {
+          const std::vector<double> a = rounded(x.row(t));
+          for (int64_t n = 0; n < rows; ++n) {
+            double sum = 0, magnitude = 0, largest = 0;
+            for (int64_t k = 0; k < cols; ++k) {
+              const double w = blocks.values[static_cast<size_t>(n * cols + k)];
+              sum += w * a[static_cast<size_t>(k)];
+              largest = std::max(largest, std::fabs(w));  // of a scaled code and of a minimum: at most twice that
+              magnitude += std::fabs(a[static_cast<size_t>(k)]);
+            }
+            magnitude *= 2 * largest;
+            // A scale that was rounded to f16 (iq4_xs), or float32 sums alone.
+            const double share = format == BlockFormat::iq4_xs ? 0x1p-11 : 8 * 0x1p-24;
+            ASSERT_NEAR(got[static_cast<size_t>(t * rows + n)], sum, share * magnitude)
+                << block_format_name(format) << " [" << rows << ", " << cols << "] row " << t << " of " << m
+                << ", output " << n;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Every path of this machine, every number of rows and threads.
+TEST(PanelPaths, BitsAreTheSameEverywhere) {
+  for (const BlockFormat format :
+       {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_0, BlockFormat::q4_k, BlockFormat::q6_k}) {
+    for (const Compute compute : {Compute::int8, Compute::int4}) {
+      Random random(7);
+      const int64_t rows = 1000, cols = 512, m = 29;
+      const Blocks blocks = random_blocks(random, format == BlockFormat::none ? BlockFormat::q8_0 : format, rows, cols);
+      const WeightSource source =
+          format == BlockFormat::none ? WeightSource{blocks.values.data(), DType::f32, rows, cols} : blocks.source();
+      Rows x = Rows::random(random, m, cols);
+      std::vector<float> wanted;
+      for (const std::string& path : test::cpu_paths()) {
+        if (!test::machine_has(path)) continue;
+        for (const int num_threads : {1, 3}) {
+          const auto ops = test::make_backend(path, num_threads);
+          const Weight weight = ops->place({&source, 1}, WeightUse::matrix, compute);
+          const std::vector<float> got = products(*ops, weight, x);
+          if (wanted.empty()) wanted = got;
+          ASSERT_EQ(got, wanted) << path << ", " << block_format_name(format);
+          for (const int64_t t : {0, 17}) {
+            Rows one(1, cols);
+            std::ranges::copy(x.row(t), one.values.begin());
+            const std::vector<float> alone = products(*ops, weight, one);
+            ASSERT_TRUE(std::equal(alone.begin(), alone.end(), wanted.begin() + t * rows))
+                << path << ", row " << t << " alone";
+          }
+        }
+      }
+    }
+  }
+}
+
+// Activations and weights that are no numbers must not become some.
+TEST_P(Panels, WhatIsNoNumberStaysNone) {
+  const auto ops = test::make_backend(GetParam());
+  Random random(3);
+  const std::vector<float> values = random.floats(32 * 64, -1, 1);
+  const WeightSource source{values.data(), DType::f32, 32, 64};
+  for (const Compute compute : {Compute::int8, Compute::int4}) {
+    const Weight weight = ops->place({&source, 1}, WeightUse::matrix, compute);
+    for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      Rows x = Rows::random(random, 2, 64);
+      x.at(1, 40) = bad;
+      const std::vector<float> got = products(*ops, weight, x);
+      for (size_t n = 0; n < 32; ++n) {
+        EXPECT_TRUE(std::isfinite(got[n]));
+        EXPECT_FALSE(std::isfinite(got[32 + n]));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, Panels, testing::ValuesIn(test::cpu_paths()), test::backend_test_name);
+
+}  // namespace
+}  // namespace qwill
