@@ -52,7 +52,7 @@ CpuFeatures detect() {
   f.avx512_vnni = f.avx512 && bit(seven.c, 11);
   f.avx512_bf16 = f.avx512_vnni && bit(seven.c, 1) && bit(seven_one.a, 5);
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  f.amx_bf16 = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) &&
+  f.amx = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) &&
                ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return f;
 }

@@ -9,7 +9,7 @@ struct CpuFeatures {
   bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_vnni = false;  // VPDPBUSD
   bool avx512_bf16 = false;  // VDPBF16PS, VBMI and the above
-  bool amx_bf16 = false;     // TDPBF16PS, and the kernel granted the tile state to this process
+  bool amx = false;          // TDPBF16PS, TDPBSUD, and the kernel granted the tile state to this process
   bool dotprod = false;      // SDOT of AArch64
 };
 

@@ -207,6 +207,8 @@ inline void panel_all_rows(const std::byte* panel, int64_t num_blocks, const Lin
                            const typename D::Books& books, float* y, int64_t n) {
   const auto* x = static_cast<const typename D::Group*>(t.operand);
   int64_t i = 0;
+  if constexpr (requires { D::kTileRows; })
+    if (n == kPanelRows) i = D::template take_rows<Block>(panel, num_blocks, x, ldx, t.m, y, t.ldy, t.add);
   const auto take = [&]<int kRows>() {
     for (; i + kRows <= t.m; i += kRows)
       panel_rows<D, Block, kRows, D::kVectors>(panel, num_blocks, x + i * ldx, ldx, books, y + i * t.ldy, t.ldy, n,
