@@ -54,7 +54,7 @@ struct Bench {
   explicit Bench(const Options& options)
       : o(options), backend(open_backend(options.llm)), config(published_config(options.llm.model.substr(7))) {
     if (backend.on_cuda)
-      tensors = std::make_unique<RandomValues>();
+      tensors = std::make_unique<RandomValues>(config);
     else
       tensors = std::make_unique<RandomTensors>(config);
     model = load_model(*backend.ops, config, rope_settings(config), *tensors, o.llm.dtype);

@@ -38,7 +38,7 @@ struct Weights {
     if (options.model.starts_with("random:")) {
       config = published_config(std::string_view(options.model).substr(7));
       if (on_cuda) {
-        tensors = std::make_unique<RandomValues>();
+        tensors = std::make_unique<RandomValues>(config);
         return;
       }
       tensors = std::make_unique<RandomTensors>(config);

@@ -193,7 +193,7 @@ MemoryPlan plan_memory(const LlmOptions& options) {
   if (options.model.starts_with(kRandom)) {
     const ModelConfig config =
         with_rope(published_config(std::string_view(options.model).substr(kRandom.size())), options.rope);
-    return plan_memory(options, device, {config, RandomValues(), 2 * config.num_parameters()});
+    return plan_memory(options, device, {config, RandomValues(config), 2 * config.num_parameters()});
   }
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(options.model, options.hub_cache));
   return plan_memory(

@@ -16,8 +16,11 @@ namespace qwill {
 
 namespace {
 
-// Of all matrices of a layer those whose rounding costs most for their size (measured: docs/performance.md).
-bool is_sensitive(const std::string& name) { return name.ends_with("v_proj.weight"); }
+// Of the matrices of layers those whose rounding costs most for their size (measured: docs/performance.md).
+bool is_sensitive(const std::string& name, int64_t num_layers) {
+  return name.ends_with("v_proj.weight") ||
+         (name.ends_with("_proj.weight") && name.starts_with(fmt::format("model.layers.{}.mlp.", num_layers - 1)));
+}
 
 }  // namespace
 
@@ -26,7 +29,12 @@ WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64
   const std::array<int64_t, 1> vector{cols};
   const StoredTensor& tensor =
       rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
-  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format, is_sensitive(name)};
+  return {tensor.bytes.data(),
+          tensor.dtype,
+          rows,
+          cols,
+          tensor.format,
+          is_sensitive(name, checkpoint_.config().num_layers)};
 }
 
 namespace {
@@ -60,10 +68,16 @@ Distribution distribution(const std::string& name, int64_t cols) {
 WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
   const auto [centre, spread] = distribution(name, cols);
   next_seed_ += uint64_t{1} << 40;
-  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name), {next_seed_, centre, spread}};
+  return {nullptr,
+          DType::bf16,
+          rows,
+          cols,
+          BlockFormat::none,
+          is_sensitive(name, num_layers_),
+          {next_seed_, centre, spread}};
 }
 
-RandomTensors::RandomTensors(const ModelConfig& config) {
+RandomTensors::RandomTensors(const ModelConfig& config) : num_layers_(config.num_layers) {
   for (const ExpectedTensor& tensor : expected_tensors(config)) bytes_ += (tensor.num_elements() * 2 + 63) / 64 * 64;
   void* data = ::mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -99,7 +113,7 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name)};
+  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name, num_layers_)};
 }
 
 }  // namespace qwill

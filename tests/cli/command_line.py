@@ -20,7 +20,10 @@ from program import Program, Terminal, one_line, run_all
 
 RESULT_KEYS = ["text", "token_ids", "finish_reason", "stop", "seed", "logprobs", "usage", "timing"]
 TIMING_KEYS = ["load_s", "ttft_s", "prefill_tok_s", "decode_tok_s", "total_s"]
-COMMANDS = ["generate", "chat", "batch", "tokenize", "detokenize", "render", "logits", "verify", "inspect", "bench", "plan"]
+COMMANDS = [
+    *("generate", "chat", "batch", "tokenize", "detokenize", "render", "logits"),
+    *("verify", "inspect", "bench", "plan", "quantize"),
+]
 PROMPT = "The little dog went"
 INVALID = b"abc\xff\xfe"
 LIGHT = ("--threads", "1")  # other tests run beside this one
@@ -391,6 +394,9 @@ def test_wrong_usage(checks, world):
         ("generate", "--a\nb"),
         ("generate", b"--\xff"),
         ("tokenize", "--output", "json"),
+        ("quantize", "--dtype", "int4"),
+        ("quantize", "-o", world.folder / "q"),
+        ("quantize", "--dtype", "fp8", "-o", world.folder / "q"),
     ):
         checks.refused(qwill(*arguments), 2)
 
@@ -604,6 +610,28 @@ def test_inspect(checks, world):
     moe = json.loads(checks.good(world.qwill("inspect", world.nib_moe, "--output", "json")).out)
     checks.that(moe["parameters"]["active"] < moe["parameters"]["total"], moe["parameters"])
     checks.equal(world.qwill("inspect", world.nib, "--output", "text").out.decode(), text)
+
+
+def test_quantize(checks, world):
+    cpu = ("--device", "cpu")
+    for dtype in ("int8", "int4"):
+        folder = world.folder / f"nib-{dtype}"
+        done = checks.good(world.qwill("quantize", world.nib, "--dtype", dtype, "-o", folder, *LIGHT))
+        checks.equal(done.out, os.fsencode(folder) + b"\n")
+        ahead = world.result(checks, folder, "-p", PROMPT, *cpu)
+        loading = world.result(checks, world.nib, "-p", PROMPT, "--dtype", dtype, *cpu)
+        checks.equal((ahead["text"], ahead["token_ids"]), (loading["text"], loading["token_ids"]))
+        report = json.loads(checks.good(world.qwill("inspect", folder, "--output", "json")).out)
+        checks.that(f"panels of {dtype}" in report["dtypes"], f"dtypes {report['dtypes']}")
+        text = checks.good(
+            world.qwill("render", folder, stdin=b'{"messages": [{"role": "user", "content": "Hi"}]}')
+        ).out
+        checks.that(b"Hi" in text, "the template came along")
+        again = world.qwill("quantize", folder, "--dtype", "int4", "-o", world.folder / "again", *LIGHT)
+        checks.refused(again, 1, "is quantised already")
+        checks.refused(world.qwill("quantize", "--dtype", dtype, "-o", folder), 1, "is there already")
+        checks.equal([path.name for path in world.folder.glob(f"nib-{dtype}.*")], [])
+    checks.refused(world.qwill("quantize", "--dtype", "int4", "-o", world.folder / "no/q"), 1, "cannot make a folder")
 
 
 def test_bench(checks, world):
