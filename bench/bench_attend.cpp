@@ -3,8 +3,8 @@
 //
 //     bench_attend --kv-dtype f16 --group 4 --kv-heads 8 --path avx512
 //
-// Caches of all layers together exceed what the processor's own caches hold (--cache-mb 0: one layer, perhaps not). Each
-// layer's time is the best of several passes.
+// Caches of all layers together exceed what the processor's own caches hold (--cache-mb 0: one layer, perhaps not).
+// Each layer's time is the best of several passes.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -138,7 +138,8 @@ class Bench {
     for (int64_t layer = 0; layer < kv.geometry.num_layers; ++layer) {
       const auto start = std::chrono::steady_clock::now();
       ops_->attend({qkv_.data(), batch.num_rows(), cols, DType::f32}, norm_, norm_, batch, kv[layer]);
-      if (least) (*least)[static_cast<size_t>(layer)] = std::min((*least)[static_cast<size_t>(layer)], seconds_since(start));
+      if (least)
+        (*least)[static_cast<size_t>(layer)] = std::min((*least)[static_cast<size_t>(layer)], seconds_since(start));
     }
   }
 

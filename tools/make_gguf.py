@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes a GGUF file from a checkpoint folder in the hub's format, tokenizer and chat template included.
 
-    python tools/make_gguf.py FOLDER OUT.gguf [--type Q8_0] [--embedding TYPE] [--max-tensors N]
+    python tools/make_gguf.py FOLDER OUT.gguf [--type Q8_0] [--embedding TYPE] [--max-tensors N] [--decoded]
 
 Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 as the gguf package makes them; Q4_K, Q5_K and Q6_K as
 tools/k_quants.py does, without the search for good scales that llama.cpp's own tool makes. Norms and routers are F32, and
 a matrix whose rows are not whole blocks is F16, as in published files. --embedding is the type of embedding and head
-(the same by default). --max-tensors splits the model into files NAME-00001-of-0000N.gguf. Needs the gguf package
+(the same by default). --max-tensors splits the model into files NAME-00001-of-0000N.gguf. --decoded stores what the
+values became as F32: the same model, for whoever has no kernel for its blocks. Needs the gguf package
 (tests/requirements.txt); tensors are read and written one by one, so memory does not depend on the model's size.
 """
 
@@ -174,7 +175,9 @@ def add_generation(writer: gguf.GGUFWriter, folder: Path, config: dict) -> None:
         writer.add_sampling_top_p(generation.get("top_p", 1.0))
 
 
-def make_gguf(folder: Path, out: Path, wanted: str, embedding: str, max_tensors: int = 0) -> None:
+def make_gguf(
+    folder: Path, out: Path, wanted: str, embedding: str, max_tensors: int = 0, decoded: bool = False
+) -> None:
     config = read_json(folder / "config.json")
     checkpoint = Checkpoint(folder)
     architecture = "qwen3moe" if config["model_type"] == "qwen3_moe" else "qwen3"
@@ -189,14 +192,17 @@ def make_gguf(folder: Path, out: Path, wanted: str, embedding: str, max_tensors:
         if len(sources) > 1 or "_exps" in name:
             shape = [len(sources), *shape]
         types[name] = qtype = type_of(name, shape[-1], wanted, embedding)
-        cols, size = gguf.GGML_QUANT_SIZES[qtype]
+        stored = gguf.GGMLQuantizationType.F32 if decoded else qtype
+        cols, size = gguf.GGML_QUANT_SIZES[stored]
         num_bytes = int(np.prod(shape)) // cols * size
-        writer.add_tensor_info(name, shape, np.dtype(np.float32), num_bytes, raw_dtype=qtype)
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), num_bytes, raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, sources in tensors.items():
         parts = [quantize(checkpoint.read(source), types[name]) for source in sources]
+        if decoded:
+            parts = [gguf.quants.dequantize(part, types[name]) for part in parts]
         writer.write_tensor_data(np.stack(parts) if "_exps" in name else parts[0])
     writer.close()
 
@@ -208,8 +214,9 @@ def main() -> None:
     parser.add_argument("--type", default="Q8_0")
     parser.add_argument("--embedding")
     parser.add_argument("--max-tensors", type=int, default=0)
+    parser.add_argument("--decoded", action="store_true")
     args = parser.parse_args()
-    make_gguf(args.folder, args.out, args.type, args.embedding or args.type, args.max_tensors)
+    make_gguf(args.folder, args.out, args.type, args.embedding or args.type, args.max_tensors, args.decoded)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,9 @@ CpuFeatures detect() {
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
   f.avx512_vnni = f.avx512 && bit(seven.c, 11);
-  f.avx512_bf16 = f.avx512_vnni && bit(seven_one.a, 5);
+  f.avx512_bf16 = f.avx512_vnni && bit(seven.c, 1) && bit(seven_one.a, 5);
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  f.amx_bf16 = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) &&
+  f.amx = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) &&
                ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return f;
 }

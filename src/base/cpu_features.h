@@ -8,8 +8,8 @@ struct CpuFeatures {
   bool avx_vnni = false;     // VPDPBUSD over 256 bits, without AVX-512
   bool avx512 = false;       // F, BW, DQ, VL
   bool avx512_vnni = false;  // VPDPBUSD
-  bool avx512_bf16 = false;  // VDPBF16PS and the above
-  bool amx_bf16 = false;     // TDPBF16PS, and the kernel granted the tile state to this process
+  bool avx512_bf16 = false;  // VDPBF16PS, VBMI and the above
+  bool amx = false;          // TDPBF16PS, TDPBSUD, and the kernel granted the tile state to this process
   bool dotprod = false;      // SDOT of AArch64
 };
 

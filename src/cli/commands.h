@@ -18,5 +18,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_pull(CLI::App& app);
+void add_quantize(CLI::App& app);
 
 }  // namespace qwill::cli

@@ -41,6 +41,7 @@ int run(int argc, char** argv) {
   add_bench(app);
   add_plan(app);
   add_pull(app);
+  add_quantize(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -94,8 +94,12 @@ void add_run_options(CLI::App& command, LlmOptions& options) {
       ->type_name("auto|f32|bf16|fp8|int8|int4");
   add_choice<KvDTypeChoice>(
       command, "--kv-dtype", options.kv_dtype,
-      {{"auto", KvDTypeChoice::automatic}, {"f32", KvDTypeChoice::f32}, {"bf16", KvDTypeChoice::bf16}},
-      "of cached keys and values (auto: f32 on the CPU; on a card bf16 with bf16 weights)");
+      {{"auto", KvDTypeChoice::automatic},
+       {"f32", KvDTypeChoice::f32},
+       {"f16", KvDTypeChoice::f16},
+       {"bf16", KvDTypeChoice::bf16},
+       {"int8", KvDTypeChoice::int8}},
+      "of cached keys and values (auto: f32 with f32 weights, else f16, on a card bf16; f16 and int8: on the CPU)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
              "threads (default: one per processor); the result does not depend on it");
   command

@@ -39,14 +39,14 @@ void erase_line() {
 
 }  // namespace
 
-std::function<void(int64_t, int64_t)> loading_progress() {
+std::function<void(int64_t, int64_t)> byte_progress(std::string doing) {
   if (!stderr_is_terminal()) return nullptr;
-  return [start = std::optional<Clock::time_point>(), shown = false](int64_t done, int64_t total) mutable {
+  return [doing = std::move(doing), start = std::optional<Clock::time_point>(), shown = false](int64_t done, int64_t total) mutable {
     if (!start) start = Clock::now();
     const double seconds = seconds_since(*start);
     if (!shown && seconds < 0.5) return;
     shown = true;
-    fmt::print(stderr, "\rloading {} {:.1f} of {:.1f} GB, {:.1f} GB/s\x1b[K", bar(done, total),
+    fmt::print(stderr, "\r{} {} {:.1f} of {:.1f} GB, {:.1f} GB/s\x1b[K", doing, bar(done, total),
                static_cast<double>(done) / 1e9, static_cast<double>(total) / 1e9,
                static_cast<double>(done) / 1e9 / seconds);
     std::fflush(stderr);

@@ -9,8 +9,9 @@
 
 namespace qwill::cli {
 
-// For LlmOptions::progress. Shown only once loading has taken half a second.
-std::function<void(int64_t done, int64_t total)> loading_progress();
+// A bar of bytes behind a word, shown only once it has taken half a second: for LlmOptions::progress.
+std::function<void(int64_t done, int64_t total)> byte_progress(std::string doing);
+inline std::function<void(int64_t done, int64_t total)> loading_progress() { return byte_progress("loading"); }
 
 // The bar of a batch; gone with it. Speed and time left are of this run.
 class BatchProgress {

@@ -71,7 +71,7 @@ struct Product {
   // Outputs [first, first + count) of the segment. scratch: the thread's own, CpuWeight::scratch_bytes.
   void run(int64_t first, int64_t count, void* scratch) const {
     segment->kernel->run({segment->data + first * segment->row_bytes, count, weight->cols, operand, num_rows, y + first,
-                          ldy, add, scratch, segment->panels ? codebook(*segment->panels).data() : nullptr});
+                          ldy, add, scratch, segment->panels ? codebooks(*segment->panels).data() : nullptr});
   }
   void run_task(int64_t task, void* scratch) const {
     const int64_t first = task * rows_per_task;
@@ -135,8 +135,8 @@ class CpuOps final : public Ops {
   int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
 
   // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
-  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
-                  const KvLayout& layout, float* queries);
+  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const KvLayout& layout,
+                  float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {

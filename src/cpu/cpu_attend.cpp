@@ -102,7 +102,8 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
   const int64_t num_shares = num_threads_ == 1 ? 0 : kTasksPerThread * num_threads_;
   const int64_t longest = *std::ranges::max_element(batch.seq_lens);
   const int64_t group_floats = group * partial_floats(dp);
-  float* parts = parts_.get<float>(std::min(batch.num_sequences() * KV, num_shares) * groups_of(longest) * group_floats);
+  float* parts =
+      parts_.get<float>(std::min(batch.num_sequences() * KV, num_shares) * groups_of(longest) * group_floats);
   if (rehearsing_) return out;
 
   store_step(qkv, q_norm, k_norm, batch, layout, queries);

@@ -144,7 +144,7 @@ void CpuWeight::read_row(int64_t row, float* out) const {
 }
 
 int64_t task_rows(const CpuWeight::Segment& segment, int num_threads) {
-  constexpr int64_t kMaxBytes = 512 << 10, kMinBytes = 64 << 10, kTasksPerThread = 3;
+  constexpr int64_t kMaxBytes = 512 << 10, kMinBytes = 32 << 10, kTasksPerThread = 8;
   const int64_t fair = segment.rows / (kTasksPerThread * num_threads);
   const int64_t least = kMinBytes / segment.row_bytes, most = kMaxBytes / segment.row_bytes;
   return std::max<int64_t>(32, std::min(std::max(fair, least), most) / 32 * 32);

@@ -17,7 +17,7 @@ std::vector<const Kernels*> detect() {
   std::vector<const Kernels*> tables;
 #if defined(__x86_64__)
   const CpuFeatures& features = cpu_features();
-  if (features.amx_bf16) tables.push_back(&kAmxKernels);
+  if (features.amx) tables.push_back(&kAmxKernels);
   if (features.avx512_bf16) tables.push_back(&kAvx512Bf16Kernels);
   if (features.avx512_vnni) tables.push_back(&kAvx512VnniKernels);
   if (features.avx512) tables.push_back(&kAvx512Kernels);

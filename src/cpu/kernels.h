@@ -21,8 +21,8 @@ struct LinearTask {
   float* y;  // y[i * ldy + j], i < m, j < n
   int64_t ldy;
   bool add;
-  void* scratch = nullptr;        // panels: LinearKernel::scratch_bytes
-  const uint8_t* book = nullptr;  // panels whose codes are looked up: sixteen of them
+  void* scratch = nullptr;         // panels: LinearKernel::scratch_bytes
+  const uint8_t* books = nullptr;  // panels whose codes are looked up
 };
 
 // Weights are prefetched so far ahead where one row of activations waits for them.

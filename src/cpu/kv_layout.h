@@ -21,11 +21,15 @@ struct KvLayout {
 
   KvSlot slot(int64_t index, int64_t head) const {
     std::byte* keys = data + index / geometry.page_size * page_bytes() + head * 2 * half_bytes();
-    return {keys,           keys + half_bytes(), index % geometry.page_size, geometry.page_size, dim(),
-            geometry.dtype};
+    return {keys, keys + half_bytes(), index % geometry.page_size, geometry.page_size, dim(), geometry.dtype};
   }
   KvPages pages(const int32_t* of_sequence, int64_t head) const {
-    return {data + head * 2 * half_bytes(), of_sequence, page_bytes(), half_bytes(), geometry.page_size, dim(),
+    return {data + head * 2 * half_bytes(),
+            of_sequence,
+            page_bytes(),
+            half_bytes(),
+            geometry.page_size,
+            dim(),
             geometry.dtype};
   }
 };

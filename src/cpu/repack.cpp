@@ -119,7 +119,7 @@ PanelFormat panels_for(const WeightSource& source, Compute compute) {
       break;
     default: break;
   }
-  return compute == Compute::int8 ? PanelFormat::int8 : PanelFormat::int4;
+  return compute == Compute::int8 || source.sensitive ? PanelFormat::int8 : PanelFormat::int4;
 }
 
 void read_stored_row(const WeightSource& source, int64_t row, float* out) {

@@ -25,6 +25,9 @@ DeviceChoice choose_device(const LlmOptions& options) {
       std::min(choice.chunk_size, or_default(options.mixed_chunk_size, kCpuMixedChunk, kCudaMixedChunk));
   choice.max_sequences = or_default(options.max_sequences, kCpuSequences, 0);
   if (choice.on_cuda) {
+    if (options.kv_dtype == KvDTypeChoice::f16 || options.kv_dtype == KvDTypeChoice::int8)
+      fail_unsupported("--kv-dtype {}: only on the CPU; on a card use auto, bf16 or f32",
+                       options.kv_dtype == KvDTypeChoice::f16 ? "f16" : "int8");
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
                    .portable = options.cuda_portable};
@@ -39,6 +42,17 @@ DeviceChoice choose_device(const LlmOptions& options) {
     choice.name = cpu_device_name(choice.cpu);
   }
   return choice;
+}
+
+std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
+  switch (choice) {
+    case KvDTypeChoice::f32: return DType::f32;
+    case KvDTypeChoice::bf16: return DType::bf16;
+    case KvDTypeChoice::f16: return DType::f16;
+    case KvDTypeChoice::int8: return DType::i8;
+    case KvDTypeChoice::automatic: break;
+  }
+  return std::nullopt;
 }
 
 Backend open_backend(const LlmOptions& options) {

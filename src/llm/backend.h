@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cpu/cpu_ops.h"
@@ -24,6 +25,9 @@ struct DeviceChoice {
 };
 // Throws Error(unsupported) for what no such device does. A card is taken to be an H100: it is not looked at.
 DeviceChoice choose_device(const LlmOptions& options);
+
+// Of cached keys and values; none: what suits the weights.
+std::optional<DType> chosen_dtype(KvDTypeChoice choice);
 
 // The same, opened.
 struct Backend : DeviceChoice {

@@ -78,7 +78,7 @@ double prefill_operations(const ModelConfig& config, int64_t tokens) {
 // Runs the model's steps as the engine does: forward, then a draw.
 class Runner {
  public:
-  Runner(Ops& ops, const Model& model, int64_t num_sequences, int64_t max_len)
+  Runner(Ops& ops, const Model& model, DType kv_dtype, int64_t num_sequences, int64_t max_len)
       : ops_(ops), model_(model), pages_per_sequence_(pages_for(max_len, kPageSize)) {
     const ModelConfig& c = model.config();
     kv_ = ops.allocate_kv({.num_layers = c.num_layers,
@@ -86,7 +86,7 @@ class Runner {
                            .head_dim = c.head_dim,
                            .page_size = kPageSize,
                            .num_pages = pages_per_sequence_ * num_sequences,
-                           .dtype = ops.kv_dtype()});
+                           .dtype = kv_dtype});
   }
   ~Runner() { ops_.free_kv(kv_); }
   Runner(const Runner&) = delete;
@@ -170,6 +170,7 @@ BenchReport run_bench(const BenchOptions& options) {
   const Weights weights(options.llm, backend.on_cuda);
   const ModelConfig& config = weights.config;
   const auto model = load_model(*backend.ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
+  const DType kv_dtype = chosen_dtype(options.llm.kv_dtype).value_or(backend.ops->kv_dtype());
   const auto bandwidth = [&] {
     constexpr int kProbes = 3;
     return backend.on_cuda ? cuda_read_bandwidth(backend.cuda, kProbedBytes)
@@ -181,7 +182,7 @@ BenchReport run_bench(const BenchOptions& options) {
   report.measured_gb_s = bandwidth() / 1e9;
   if (backend.on_cuda) report.measured_tflop_s = cuda_matrix_rate(backend.cuda) / 1e12;
   {
-    Runner runner(*backend.ops, *model, 1, options.prompt_len + 1);
+    Runner runner(*backend.ops, *model, kv_dtype, 1, options.prompt_len + 1);
     std::vector<double> prefills;
     for (int i = 0; i <= options.repeats; ++i) {
       const double seconds =
@@ -193,7 +194,7 @@ BenchReport run_bench(const BenchOptions& options) {
     report.prefill_tflop_s = prefill_operations(config, options.prompt_len) / seconds / 1e12;
   }
   constexpr int64_t kUntimed = 4;  // steps before: recordings are made, caches warm; each decode runs two more
-  Runner runner(*backend.ops, *model, options.batch, context + kUntimed + 2 + options.gen_len + 2);
+  Runner runner(*backend.ops, *model, kv_dtype, options.batch, context + kUntimed + 2 + options.gen_len + 2);
   for (int64_t b = 0; b < options.batch; ++b)
     runner.prefill(b, random_prompt(context, config.vocab_size, static_cast<uint32_t>(b)), backend.chunk_size);
   runner.decode(kUntimed);

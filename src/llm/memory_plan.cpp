@@ -48,15 +48,6 @@ const Description* find_description(std::string_view purpose) {
   return found;
 }
 
-std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
-  switch (choice) {
-    case KvDTypeChoice::f32: return DType::f32;
-    case KvDTypeChoice::bf16: return DType::bf16;
-    case KvDTypeChoice::automatic: break;
-  }
-  return std::nullopt;
-}
-
 int64_t free_bytes(const DeviceChoice& device) {
   return device.on_cuda ? cuda_free_bytes(device.cuda) : available_memory_bytes();
 }
@@ -109,7 +100,25 @@ int64_t pages_that_fit(const MemoryPlan& plan) {
   return left < 0 ? -1 : left / plan.page_bytes;
 }
 
-[[noreturn]] void fail_room(const MemoryPlan& plan, bool on_cuda, bool is_limit, int64_t needed_pages) {
+// The same, each with what steps of their length need; leaves the plan of so many. `most`: these fit beside steps of one
+// page.
+int64_t pages_that_fit(MemoryPlan& plan, const LlmOptions& options, const DeviceChoice& device,
+                       const PlannedModel& model, int64_t most) {
+  const auto run = [&](int64_t pages) { Rehearsal(options, device, model).run(plan, pages); };
+  run(most);
+  for (int64_t fewest = std::max<int64_t>(1, pages_that_fit(plan)); fewest < most;) {
+    const int64_t pages = fewest + (most - fewest + 1) / 2;
+    run(pages);
+    if (pages_that_fit(plan) >= pages)
+      fewest = pages;
+    else
+      most = pages - 1;
+  }
+  run(most);
+  return most;
+}
+
+[[noreturn]] void fail_room(const MemoryPlan& plan, bool on_cuda, bool is_limit, int64_t needed_pages, int64_t pages) {
   const auto gb = [](int64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   int64_t weights = 0;
   for (const MemoryPool& pool : plan.pools)
@@ -120,7 +129,7 @@ int64_t pages_that_fit(const MemoryPlan& plan) {
       plan.device, gb(weights), gb(steps), plan.max_seq_len, gb(needed_pages * plan.page_bytes), gb(plan.memory_bytes),
       is_limit ? "are allowed" : "are free");
   const ErrorKind kind = on_cuda ? ErrorKind::device : ErrorKind::invalid;
-  const int64_t tokens = pages_that_fit(plan) * plan.page_size;
+  const int64_t tokens = pages * plan.page_size;
   if (tokens >= kFewTokens) fail(kind, "{}: --max-seq-len {} would fit", needs, tokens);
   fail(kind, "{}: use a smaller model{}", needs, on_cuda ? ", --dtype int4 or --device cpu" : " or more memory");
 }
@@ -150,16 +159,15 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
   Rehearsal trial(options, device, model);
   for (const int64_t pages : {int64_t{1}, one}) {  // with one page, what is far too long costs no time
     trial.run(plan, pages);
-    const int64_t fit = pages_that_fit(plan);
+    int64_t fit = pages_that_fit(plan);
     if (fit >= one) continue;
-    if (fit > pages) trial.run(plan, fit);  // steps of that length need more
-    if (const int64_t tokens = pages_that_fit(plan) * plan.page_size;
-        options.max_seq_len == 0 && tokens >= kFewTokens) {
+    if (fit > pages) fit = pages_that_fit(plan, options, device, model, fit);
+    if (const int64_t tokens = fit * plan.page_size; options.max_seq_len == 0 && tokens >= kFewTokens) {
       LlmOptions shorter = options;  // nobody asked for the model's whole context
       shorter.max_seq_len = tokens;
       return plan_memory(shorter, device, model);
     }
-    fail_room(plan, device.on_cuda, options.memory_bytes > 0, one);
+    fail_room(plan, device.on_cuda, options.memory_bytes > 0, one, fit);
   }
   // Buffers need no less with more pages: no plan has more than these.
   const int64_t limit = std::min({plan.max_sequences * one, pages_that_fit(plan), most});

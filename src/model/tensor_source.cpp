@@ -10,15 +10,23 @@
 
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "tensor/panels.h"
 
 namespace qwill {
+
+namespace {
+
+// Of all matrices of a layer those whose rounding costs most for their size (measured: docs/performance.md).
+bool is_sensitive(const std::string& name) { return name.ends_with("v_proj.weight"); }
+
+}  // namespace
 
 WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64_t cols) const {
   const std::array<int64_t, 2> matrix{rows, cols};
   const std::array<int64_t, 1> vector{cols};
   const StoredTensor& tensor =
       rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
-  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format};
+  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format, is_sensitive(name)};
 }
 
 namespace {
@@ -32,6 +40,8 @@ void forget_pages(const void* data, int64_t bytes) {
 }
 
 int64_t source_bytes(const WeightSource& source) {
+  if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
+  if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
   if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
   const BlockShape shape = block_shape(source.format);
   return source.rows * (source.cols / shape.cols) * shape.bytes;
@@ -50,7 +60,7 @@ Distribution distribution(const std::string& name, int64_t cols) {
 WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
   const auto [centre, spread] = distribution(name, cols);
   next_seed_ += uint64_t{1} << 40;
-  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, {next_seed_, centre, spread}};
+  return {nullptr, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name), {next_seed_, centre, spread}};
 }
 
 RandomTensors::RandomTensors(const ModelConfig& config) {
@@ -89,7 +99,7 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return {out, DType::bf16, rows, cols};
+  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name)};
 }
 
 }  // namespace qwill

@@ -50,6 +50,7 @@ struct WeightSource {
   int64_t rows = 0;
   int64_t cols = 0;
   BlockFormat format = BlockFormat::none;
+  bool sensitive = false;  // few weights on which much depends: int4 may keep them in eight bits
   RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
 };
 

@@ -60,60 +60,71 @@ void decode_q8_0(const uint8_t* b, float* out) {
 
 // 16 × (4 bits of scale, 4 of minimum), 256 × 2 bits, scale of the scales, scale of the minima. Two bits of 128 values
 // lie in 32 bytes: the lowest are the first 32 values.
-int two_bits(const uint8_t* bytes, int i) { return bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
-
 void decode_q2_k(const uint8_t* b, float* out) {
   const float d = half(b + 80), dmin = half(b + 82);
-  for (int i = 0; i < 256; ++i) {
-    const uint8_t both = b[i / 16];
-    const float scale = d * static_cast<float>(both & 15), minimum = dmin * static_cast<float>(both >> 4);
-    out[i] = scale * static_cast<float>(two_bits(b + 16, i)) - minimum;
+  for (int group = 0; group < 16; ++group, out += 16) {
+    const float scale = d * static_cast<float>(b[group] & 15), minimum = dmin * static_cast<float>(b[group] >> 4);
+    const uint8_t* const two = b + 16 + group / 8 * 32 + group % 2 * 16;
+    const int shift = group % 8 / 2 * 2;
+    for (int i = 0; i < 16; ++i) out[i] = scale * static_cast<float>(two[i] >> shift & 3) - minimum;
   }
 }
 
-// 256 third bits (32 bytes: bit n holds values 32 n …), 256 × 2 bits, 16 × 6 bits of scale, scale of the scales
+// 256 third bits (32 bytes: bit n holds values 32 n …), 256 × 2 bits as above, 16 × 6 bits of scale, scale of the
+// scales
 void decode_q3_k(const uint8_t* b, float* out) {
   const uint8_t* const scales = b + 96;
   const float d = half(b + 108);
-  for (int i = 0; i < 256; ++i) {
-    const int group = i / 16, low = group < 8 ? scales[group] & 15 : scales[group - 8] >> 4;
+  for (int group = 0; group < 16; ++group, out += 16) {
+    const int low = group < 8 ? scales[group] & 15 : scales[group - 8] >> 4;
     const int high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
     const float scale = d * static_cast<float>((low | high << 4) - 32);
-    const int absent = ~(b[i % 32] >> (i / 32)) & 1;
-    out[i] = scale * static_cast<float>(two_bits(b + 32, i) - absent * 4);
+    const uint8_t* const two = b + 32 + group / 8 * 32 + group % 2 * 16;
+    const uint8_t* const third = b + group % 2 * 16;
+    const int shift = group % 8 / 2 * 2;
+    for (int i = 0; i < 16; ++i) {
+      const int present = third[i] >> (group / 2) & 1;
+      out[i] = scale * static_cast<float>((two[i] >> shift & 3) + present * 4 - 4);
+    }
   }
 }
 
 // Of eight groups of 32 the scales and minima, six bits each in 12 bytes.
 struct ScaleMin {
-  int scale, minimum;
+  float scale, minimum;
 };
 ScaleMin scale_min(const uint8_t* b, int group) {
-  if (group < 4) return {b[group] & 63, b[4 + group] & 63};
+  if (group < 4) return {static_cast<float>(b[group] & 63), static_cast<float>(b[4 + group] & 63)};
   const uint8_t low = b[4 + group];
-  return {(low & 15) | (b[group - 4] >> 6) << 4, low >> 4 | (b[group] >> 6) << 4};
+  return {static_cast<float>((low & 15) | (b[group - 4] >> 6) << 4),
+          static_cast<float>(low >> 4 | (b[group] >> 6) << 4)};
 }
 
-// 64 values lie in 32 bytes: the low halves are the first 32.
-int k_nibble(const uint8_t* bytes, int i) { return bytes[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15; }
-
-// scale of the scales, scale of the minima, scales and minima, 256 × 4 bits
+// scale of the scales, scale of the minima, scales and minima, 256 × 4 bits: 64 values lie in 32 bytes, the first 32 in
+// the low halves
 void decode_q4_k(const uint8_t* b, float* out) {
   const float d = half(b), dmin = half(b + 2);
-  for (int i = 0; i < 256; ++i) {
-    const auto [scale, minimum] = scale_min(b + 4, i / 32);
-    out[i] =
-        d * static_cast<float>(scale) * static_cast<float>(k_nibble(b + 16, i)) - dmin * static_cast<float>(minimum);
+  for (int group = 0; group < 8; ++group, out += 32) {
+    const auto [scale, minimum] = scale_min(b + 4, group);
+    const float step = d * scale, base = dmin * minimum;
+    const uint8_t* const four = b + 16 + group / 2 * 32;
+    const int shift = group % 2 * 4;
+    for (int i = 0; i < 32; ++i) out[i] = step * static_cast<float>(four[i] >> shift & 15) - base;
   }
 }
 
 // The same with 256 fifth bits (32 bytes: bit n holds values 32 n …) before the four bits.
 void decode_q5_k(const uint8_t* b, float* out) {
   const float d = half(b), dmin = half(b + 2);
-  for (int i = 0; i < 256; ++i) {
-    const auto [scale, minimum] = scale_min(b + 4, i / 32);
-    const int level = k_nibble(b + 48, i) | (b[16 + i % 32] >> (i / 32) & 1) << 4;
-    out[i] = d * static_cast<float>(scale) * static_cast<float>(level) - dmin * static_cast<float>(minimum);
+  for (int group = 0; group < 8; ++group, out += 32) {
+    const auto [scale, minimum] = scale_min(b + 4, group);
+    const float step = d * scale, base = dmin * minimum;
+    const uint8_t *const four = b + 48 + group / 2 * 32, *const fifth = b + 16;
+    const int shift = group % 2 * 4;
+    for (int i = 0; i < 32; ++i) {
+      const int level = (four[i] >> shift & 15) | (fifth[i] >> group & 1) << 4;
+      out[i] = step * static_cast<float>(level) - base;
+    }
   }
 }
 
@@ -121,10 +132,15 @@ void decode_q5_k(const uint8_t* b, float* out) {
 // scale of the scales
 void decode_q6_k(const uint8_t* b, float* out) {
   const float d = half(b + 208);
-  for (int i = 0; i < 256; ++i) {
-    const int low = b[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4) & 15;
-    const float scale = d * static_cast<float>(static_cast<int8_t>(b[192 + i / 16]));
-    out[i] = scale * static_cast<float>((low | two_bits(b + 128, i) << 4) - 32);
+  for (int group = 0; group < 16; ++group, out += 16) {
+    const float scale = d * static_cast<float>(static_cast<int8_t>(b[192 + group]));
+    const uint8_t* const four = b + group / 8 * 64 + group % 4 * 16;
+    const uint8_t* const two = b + 128 + group / 8 * 32 + group % 2 * 16;
+    const int low_shift = group % 8 / 4 * 4, high_shift = group % 8 / 2 * 2;
+    for (int i = 0; i < 16; ++i) {
+      const int level = (four[i] >> low_shift & 15) | (two[i] >> high_shift & 3) << 4;
+      out[i] = scale * static_cast<float>(level - 32);
+    }
   }
 }
 

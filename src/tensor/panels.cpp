@@ -44,11 +44,25 @@ uint8_t half_at(const std::byte* halves, int64_t row, int64_t c) {
 
 }  // namespace
 
-const Codebook& codebook(PanelFormat format) {
-  static constexpr Codebook kUniform = {120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130, 131, 132, 133, 134, 135};
-  // The levels of GGUF's IQ4_NL, + 128.
-  static constexpr Codebook kNonLinear = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-  return format == PanelFormat::q4_0 ? kUniform : kNonLinear;
+const Codebooks& codebooks(PanelFormat format) {
+  using Levels = std::array<int8_t, 16>;
+  constexpr auto books = [](const Levels& a, const Levels& b, const Levels& c, const Levels& d) {
+    Codebooks all{};
+    for (size_t i = 0; i < 64; ++i)
+      all[i] = static_cast<uint8_t>((i < 16 ? a : i < 32 ? b : i < 48 ? c : d)[i % 16] + 128);
+    return all;
+  };
+  static constexpr Levels kUniform = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7},
+                          kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};  // GGUF's
+  // Fitted to Gaussian and heavier-tailed weights of which each sixteen choose the best of the four, under a scale that
+  // they share with sixteen others (docs/performance.md).
+  static constexpr Codebooks kInt4 = books({-127, -103, -79, -62, -48, -34, -21, -10, 1, 12, 25, 37, 51, 67, 86, 104},
+                                           {-105, -73, -57, -43, -32, -21, -12, -3, 7, 18, 30, 43, 57, 75, 95, 118},
+                                           {-89, -74, -60, -47, -35, -26, -16, -7, 2, 10, 19, 28, 38, 49, 61, 78},
+                                           {-68, -55, -44, -34, -24, -16, -8, -1, 5, 13, 22, 32, 42, 53, 67, 96});
+  static constexpr Codebooks kQ40 = books(kUniform, kUniform, kUniform, kUniform),
+                             kIq4Nl = books(kIq4, kIq4, kIq4, kIq4);
+  return format == PanelFormat::int4 ? kInt4 : format == PanelFormat::q4_0 ? kQ40 : kIq4Nl;
 }
 
 void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte* to) {
@@ -93,7 +107,7 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
   const PanelShape shape = panel_shape(format);
   const std::byte* block = panels + row / kPanelRows * panel_bytes(format, cols);
   row %= kPanelRows;
-  const Codebook& book = codebook(format);
+  const Codebooks& books = codebooks(format);
   for (int64_t first = 0; first < cols; first += shape.cols, block += shape.bytes) {
     const int64_t count = std::min(shape.cols, cols - first);
     for (int64_t c = 0; c < count; ++c) {
@@ -106,10 +120,13 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
         }
         case PanelFormat::int4:
         case PanelFormat::q4_0:
-        case PanelFormat::iq4_nl:
-          value = get_f16(block + (c / 32 * 32 + row) * 2) *
-                  static_cast<float>(book[half_at(block + kLookedCodes, row, c)] - 128);
+        case PanelFormat::iq4_nl: {
+          const std::byte* scale = block + (c / 32 * 32 + row) * 2;
+          const int choice = std::to_integer<int>(scale[0]) >> (c % 32 / 16 * 2) & 3;
+          const auto index = static_cast<size_t>(choice * 16 + half_at(block + kLookedCodes, row, c));
+          value = get_f16(scale) * static_cast<float>(books[index] - 128);
           break;
+        }
         case PanelFormat::q4_k: {
           const auto scale = std::to_integer<int>(block[kQ4Scales + c / 32 * 32 + row]),
                      minimum = std::to_integer<int>(block[kQ4Minima + c / 32 * 32 + row]);

@@ -9,8 +9,9 @@
 //
 // int8 (8.5 bits a weight), 64 columns: f16 scale[2][32]; code[16 quads][32][4].
 // four bits (4.5), 64 columns: f16 scale[2][32]; then of each group [4][32][4] bytes, of which byte i holds in its low
-//   half the index of quad 2i's code and in its high half that of quad 2i + 1's. What an index stands for says a
-//   codebook of sixteen codes.
+//   half the index of quad 2i's code and in its high half that of quad 2i + 1's. What an index stands for says one
+//   of four codebooks of sixteen codes: the lowest two bits of the scale choose that of the group's columns 0 … 15, the
+//   next two that of columns 16 … 31. They are part of the scale's value as well.
 // q4_k (4.625), 256 columns: f16 d[32]; f16 dmin[32]; u8 scale[8][32]; u8 minimum[8][32]; halves as above, the code is
 //   the index. scale = d * scale, minimum = dmin * minimum.
 // q6_k (6.5625), 256 columns: f16 d[32]; i8 scale[16][32]; the codes' low halves as above, [8 groups]; their upper two
@@ -34,9 +35,10 @@ constexpr int64_t kGroupCols = 32;
 enum class PanelFormat : uint8_t { int8, int4, q4_0, iq4_nl, q4_k, q6_k };
 constexpr int kNumPanelFormats = 6;
 
-using Codebook = std::array<uint8_t, 16>;
-// Of formats whose codes are looked up; elsewhere unused.
-const Codebook& codebook(PanelFormat format);
+// Four of sixteen codes, one after another, of formats whose codes are looked up. In files' formats, whose scales have
+// no bits to spare, all four are the same.
+using Codebooks = std::array<uint8_t, 64>;
+const Codebooks& codebooks(PanelFormat format);
 
 struct PanelShape {
   int64_t cols;   // of a block

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "weights/gguf_config.h"
 #include "weights/gguf_tensors.h"
+#include "weights/panel_tensors.h"
 #include "weights/safetensors.h"
 #include "weights/shard_index.h"
 
@@ -91,6 +92,7 @@ void Checkpoint::open_shards(const ModelFolder& folder) {
 }
 
 void Checkpoint::index_tensors() {
+  if (config_.in_panels) take_panels(files_, config_);
   size_t count = 0;
   for (const TensorFile& file : files_) count += file.tensors().size();
   tensors_.reserve(count);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "weights/config_fields.h"
+#include "weights/panel_tensors.h"
 
 namespace qwill {
 namespace {
@@ -46,12 +47,23 @@ bool read_architecture(const Json& config) {
   return type.empty() ? architecture == kMoeArchitecture : type == kMoeType;
 }
 
+// Whether `qwill quantize` made it; nobody else's bits are read.
+bool read_quantization(const Json& config) {
+  const Json* quantization = config.find_value("quantization_config");
+  if (!quantization) return false;
+  return with_context("quantization_config", [&] {
+    const std::string method = quantization->string_or("quant_method", "unnamed");
+    if (method != kQuantMethod)
+      fail_unsupported("checkpoints that others quantised (here: {}) are not supported, only \"qwill quantize\"'s are",
+                       printable(method));
+    if (const int64_t format = quantization->integer("format"); format != kPanelsFormat)
+      fail_unsupported("format: {} is not what this version reads ({}): quantise the original again", format,
+                       kPanelsFormat);
+    return true;
+  });
+}
+
 void refuse_unsupported(const Json& config) {
-  if (const Json* quantization = config.find_value("quantization_config")) {
-    const std::string method =
-        with_context("quantization_config", [&] { return quantization->string_or("quant_method", "unnamed"); });
-    fail_unsupported("quantization_config: quantised checkpoints (here: {}) are not supported yet", printable(method));
-  }
   if (config.boolean_or("attention_bias", false)) fail_unsupported("attention_bias: true is not supported");
   if (const std::string act = config.string_or("hidden_act", "silu"); act != "silu")
     fail_unsupported("hidden_act: {} is not supported, only silu is", printable(act));
@@ -277,6 +289,7 @@ ModelConfig ModelConfig::from_json(const Json& config) {
   const bool moe = read_architecture(config);
   refuse_unsupported(config);
   ModelConfig out;
+  out.in_panels = read_quantization(config);
   read_shapes(config, moe, out);
   out.rms_norm_eps = bounded_number_or(config, "rms_norm_eps", 1e-6, {0, 1, true});
   out.tie_word_embeddings = config.boolean_or("tie_word_embeddings", false);

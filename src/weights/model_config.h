@@ -46,6 +46,7 @@ struct ModelConfig {
   std::optional<MoeConfig> moe;        // absent: dense
   std::vector<int32_t> eos_token_ids;  // of config.json; generation_config.json overrides
   std::string dtype;                   // as config.json has it, may be empty: each tensor's own dtype decides
+  bool in_panels = false;              // `qwill quantize` made it: weights/panel_tensors.h
   std::vector<std::string> warnings;   // one line each: accepted as the reference accepts it, but probably a mistake
 
   // The sequence length that the weights were trained for: below it YaRN is not needed.
@@ -65,7 +66,8 @@ struct ModelConfig {
   // num_experts) and of 5 (rope_parameters, dtype, num_local_experts). Absent keys other than shapes take the default
   // of the reference's configuration class (transformers 5.17, Qwen3Config and Qwen3MoeConfig).
   // Throws Error naming the key: invalid for missing, mistyped, out of range or inconsistent values; unsupported for
-  // another architecture, sliding windows, attention bias, other activations, other rope types and quantised weights.
+  // another architecture, sliding windows, attention bias, other activations, other rope types and weights that another
+  // program quantised.
   // Values are bounded so that no product of sizes overflows int64_t: at most 2^50 parameters in all, 2^28
   // cache elements a token and 2^30 positions.
   static ModelConfig from_json(const Json& config);

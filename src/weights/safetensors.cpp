@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <optional>
 
 #include "base/error.h"
@@ -187,47 +184,6 @@ std::string_view safetensors_dtype_name(DType dtype) {
   for (const FormatDType& format : kFormatDTypes)
     if (format.dtype == dtype) return format.name;
   return "";
-}
-
-void write_safetensors(const std::string& path, std::span<const TensorToStore> tensors,
-                       const std::map<std::string, std::string, std::less<>>& metadata) {
-  Json header = Json::object();
-  if (!metadata.empty()) {
-    Json strings = Json::object();
-    for (const auto& [key, value] : metadata) strings.set(key, value);
-    header.set("__metadata__", std::move(strings));
-  }
-  std::vector<Json::Member> members = header.as_object();
-  int64_t offset = 0;
-  for (const TensorToStore& tensor : tensors) {
-    int64_t elements = 1;
-    Json shape = Json::array();
-    for (const int64_t size : tensor.shape) {
-      elements *= size;
-      shape.push_back(size);
-    }
-    const int64_t bytes = static_cast<int64_t>(tensor.bytes.size());
-    CHECK(elements * dtype_bytes(tensor.dtype) == bytes, "a tensor to store has the bytes of its shape");
-    Json entry = Json::object();
-    entry.set("dtype", safetensors_dtype_name(tensor.dtype)).set("shape", std::move(shape));
-    entry.set("data_offsets", Json::array({offset, offset + bytes}));
-    members.emplace_back(tensor.name, std::move(entry));
-    offset += bytes;
-  }
-  std::string text = Json::object(std::move(members)).dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wb"), &std::fclose);
-  const auto refuse = [&] { fail(ErrorKind::io, "{}: cannot write: {}", path, std::strerror(errno)); };
-  if (!file) refuse();
-  const auto write = [&](const void* data, size_t bytes) {
-    if (bytes != 0 && std::fwrite(data, 1, bytes, file.get()) != bytes) refuse();
-  };
-  const uint64_t length = text.size();
-  write(&length, kLengthBytes);
-  write(text.data(), text.size());
-  for (const TensorToStore& tensor : tensors) write(tensor.bytes.data(), tensor.bytes.size());
-  if (std::fflush(file.get()) != 0) refuse();
 }
 
 }  // namespace qwill

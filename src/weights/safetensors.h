@@ -3,7 +3,6 @@
 #pragma once
 
 #include <map>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,15 +26,5 @@ class SafetensorsFile : public TensorFile {
 
 // The format's name of a dtype: "BF16".
 std::string_view safetensors_dtype_name(DType dtype);
-
-// Writes a safetensors file, tensors in the given order, the data area 8-byte aligned. Throws Error(io).
-struct TensorToStore {
-  std::string name;
-  DType dtype;
-  std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;
-};
-void write_safetensors(const std::string& path, std::span<const TensorToStore> tensors,
-                       const std::map<std::string, std::string, std::less<>>& metadata = {});
 
 }  // namespace qwill

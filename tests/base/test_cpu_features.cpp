@@ -30,7 +30,7 @@ TEST(CpuFeatures, CountFollowsTheAffinity) {
 
 TEST(CpuFeatures, EachLevelIncludesTheOneBelow) {
   const CpuFeatures& f = cpu_features();
-  EXPECT_TRUE(!f.amx_bf16 || f.avx512_bf16);
+  EXPECT_TRUE(!f.amx || f.avx512_bf16);
   EXPECT_TRUE(!f.avx512_bf16 || f.avx512);
   EXPECT_TRUE(!f.avx512 || f.avx2);
 }

@@ -340,7 +340,9 @@ def test_dtypes_devices_and_paths(checks, world):
             checks.refused(world.qwill(command, *needs.get(command, ()), "--device", device), 1, device, "cpu")
         for device in ("foo", "", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"):
             checks.refused(world.qwill(command, *needs.get(command, ()), "--device", device), 2, "--device")
-    checks.refused(run("--device", "cpu", "--kv-dtype", "bf16"), 1, "--kv-dtype", "f32")
+    for kv_dtype in ("f32", "f16", "bf16", "int8"):
+        checks.good(run("--device", "cpu", "--kv-dtype", kv_dtype))
+    checks.refused(run("--device", "cuda", "--kv-dtype", "int8"), 1, "--kv-dtype", "CPU")
     checks.refused(run("--kv-dtype", "f64"), 2, "--kv-dtype")
     checks.refused(run("--cuda-path", "volta"), 2, "--cuda-path")
     checks.refused(run("--dtype", "int8"), 1, "int8", "bf16")

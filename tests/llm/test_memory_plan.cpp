@@ -162,6 +162,24 @@ TEST(MemoryPlan, DefaultsAreThoseOfTheDevice) {
   EXPECT_EQ(plan.max_seq_len, Checkpoint::open(ModelFolder::find(options.model, "")).config().context_len());
 }
 
+TEST(MemoryPlan, KnowsWhatTheCacheIsMadeOf) {
+  LlmOptions options = of_checkpoint("8b");
+  const auto page_bytes = [&](KvDTypeChoice kv_dtype) {
+    options.kv_dtype = kv_dtype;
+    return plan_memory(options).page_bytes;
+  };
+  EXPECT_EQ(plan_memory(options).kv_dtype, DType::f16);
+  const int64_t f32 = page_bytes(KvDTypeChoice::f32);
+  EXPECT_EQ(page_bytes(KvDTypeChoice::automatic), f32 / 2);
+  EXPECT_EQ(page_bytes(KvDTypeChoice::bf16), f32 / 2);
+  const ModelConfig config = Checkpoint::open(ModelFolder::find(options.model, "")).config();
+  const int64_t dims = (config.head_dim + 31) / 32 * 32;  // a scale of two bytes for each 32
+  EXPECT_EQ(page_bytes(KvDTypeChoice::int8), 64 * config.num_layers * config.num_kv_heads * 2 * (dims + dims / 32 * 2));
+  options.kv_dtype = KvDTypeChoice::automatic;
+  options.dtype = DTypeChoice::f32;
+  EXPECT_EQ(plan_memory(options).kv_dtype, DType::f32);
+}
+
 // No card is needed: its layout is counted all the same.
 TEST(MemoryPlan, OfACardThatIsNotHere) {
   if (!cuda_built()) GTEST_SKIP() << "built without CUDA";

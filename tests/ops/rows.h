@@ -1,6 +1,7 @@
 // Rows of floats that a test owns, seen as a Tensor.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,18 @@ struct Rows {
   // The ops take views that they may not write to where they are inputs, but the type cannot say so.
   Tensor tensor() { return {values.data(), num, cols, DType::f32}; }
   std::span<const float> row(int64_t r) const { return {values.data() + r * cols, static_cast<size_t>(cols)}; }
+  Rows slice(int64_t first, int64_t count) const {
+    Rows rows(count, cols);
+    std::copy_n(values.begin() + first * cols, count * cols, rows.values.begin());
+    return rows;
+  }
+  // These, then others.
+  Rows with(const Rows& others) const {
+    Rows rows = *this;
+    rows.num += others.num;
+    rows.values.insert(rows.values.end(), others.values.begin(), others.values.end());
+    return rows;
+  }
   float& at(int64_t r, int64_t c) { return values[static_cast<size_t>(r * cols + c)]; }
 };
 

@@ -25,7 +25,9 @@ std::vector<std::string> backends();
 std::vector<std::string> model_backends();
 // What its kernels take.
 int64_t max_head_dim(const std::string& name);
-bool has_bf16_cache(const std::string& name);
+// Of caches, beside f32.
+std::vector<DType> cache_dtypes(const std::string& name);
+bool is_cpu(const std::string& name);
 bool has_fp8(const std::string& name);
 bool has_int4(const std::string& name);    // of tensor/int4.h
 bool has_panels(const std::string& name);  // int8 and int4 of tensor/panels.h

@@ -1,9 +1,8 @@
-// GGUF models as checkpoints: configuration, tensors by the hub's names, shards.
+// GGUF models as checkpoints: configuration and tensors by the hub's names.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/error.h"
 #include "weights/gguf_config.h"
@@ -17,32 +16,20 @@ using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
 
-// Without what the format has no word for: YaRN is set where it is tested, every layer has experts.
-Json dense_config() {
-  Json config = tiny_dense_config();
-  return config.set("rope_scaling", Json());
-}
-Json moe_config() {
-  Json config = tiny_moe_config();
-  return config.set("mlp_only_layers", Json::array());
-}
-
-Checkpoint open_model(const std::string& path) { return Checkpoint::open(ModelFolder::find(path, "")); }
-
 std::string model_error(const GgufWriter& model) {
   TemporaryFolder folder;
   write_file(folder.path("x.gguf"), model.bytes());
-  const std::string message = error_of([&] { open_model(folder.path("x.gguf")); });
+  const std::string message = error_of([&] { open_gguf_model(folder.path("x.gguf")); });
   EXPECT_TRUE(message.empty() || message.find(folder.path("x.gguf")) == 0) << message;
   return message.empty() ? "" : message.substr(folder.path("x.gguf: ").size());
 }
 
 TEST(GgufModel, IsTheSameAsTheHubsCheckpoint) {
-  for (const Json& config : {dense_config(), moe_config()}) {
+  for (const Json& config : {gguf_dense_config(), gguf_moe_config()}) {
     for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
       TemporaryFolder folder;
       write_file(folder.path("model.gguf"), tiny_gguf(config, dtype).bytes());
-      const Checkpoint checkpoint = open_model(folder.path("model.gguf"));
+      const Checkpoint checkpoint = open_gguf_model(folder.path("model.gguf"));
       const ModelConfig wanted = ModelConfig::from_json(config), &found = checkpoint.config();
       EXPECT_EQ(found.hidden_size, wanted.hidden_size);
       EXPECT_EQ(found.num_layers, wanted.num_layers);
@@ -83,7 +70,7 @@ TEST(GgufModel, NamesOfTensors) {
 }
 
 TEST(GgufModel, MatricesMayComeInBlocks) {
-  Json config = dense_config();
+  Json config = gguf_dense_config();
   config.set("hidden_size", 32).set("head_dim", 32).set("intermediate_size", 64);
   GgufWriter model = tiny_gguf(config);
   for (GgufWriter::Tensor& tensor : model.tensors) {
@@ -99,7 +86,7 @@ TEST(GgufModel, MatricesMayComeInBlocks) {
 }
 
 TEST(GgufModel, NamesWhatIsWrongWithATensor) {
-  for (const Json& config : {dense_config(), moe_config()}) {
+  for (const Json& config : {gguf_dense_config(), gguf_moe_config()}) {
     const GgufWriter good = tiny_gguf(config);
     for (size_t i = 0; i < good.tensors.size(); ++i) {
       const std::string name = good.tensors[i].name;
@@ -120,13 +107,13 @@ TEST(GgufModel, NamesWhatIsWrongWithATensor) {
       EXPECT_THAT(model_error(model), testing::AnyOf(HasSubstr(": expected ["), HasSubstr("hidden"))) << name;
     }
   }
-  GgufWriter model = tiny_gguf(moe_config());
+  GgufWriter model = tiny_gguf(gguf_moe_config());
   auto& experts = *std::ranges::find(model.tensors, "blk.1.ffn_up_exps.weight", &GgufWriter::Tensor::name);
   experts.shape[0] = 2;
   EXPECT_EQ(model_error(model), "blk.1.ffn_up_exps.weight: expected [3, 6, 16], found [2, 6, 16]");
   experts.shape = {18, 16};
   EXPECT_EQ(model_error(model), "blk.1.ffn_up_exps.weight: expected [3, 6, 16], found [18, 16]");
-  model = tiny_gguf(dense_config());
+  model = tiny_gguf(gguf_dense_config());
   model.tensors[1].type = 18;
   model.tensors[1].shape = {256};
   model.tensors[1].bytes.assign(98, 'x');
@@ -135,7 +122,7 @@ TEST(GgufModel, NamesWhatIsWrongWithATensor) {
 
 TEST(GgufModel, RefusesByTheFilesOwnKeys) {
   const auto changed = [](const std::string& key, auto value) {
-    return model_error(tiny_gguf(dense_config()).set(key, value));
+    return model_error(tiny_gguf(gguf_dense_config()).set(key, value));
   };
   EXPECT_EQ(changed("general.architecture", "llama"),
             "general.architecture: llama is not supported, only qwen3 and qwen3moe are");
@@ -153,18 +140,18 @@ TEST(GgufModel, RefusesByTheFilesOwnKeys) {
   for (const char* key :
        {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
         "attention.head_count_kv", "attention.key_length", "attention.layer_norm_rms_epsilon", "rope.freq_base"})
-    EXPECT_THAT(model_error(tiny_gguf(dense_config()).remove(std::string("qwen3.") + key)),
+    EXPECT_THAT(model_error(tiny_gguf(gguf_dense_config()).remove(std::string("qwen3.") + key)),
                 EndsWith(std::string(key) + ": missing"));
   for (const char* key : {"expert_count", "expert_used_count", "expert_feed_forward_length"})
-    EXPECT_THAT(model_error(tiny_gguf(moe_config()).remove(std::string("qwen3moe.") + key)),
+    EXPECT_THAT(model_error(tiny_gguf(gguf_moe_config()).remove(std::string("qwen3moe.") + key)),
                 EndsWith(std::string(key) + ": missing"));
-  GgufWriter biased = tiny_gguf(dense_config());
+  GgufWriter biased = tiny_gguf(gguf_dense_config());
   biased.tensors.push_back({"blk.0.attn_q.bias", 0, {32}, std::string(128, '\0')});
   EXPECT_EQ(model_error(biased), "blk.0.attn_q.bias: biases are not supported");
 }
 
 TEST(GgufModel, ReadsYarn) {
-  GgufWriter model = tiny_gguf(dense_config());
+  GgufWriter model = tiny_gguf(gguf_dense_config());
   model.set("qwen3.rope.scaling.type", "yarn").set("qwen3.rope.scaling.factor", 4.0f);
   model.set("qwen3.rope.scaling.original_context_length", 64u);
   const auto yarn = [&](const GgufWriter& file) {
@@ -188,7 +175,7 @@ TEST(GgufModel, ReadsYarn) {
             "factor 4");
   const auto scaled = [&](const char* type, float factor) {
     return yarn(
-        tiny_gguf(dense_config()).set("qwen3.rope.scaling.type", type).set("qwen3.rope.scaling.factor", factor));
+        tiny_gguf(gguf_dense_config()).set("qwen3.rope.scaling.type", type).set("qwen3.rope.scaling.factor", factor));
   };
   EXPECT_FALSE(scaled("none", 4));
   EXPECT_FALSE(scaled("linear", 1));
@@ -216,89 +203,6 @@ TEST(GgufModel, ReadsHowToSampleAndToEnd) {
   EXPECT_THAT(config.eos_token_ids, ElementsAre(2, 1));
   EXPECT_FALSE(read(writer.set("general.sampling.temp", 0.0f)).do_sample);
   EXPECT_THAT(error_of([&] { read(writer.set("general.sampling.top_p", 2.0f)); }), HasSubstr("top_p: expected"));
-}
-
-TEST(GgufShards, AnyOfThemOpensAll) {
-  TemporaryFolder folder;
-  write_gguf_shards(folder, tiny_gguf(moe_config()), 3);
-  for (const std::string& path :
-       {folder.path(gguf_shard_name(0, 3)), folder.path(gguf_shard_name(2, 3)), folder.path()}) {
-    Checkpoint opened = open_model(path);
-    const Checkpoint checkpoint = std::move(opened);  // look-ups must survive a move
-    EXPECT_EQ(checkpoint.files().size(), 3u);
-    for (const OwnedTensor& tensor : tiny_tensors(moe_config(), DType::bf16))
-      EXPECT_TRUE(std::ranges::equal(checkpoint.tensor(tensor.name, tensor.shape).bytes, tensor.bytes)) << tensor.name;
-  }
-}
-
-TEST(GgufShards, OneLineForEachDamage) {
-  const auto error_with = [](const std::function<void(const TemporaryFolder&)>& damage, int opened = 0) {
-    TemporaryFolder folder;
-    write_gguf_shards(folder, tiny_gguf(dense_config()), 3);
-    damage(folder);
-    return error_of([&] { open_model(folder.path(gguf_shard_name(opened, 3))); });
-  };
-  const std::string first = gguf_shard_name(0, 3), second = gguf_shard_name(1, 3), third = gguf_shard_name(2, 3);
-  const auto with = [](const TemporaryFolder& folder, int shard, const std::string& key, GgufType type,
-                       const std::string& bytes) {
-    // The shard again, with one value changed.
-    GgufWriter writer = shard == 0 ? tiny_gguf(dense_config()) : GgufWriter();
-    const auto all = tiny_gguf(dense_config()).tensors;
-    writer.tensors.clear();
-    for (size_t t = static_cast<size_t>(shard); t < all.size(); t += 3) writer.tensors.push_back(all[t]);
-    writer.set_raw("split.no", GgufType::u16, raw(static_cast<uint16_t>(shard)));
-    writer.set_raw("split.count", GgufType::u16, raw<uint16_t>(3));
-    writer.set_raw("split.tensors.count", GgufType::i32, raw(static_cast<int32_t>(all.size())));
-    write_file(folder.path(gguf_shard_name(shard, 3)), writer.set_raw(key, type, bytes).bytes());
-  };
-  EXPECT_EQ(error_with([](const TemporaryFolder&) {}), "");
-  for (const int opened : {0, 2})
-    EXPECT_THAT(error_with([&](const TemporaryFolder& f) { std::filesystem::remove(f.path(second)); }, opened),
-                EndsWith(second + ": not there: shard 2 of 3 (an unfinished download?)"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { std::filesystem::remove(f.path(first)); }, 2),
-              HasSubstr(first + ": not there"));
-  // Shards that are each other, or one of them twice.
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { write_file(f.path(second), read_file(f.path(first))); }),
-              EndsWith(second + ": says that it is shard 1 of 3, not 2 of 3"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { write_file(f.path(first), read_file(f.path(third))); }),
-              HasSubstr(first + ": shard 3 of 3, but its name does not end in -00003-of-00003.gguf"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { write_file(f.path(third), ""); }),
-              HasSubstr(third + ": not a"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { with(f, 1, "split.count", GgufType::u16, raw<uint16_t>(4)); }),
-              HasSubstr(second + ": says that it is shard 2 of 4"));
-  EXPECT_THAT(
-      error_with([&](const TemporaryFolder& f) { with(f, 0, "split.count", GgufType::u16, raw<uint16_t>(65535)); }),
-      HasSubstr("-00001-of-65535.gguf"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { with(f, 0, "split.no", GgufType::i32, raw<int32_t>(-1)); }),
-              HasSubstr("split.no: -1 of 3 shards"));
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) { with(f, 0, "split.no", GgufType::string, gguf_string("0")); }),
-              HasSubstr("split.no: expected an integer"));
-  EXPECT_THAT(
-      error_with([&](const TemporaryFolder& f) { with(f, 0, "split.tensors.count", GgufType::i32, raw<int32_t>(1)); }),
-      HasSubstr("split.tensors.count: 1, but the 3 shards hold"));
-  // A tensor that is in two of them.
-  EXPECT_THAT(error_with([&](const TemporaryFolder& f) {
-                GgufWriter model = tiny_gguf(dense_config());
-                model.tensors[1] = model.tensors[0];
-                write_gguf_shards(f, model, 3);
-              }),
-              HasSubstr("token_embd.weight: also in "));
-}
-
-TEST(GgufFolder, HoldsOneModelAndNoSafetensors) {
-  TemporaryFolder folder;
-  const std::string bytes = tiny_gguf(dense_config()).bytes();
-  write_file(folder.path("a.gguf"), bytes);
-  EXPECT_EQ(ModelFolder::find(folder.path(), "").gguf(), folder.path("a.gguf"));
-  EXPECT_EQ(ModelFolder::find(folder.path(), "").name(), folder.path("a.gguf"));
-  EXPECT_EQ(open_error(folder), "");
-  write_gguf_shards(folder, tiny_gguf(dense_config()), 2);
-  EXPECT_EQ(open_error(folder), folder.path() + ": several GGUF models: name a file, a.gguf for one");
-  write_file(folder.path("model.safetensors"), "");
-  EXPECT_EQ(ModelFolder::find(folder.path(), "").gguf(), "") << "the hub's format goes before";
-  EXPECT_EQ(error_of([&] { open_model(folder.path("b.gguf")); }), folder.path("b.gguf") + ": no such file");
-  std::filesystem::create_directory(folder.path("c.gguf"));
-  EXPECT_THAT(error_of([&] { open_model(folder.path("c.gguf")); }), HasSubstr("no config.json"));
 }
 
 }  // namespace

@@ -190,7 +190,7 @@ TEST(ModelConfig, RefusesByName) {
        "use_sliding_window: "},  // removed: the default is 4096
       {R"({"layer_types": ["full_attention", "sliding_attention"]})",
        "layer_types: sliding_attention is not supported"},
-      {R"({"quantization_config": {"quant_method": "fp8"}})", "quantization_config: quantised checkpoints (here: fp8)"},
+      {R"({"quantization_config": {"quant_method": "fp8"}})", "quantization_config: checkpoints that others quantised (here: fp8)"},
       {R"({"rope_scaling": {"type": "linear", "factor": 2}})", "rope_type: linear is not supported"},
       {R"({"rope_scaling": {"rope_type": "llama3"}})", "rope_type: llama3 is not supported"},
       {R"({"rope_scaling": {"full_attention": {"rope_type": "yarn"}}})", "rope_scaling: settings for each layer type"},

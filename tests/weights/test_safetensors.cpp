@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "weights/safetensors_writer.h"
 #include "weights/tiny_checkpoint.h"
 
 namespace qwill::test {

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "weights/safetensors_writer.h"
 
 namespace qwill::test {
 

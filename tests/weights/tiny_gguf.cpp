@@ -52,6 +52,16 @@ std::string GgufWriter::bytes() const {
 
 uint32_t gguf_type_of(DType dtype) { return dtype == DType::f32 ? 0 : dtype == DType::f16 ? 1 : 30; }
 
+Json gguf_dense_config() {
+  Json config = tiny_dense_config();
+  return config.set("rope_scaling", Json());
+}
+
+Json gguf_moe_config() {
+  Json config = tiny_moe_config();
+  return config.set("mlp_only_layers", Json::array());
+}
+
 GgufWriter tiny_gguf(const Json& config, DType dtype) {
   const bool moe = config.find("model_type")->as_string() == "qwen3_moe";
   const std::string architecture = moe ? "qwen3moe" : "qwen3", prefix = architecture + ".";
@@ -109,5 +119,7 @@ std::string write_gguf_shards(const TemporaryFolder& folder, const GgufWriter& m
   }
   return folder.path(gguf_shard_name(0, num_shards));
 }
+
+Checkpoint open_gguf_model(const std::string& path) { return Checkpoint::open(ModelFolder::find(path, "")); }
 
 }  // namespace qwill::test

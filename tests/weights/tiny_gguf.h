@@ -53,10 +53,14 @@ class GgufWriter {
 // Number of a type in the format: F32, F16, BF16.
 uint32_t gguf_type_of(DType dtype);
 
+// The tiny configurations without what the format has no word for: every layer has experts, and there is no YaRN.
+Json gguf_dense_config();
+Json gguf_moe_config();
 // A model of a configuration in config.json's spelling, its tensors as tiny_tensors makes them, experts stacked.
 GgufWriter tiny_gguf(const Json& config, DType dtype = DType::bf16);
 // The same dealt out to several files beside one another. Returns the path of the first.
 std::string write_gguf_shards(const TemporaryFolder& folder, const GgufWriter& model, int num_shards);
 std::string gguf_shard_name(int shard, int num_shards);
+Checkpoint open_gguf_model(const std::string& path);
 
 }  // namespace qwill::test

@@ -179,7 +179,9 @@ struct TilePages {
   int64_t tile;
   int64_t per_tile = kTileKeys / t.kv.page_size;
 
-  const std::byte* keys(int64_t page) const { return t.kv.data + t.kv.pages[tile * per_tile + page] * t.kv.page_stride; }
+  const std::byte* keys(int64_t page) const {
+    return t.kv.data + t.kv.pages[tile * per_tile + page] * t.kv.page_stride;
+  }
   const std::byte* values(int64_t page) const { return keys(page) + t.kv.values_offset; }
   // What is read after the last values of this tile.
   const std::byte* next(int64_t last_tile, const std::byte* otherwise) const {

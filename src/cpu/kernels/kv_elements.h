@@ -1,6 +1,6 @@
 // store_kv: one key and one value of a KV head into their slot of a page, in the cache's type
-// f16 saturates at its largest number. int8: kKvScaleDims dimensions share a scale, their largest magnitude / 127 rounded
-// up to bf16; a block with a number that is not finite gets NaN for its scale, and is NaN when it is read.
+// f16 saturates at its largest number. int8: kKvScaleDims dimensions share a scale, their largest magnitude / 127
+// rounded up to bf16; a block with a number that is not finite gets NaN for its scale, and is NaN when it is read.
 // test: tests/ops/test_attend.cpp
 #pragma once
 

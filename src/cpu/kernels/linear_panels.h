@@ -24,6 +24,7 @@ template <typename D, PanelFormat kFormat>
 struct PanelBlock {
   using F = typename D::S::F;
   using I = typename D::I;
+  using Books = typename D::Books;
   static constexpr int64_t kCols = panel_shape(kFormat).cols, kBytes = panel_shape(kFormat).bytes;
   static constexpr bool kInt8 = kFormat == PanelFormat::int8, kQ4K = kFormat == PanelFormat::q4_k,
                         kQ6K = kFormat == PanelFormat::q6_k, kLooked = !kInt8 && !kQ4K && !kQ6K;
@@ -32,7 +33,7 @@ struct PanelBlock {
   static constexpr int64_t kVectorRows = D::S::kLanes;
   static constexpr int64_t kCodes = kInt8 || kLooked ? 128 : kQ4K ? 128 + 512 : 64 + 512;
 
-  static void codes(const std::byte* block, int64_t g, int64_t j, int64_t v, I book, I& first, I& second) {
+  static void codes(const std::byte* block, int64_t g, int64_t j, int64_t v, const Books& books, I& first, I& second) {
     if constexpr (kInt8) {
       const std::byte* p = block + kCodes + (g * 8 + 2 * j) * 128 + v * 4 * kVectorRows;
       first = D::load(p);
@@ -42,8 +43,9 @@ struct PanelBlock {
       first = D::low_half(both);
       second = D::high_half(both);
       if constexpr (kLooked) {
-        first = D::look_up(book, first);
-        second = D::look_up(book, second);
+        const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
+        first = D::look_up(books, choice, first);
+        second = D::look_up(books, choice, second);
       }
       if constexpr (kQ6K) {
         const I upper = D::load(block + kCodes + 4096 + (g * 2 + j / 2) * 128 + v * 4 * kVectorRows);
@@ -75,12 +77,13 @@ template <typename D, PanelFormat kFormat>
 struct ExpandedBlock {
   using F = typename D::S::F;
   using I = typename D::I;
+  using Books = typename D::Books;
   static constexpr int kParts = PanelBlock<D, kFormat>::kParts;
   static constexpr bool kMinimum = PanelBlock<D, kFormat>::kMinimum;
   static constexpr int64_t kVectorRows = D::S::kLanes, kMinima = kParts * 128, kCodes = kMinima + (kMinimum ? 128 : 0),
                            kCols = kGroupCols, kBytes = kCodes + 1024;
 
-  static void codes(const std::byte* block, int64_t, int64_t j, int64_t v, I, I& first, I& second) {
+  static void codes(const std::byte* block, int64_t, int64_t j, int64_t v, const Books&, I& first, I& second) {
     const std::byte* p = block + kCodes + j * 256 + v * 4 * kVectorRows;
     first = D::load(p);
     second = D::load(p + 128);
@@ -94,7 +97,7 @@ struct ExpandedBlock {
 };
 
 template <typename D, PanelFormat kFormat>
-void expand_panel(const std::byte* panel, int64_t num_blocks, typename D::I book, std::byte* out) {
+void expand_panel(const std::byte* panel, int64_t num_blocks, const typename D::Books& books, std::byte* out) {
   using From = PanelBlock<D, kFormat>;
   using To = ExpandedBlock<D, kFormat>;
   constexpr int64_t kVectors = kPanelRows / D::S::kLanes;
@@ -107,7 +110,7 @@ void expand_panel(const std::byte* panel, int64_t num_blocks, typename D::I book
           D::S::store(reinterpret_cast<float*>(out + To::kMinima) + v * D::S::kLanes, From::minimum(panel, g, v));
         for (int64_t j = 0; j < 4; ++j) {
           typename D::I first, second;
-          From::codes(panel, g, j, v, book, first, second);
+          From::codes(panel, g, j, v, books, first, second);
           std::byte* codes = out + To::kCodes + j * 256 + v * 4 * D::S::kLanes;
           D::store(codes, first);
           D::store(codes + 128, second);
@@ -128,7 +131,7 @@ inline int32_t start_of(const typename D::Group& group, int part) {
 // kRows rows of activations times kVectors vectors of a panel's rows, from vector v0 on: out[row][vector].
 template <typename D, typename Block, int kRows, int kVectors>
 inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, const typename D::Group* x, int64_t ldx,
-                        typename D::I book, typename D::S::F (&sums)[kRows][kVectors]) {
+                        const typename D::Books& books, typename D::S::F (&sums)[kRows][kVectors]) {
   using S = typename D::S;
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sums[r][v] = S::zero();
@@ -145,7 +148,7 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
         for (int64_t j = part * 4 / Block::kParts; j < (part + 1) * 4 / Block::kParts; ++j) {
           typename D::I first[kVectors], second[kVectors];
 #pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) Block::codes(panel, g, j, v0 + v, book, first[v], second[v]);
+          for (int v = 0; v < kVectors; ++v) Block::codes(panel, g, j, v0 + v, books, first[v], second[v]);
 #pragma GCC unroll 8
           for (int r = 0; r < kRows; ++r) {
             const typename D::Quad a = D::quad(x[r * ldx], 2 * j), c = D::quad(x[r * ldx], 2 * j + 1);
@@ -181,11 +184,11 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
 
 template <typename D, typename Block, int kRows, int kVectors>
 inline void panel_rows(const std::byte* panel, int64_t num_blocks, const typename D::Group* x, int64_t ldx,
-                       typename D::I book, float* y, int64_t ldy, int64_t n, bool add) {
+                       const typename D::Books& books, float* y, int64_t ldy, int64_t n, bool add) {
   using S = typename D::S;
   for (int64_t v0 = 0; v0 * S::kLanes < n; v0 += kVectors) {
     typename S::F sums[kRows][kVectors];
-    panel_block<D, Block, kRows, kVectors>(panel, num_blocks, v0, x, ldx, book, sums);
+    panel_block<D, Block, kRows, kVectors>(panel, num_blocks, v0, x, ldx, books, sums);
     for (int r = 0; r < kRows; ++r)
       for (int v = 0; v < kVectors; ++v) {
         float* out = y + r * ldy + (v0 + v) * S::kLanes;
@@ -201,12 +204,14 @@ inline void panel_rows(const std::byte* panel, int64_t num_blocks, const typenam
 // All rows of activations times one panel of n rows.
 template <typename D, typename Block>
 inline void panel_all_rows(const std::byte* panel, int64_t num_blocks, const LinearTask& t, int64_t ldx,
-                           typename D::I book, float* y, int64_t n) {
+                           const typename D::Books& books, float* y, int64_t n) {
   const auto* x = static_cast<const typename D::Group*>(t.operand);
   int64_t i = 0;
+  if constexpr (requires { D::kTileRows; })
+    if (n == kPanelRows) i = D::template take_rows<Block>(panel, num_blocks, x, ldx, t.m, y, t.ldy, t.add);
   const auto take = [&]<int kRows>() {
     for (; i + kRows <= t.m; i += kRows)
-      panel_rows<D, Block, kRows, D::kVectors>(panel, num_blocks, x + i * ldx, ldx, book, y + i * t.ldy, t.ldy, n,
+      panel_rows<D, Block, kRows, D::kVectors>(panel, num_blocks, x + i * ldx, ldx, books, y + i * t.ldy, t.ldy, n,
                                                t.add);
   };
   take.template operator()<D::kRows>();
@@ -217,21 +222,21 @@ inline void panel_all_rows(const std::byte* panel, int64_t num_blocks, const Lin
 template <typename D, PanelFormat kFormat>
 void linear_panels(const LinearTask& t) {
   using Block = PanelBlock<D, kFormat>;
-  typename D::I book = {};
-  if constexpr (Block::kLooked) book = D::load_book(t.book);
+  typename D::Books books = {};
+  if constexpr (Block::kLooked) books = D::load_books(t.books);
   const int64_t num_blocks = panel_blocks(kFormat, t.k), ldx = operand_groups(t.k);
   const auto* panel = static_cast<const std::byte*>(t.w);
   for (int64_t j = 0; j < t.n; j += kPanelRows, panel += num_blocks * Block::kBytes) {
     const int64_t n = t.n - j < kPanelRows ? t.n - j : kPanelRows;
     if (t.m == 1) {
       panel_rows<D, Block, 1, kPanelRows / D::S::kLanes>(
-          panel, num_blocks, static_cast<const typename D::Group*>(t.operand), ldx, book, t.y + j, t.ldy, n, t.add);
+          panel, num_blocks, static_cast<const typename D::Group*>(t.operand), ldx, books, t.y + j, t.ldy, n, t.add);
     } else if constexpr (kFormat == PanelFormat::int8) {
-      panel_all_rows<D, Block>(panel, num_blocks, t, ldx, book, t.y + j, n);
+      panel_all_rows<D, Block>(panel, num_blocks, t, ldx, books, t.y + j, n);
     } else {
       auto* expanded = static_cast<std::byte*>(t.scratch);
-      expand_panel<D, kFormat>(panel, num_blocks, book, expanded);
-      panel_all_rows<D, ExpandedBlock<D, kFormat>>(expanded, num_blocks * Block::kCols / kGroupCols, t, ldx, book,
+      expand_panel<D, kFormat>(panel, num_blocks, books, expanded);
+      panel_all_rows<D, ExpandedBlock<D, kFormat>>(expanded, num_blocks * Block::kCols / kGroupCols, t, ldx, books,
                                                    t.y + j, n);
     }
   }
@@ -252,28 +257,30 @@ void pack_groups(const float* x, int64_t k, int64_t first, int64_t count, int64_
         for (int64_t c = 0; c < kGroupCols; ++c) values[c] = c < rest ? from[c] : 0.0f;
         from = values;
       }
-      typename S::F top = S::zero(), nothing = S::zero();
+      typename S::F top = S::zero();
       for (int64_t c = 0; c < kGroupCols; c += S::kLanes) {
         const typename S::F v = S::load(from + c);
         top = S::max(top, S::max(v, S::sub(S::zero(), v)));
-        nothing = S::fma(v, S::zero(), nothing);
       }
       const float largest = S::reduce_max(top);
       const typename S::F inverse = S::set1(largest > 1e-30f ? 127.0f / largest : 0.0f);
-      alignas(64) float codes[kGroupCols];
-      for (int64_t c = 0; c < kGroupCols; c += S::kLanes)
-        S::store(codes + c, S::round(S::mul(S::load(from + c), inverse)));
-      int32_t sums[2] = {};
-      alignas(64) int8_t bytes[kGroupCols];
-      for (int64_t c = 0; c < kGroupCols; ++c) {
-        const auto code = static_cast<int32_t>(codes[c]);
-        bytes[c] = static_cast<int8_t>(code);
-        sums[c / (kGroupCols / 2)] += code;
+      int8_t* codes = D::codes_of(*out);
+      float sums[2];  // of integers: exact in any order; not a number if one of the group is an infinity or none
+      for (int64_t half = 0; half < 2; ++half) {
+        typename S::F sum = S::zero();
+        for (int64_t c = half * kGroupCols / 2; c < (half + 1) * kGroupCols / 2; c += S::kLanes) {
+          const typename S::F code = S::round(S::mul(S::load(from + c), inverse));
+          S::store(codes + c, code);
+          sum = S::add(sum, code);
+        }
+        sums[half] = S::reduce_add(sum);
       }
-      D::put(bytes, *out);
-      out->scale = largest * (1.0f / 127) + S::reduce_add(nothing);
-      out->start = -128 * (sums[0] + sums[1]);
-      out->half_start = -128 * sums[0];
+      D::arrange(*out);
+      const float none = 0.0f * (sums[0] + sums[1]);
+      out->scale = largest * (1.0f / 127) + none;
+      if (none != none) sums[0] = sums[1] = 0;
+      out->start = -128 * static_cast<int32_t>(sums[0] + sums[1]);
+      out->half_start = -128 * static_cast<int32_t>(sums[0]);
     }
 }
 

@@ -52,6 +52,13 @@ struct Avx2 {
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F floor(F x) { return _mm256_floor_ps(x); }
+  // Of a table of 32, by integers 0 … 31.
+  static F look_up_32(const float* table, F index) { return _mm256_i32gather_ps(table, _mm256_cvtps_epi32(index), 4); }
+  // lower where a < b, else upper.
+  static F select_below(F a, F b, F lower, F upper) {
+    return _mm256_blendv_ps(upper, lower, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
   static F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // x * 2^n for integral n with a normal result.
   static F scale_exponent(F x, F n) {

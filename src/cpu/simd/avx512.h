@@ -44,6 +44,15 @@ struct Avx512 {
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F floor(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  // Of a table of 32, by integers 0 … 31.
+  static F look_up_32(const float* table, F index) {
+    return _mm512_permutex2var_ps(load(table), _mm512_cvtps_epi32(index), load(table + 16));
+  }
+  // lower where a < b, else upper.
+  static F select_below(F a, F b, F lower, F upper) {
+    return _mm512_mask_mov_ps(upper, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), lower);
+  }
   static F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // x * 2^n for integral n with a normal result.
   static F scale_exponent(F x, F n) {

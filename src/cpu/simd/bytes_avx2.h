@@ -20,10 +20,30 @@ struct BytesAvx2 {
 
   static I low_half(I x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
   static I high_half(I x) { return low_half(_mm256_srli_epi16(x, 4)); }
-  static I load_book(const uint8_t* codes) {
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+  struct Books {
+    I book[4];
+  };
+  struct Choice {
+    __m256 odd, upper;  // in the sign of every lane
+  };
+  static Books load_books(const uint8_t* codes) {
+    Books books;
+    for (int i = 0; i < 4; ++i)
+      books.book[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * i)));
+    return books;
   }
-  static I look_up(I book, I index) { return _mm256_shuffle_epi8(book, index); }
+  static Choice choice(const std::byte* scales, int half) {
+    const I bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 31 - 2 * half)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(bits, 30 - 2 * half))};
+  }
+  static I look_up(const Books& books, const Choice& choice, I index) {
+    const auto from = [&](int i) { return _mm256_castsi256_ps(_mm256_shuffle_epi8(books.book[i], index)); };
+    const __m256 lower = _mm256_blendv_ps(from(0), from(1), choice.odd),
+                 upper = _mm256_blendv_ps(from(2), from(3), choice.odd);
+    return _mm256_castps_si256(_mm256_blendv_ps(lower, upper, choice.upper));
+  }
   template <int kFirst>
   static I two_bits(I x) {
     return _mm256_and_si256(_mm256_srli_epi16(x, kFirst), _mm256_set1_epi8(3));

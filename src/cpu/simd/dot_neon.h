@@ -20,7 +20,9 @@ struct DotNeon {
     float scale;
     int32_t start, half_start;
   };
-  static void put(const int8_t* codes, Group& group) { __builtin_memcpy(group.quads, codes, 32); }
+  // Where the codes of a group are written, in order, before it is arranged.
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
+  static void arrange(Group&) {}
   static Quad quad(const Group& group, int64_t i) { return vreinterpretq_s8_s32(vdupq_n_s32(group.quads[i])); }
 
   static uint8x16_t bytes(I x) { return vreinterpretq_u8_s32(x); }
@@ -42,8 +44,17 @@ struct DotNeon {
 
   static I low_half(I x) { return words(vandq_u8(bytes(x), vdupq_n_u8(15))); }
   static I high_half(I x) { return words(vshrq_n_u8(bytes(x), 4)); }
-  static I load_book(const uint8_t* codes) { return words(vld1q_u8(codes)); }
-  static I look_up(I book, I index) { return words(vqtbl1q_u8(bytes(book), bytes(index))); }
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+  using Books = uint8x16x4_t;
+  using Choice = uint8x16_t;  // in bits 4 and 5 of every byte
+  static Books load_books(const uint8_t* codes) { return vld1q_u8_x4(codes); }
+  static Choice choice(const std::byte* scales, int half) {
+    const uint32x4_t bits = vandq_u32(vshlq_u32(vmovl_u16(S::load_16(scales)), vdupq_n_s32(-2 * half)), vdupq_n_u32(3));
+    return vreinterpretq_u8_u32(vmulq_n_u32(bits, 0x10101010u));
+  }
+  static I look_up(const Books& books, const Choice& choice, I index) {
+    return words(vqtbl4q_u8(books, vorrq_u8(bytes(index), choice)));
+  }
   template <int kFirst>
   static I two_bits(I x) {
     uint8x16_t bits = bytes(x);

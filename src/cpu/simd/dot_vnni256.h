@@ -15,7 +15,9 @@ struct DotVnni256 : BytesAvx2 {
     float scale;
     int32_t start, half_start;
   };
-  static void put(const int8_t* codes, Group& group) { __builtin_memcpy(group.quads, codes, 32); }
+  // Where the codes of a group are written, in order, before it is arranged.
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
+  static void arrange(Group&) {}
   static Quad quad(const Group& group, int64_t i) { return _mm256_set1_epi32(group.quads[i]); }
   static I dot(I sum, I codes, Quad quad) { return _mm256_dpbusd_avx_epi32(sum, codes, quad); }
 };

@@ -21,7 +21,9 @@ struct DotVnni512 {
     float scale;
     int32_t start, half_start;
   };
-  static void put(const int8_t* codes, Group& group) { __builtin_memcpy(group.quads, codes, 32); }
+  // Where the codes of a group are written, in order, before it is arranged.
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
+  static void arrange(Group&) {}
   static Quad quad(const Group& group, int64_t i) { return _mm512_set1_epi32(group.quads[i]); }
 
   static I load(const std::byte* p) { return _mm512_loadu_si512(p); }
@@ -32,10 +34,48 @@ struct DotVnni512 {
 
   static I low_half(I x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
   static I high_half(I x) { return low_half(_mm512_srli_epi16(x, 4)); }
-  static I load_book(const uint8_t* codes) {
-    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+#if defined(__AVX512VBMI__)
+  using Books = I;
+  using Choice = I;  // in bits 4 and 5 of every byte
+  static Books load_books(const uint8_t* codes) { return _mm512_loadu_si512(codes); }
+  static Choice choice(const std::byte* scales, int half) {
+    const I bits =
+        _mm512_and_si512(_mm512_srli_epi32(load_u16(scales), static_cast<unsigned>(2 * half)), _mm512_set1_epi32(3));
+    const I every_first = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return _mm512_shuffle_epi8(_mm512_slli_epi32(bits, 4), every_first);
   }
-  static I look_up(I book, I index) { return _mm512_shuffle_epi8(book, index); }
+  static I look_up(const Books& books, const Choice& choice, I index) {
+    return _mm512_permutexvar_epi8(_mm512_or_si512(index, choice), books);
+  }
+#else
+  struct Books {
+    I book[4];
+  };
+  struct Choice {
+    __mmask16 odd, upper;
+  };
+  static Books load_books(const uint8_t* codes) {
+    Books books;
+    for (int i = 0; i < 4; ++i)
+      books.book[i] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * i)));
+    return books;
+  }
+  static Choice choice(const std::byte* scales, int half) {
+    const I bits = load_u16(scales);
+    return {_mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 2 * half)),
+            _mm512_test_epi32_mask(bits, _mm512_set1_epi32(2 << 2 * half))};
+  }
+  static I look_up(const Books& books, const Choice& choice, I index) {
+    const auto from = [&](int i) { return _mm512_shuffle_epi8(books.book[i], index); };
+    const I lower = _mm512_mask_blend_epi32(choice.odd, from(0), from(1)),
+            upper = _mm512_mask_blend_epi32(choice.odd, from(2), from(3));
+    return _mm512_mask_blend_epi32(choice.upper, lower, upper);
+  }
+#endif
+  static I load_u16(const std::byte* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
   // Bits kFirst, kFirst + 1 of each byte.
   template <int kFirst>
   static I two_bits(I x) {

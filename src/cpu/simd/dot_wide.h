@@ -13,7 +13,9 @@ struct WideGroup {
   float scale;
   int32_t start, half_start;
 
-  void put(const int8_t* codes) {
+  void arrange() {
+    int8_t codes[32];
+    std::memcpy(codes, even, 32);
     const auto pair = [](int8_t low, int8_t high) {
       return static_cast<int32_t>(static_cast<uint16_t>(low) | static_cast<uint32_t>(static_cast<uint16_t>(high))
                                                                    << 16);
@@ -31,7 +33,8 @@ struct DotWide256 : BytesAvx2 {
   struct Quad {
     I even, odd;
   };
-  static void put(const int8_t* codes, Group& group) { group.put(codes); }
+  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.even); }
+  static void arrange(Group& group) { group.arrange(); }
   static Quad quad(const Group& group, int64_t i) {
     return {_mm256_set1_epi32(group.even[i]), _mm256_set1_epi32(group.odd[i])};
   }

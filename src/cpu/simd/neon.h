@@ -58,6 +58,16 @@ struct Neon {
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static F max(F a, F b) { return vmaxq_f32(a, b); }
   static F min(F a, F b) { return vminq_f32(a, b); }
+  static F floor(F x) { return vrndmq_f32(x); }
+  // Of a table of 32, by integers 0 … 31.
+  static F look_up_32(const float* table, F index) {
+    float all[4];
+    vst1q_f32(all, index);
+    for (float& value : all) value = value >= 0 && value < 32 ? table[static_cast<int>(value)] : 0;  // NaN: any
+    return vld1q_f32(all);
+  }
+  // lower where a < b, else upper.
+  static F select_below(F a, F b, F lower, F upper) { return vbslq_f32(vcltq_f32(a, b), lower, upper); }
   static F round(F x) { return vrndnq_f32(x); }
   // x * 2^n for integral n with a normal result.
   static F scale_exponent(F x, F n) {
