@@ -55,7 +55,7 @@ const Codebooks& codebooks(PanelFormat format) {
   static constexpr Levels kUniform = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7},
                           kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};  // GGUF's
   // Fitted to Gaussian and heavier-tailed weights of which each sixteen choose the best of the four, under a scale that
-  // they share with sixteen others (docs/performance.md).
+  // they share with sixteen others (docs/performance-cpu.md).
   static constexpr Codebooks kInt4 = books({-127, -103, -79, -62, -48, -34, -21, -10, 1, 12, 25, 37, 51, 67, 86, 104},
                                            {-105, -73, -57, -43, -32, -21, -12, -3, 7, 18, 30, 43, 57, 75, 95, 118},
                                            {-89, -74, -60, -47, -35, -26, -16, -7, 2, 10, 19, 28, 38, 49, 61, 78},

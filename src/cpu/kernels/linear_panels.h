@@ -30,7 +30,7 @@ struct PanelBlock {
                         kQ6K = kFormat == PanelFormat::q6_k, kLooked = !kInt8 && !kQ4K && !kQ6K;
   static constexpr int kParts = kQ6K ? 2 : 1;
   static constexpr bool kMinimum = kQ4K;
-  static constexpr int64_t kVectorRows = D::S::kLanes;
+  static constexpr int64_t kVectorRows = D::S::kLanes, kAheadBytes = 4096;
   static constexpr int64_t kCodes = kInt8 || kLooked ? 128 : kQ4K ? 128 + 512 : 64 + 512;
 
   static void codes(const std::byte* block, int64_t g, int64_t j, int64_t v, const Books& books, I& first, I& second) {
@@ -39,7 +39,10 @@ struct PanelBlock {
       first = D::load(p);
       second = D::load(p + 128);
     } else {
-      const I both = D::load(block + kCodes + (g * 4 + j) * 128 + v * 4 * kVectorRows);
+      const std::byte* p = block + kCodes + (g * 4 + j) * 128 + v * 4 * kVectorRows;
+      // Taking halves apart keeps a core too busy to look far ahead itself (docs/performance-cpu.md).
+      if (v * 4 * kVectorRows % 64 == 0) __builtin_prefetch(p + kAheadBytes);
+      const I both = D::load(p);
       if constexpr (kLooked) {
         const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
         first = D::look_up_low(books, choice, both);
