@@ -43,13 +43,12 @@ class Scene:
     context: int = 0  # before the first timed token
     generated: int = 0
     sequences: int = 1
-    repeats: int = 1  # timed in one process, the median counts
     flags_of: str = ""  # the scene whose flags serve here too: a trial of its own would take minutes
 
 
 SCENES = [
-    Scene("decode", "decode", generated=64, repeats=3),
-    Scene("prefill", "prefill 512", prompt=512, repeats=2),
+    Scene("decode", "decode", generated=64),
+    Scene("prefill", "prefill 512", prompt=512),
     Scene("context", "decode at context 4,096", context=4096, generated=32, flags_of="decode"),
     Scene("batch", "8 sequences, decode in all", context=32, generated=32, sequences=8),
 ]
@@ -86,7 +85,7 @@ class Qwill:
     def command(self, scene: Scene, variant: tuple[str, ...]) -> list[str]:
         model = [str(self.file)] if self.file else [f"random:{self.size}", "--dtype", self.bits]
         lengths = ["--prompt-len", scene.prompt or 1, "--context", max(scene.context, 1), "--gen-len",
-                   scene.generated or 1, "--batch", scene.sequences, "--repeats", scene.repeats]  # fmt: skip
+                   scene.generated or 1, "--batch", scene.sequences, "--repeats", 1]  # fmt: skip
         return [str(self.program), "bench", *model, "--device", "cpu", "--threads", str(self.threads), "--output", "json",
                 *map(str, lengths), *variant]  # fmt: skip
 
@@ -143,8 +142,8 @@ class Peer:
         else:
             flags = ["1" if word == "on" else "0" if word == "off" else word for word in flags]
         command = [str(self.bench), "-m", str(self.file), "-t", str(self.threads), "-o", "json"]
-        # One more than is counted: the first touches memory. Behind a context everything has been touched.
-        command += ["-r", str(scene.repeats if scene.context else scene.repeats + 1)]
+        # The first of two touches memory and is not counted. Behind a context everything has been touched.
+        command += ["-r", "1" if scene.context else "2"]
         if not scene.context:
             command += ["-p", str(scene.prompt), "-n", str(scene.generated)]
         elif self.engine == "ik_llama.cpp":
@@ -164,8 +163,7 @@ class Peer:
             return float(row[8]), step_bytes  # S_TG t/s
         report = json.loads(out)[0]
         self.version = f"{report['build_commit']} ({report['build_number']})"
-        samples = report["samples_ts"] if scene.context else report["samples_ts"][1:]
-        return statistics.median(samples), 0 if scene.prompt else step_bytes
+        return report["samples_ts"][-1], 0 if scene.prompt else step_bytes
 
 
 class CpuOfOthers:

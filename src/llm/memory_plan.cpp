@@ -100,8 +100,8 @@ int64_t pages_that_fit(const MemoryPlan& plan) {
   return left < 0 ? -1 : left / plan.page_bytes;
 }
 
-// The same, each with what steps of their length need; leaves the plan of so many. `most`: these fit beside steps of one
-// page.
+// The same, each with what steps of their length need; leaves the plan of so many. `most`: these fit beside steps of
+// one page.
 int64_t pages_that_fit(MemoryPlan& plan, const LlmOptions& options, const DeviceChoice& device,
                        const PlannedModel& model, int64_t most) {
   const auto run = [&](int64_t pages) { Rehearsal(options, device, model).run(plan, pages); };

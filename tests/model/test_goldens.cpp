@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "cpu/cpu_ops.h"
 #include "cpu/dispatch.h"
@@ -29,7 +30,8 @@ std::string checkpoint_path(const std::string& name) {
   return std::filesystem::exists(built_in) ? built_in : test::source_path("tests/data/checkpoints/" + name);
 }
 
-VerifyReport report_of(const std::string& name, const std::string& path, DTypeChoice dtype, int64_t chunk_size) {
+VerifyReport report_of(const std::string& name, const std::string& path, DTypeChoice dtype, int64_t chunk_size,
+                       std::optional<DType> kv_dtype = {}) {
   const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(checkpoint_path(name), ""));
   const auto ops = test::make_backend(path);
   const auto model =
@@ -39,7 +41,8 @@ VerifyReport report_of(const std::string& name, const std::string& path, DTypeCh
   int64_t drawable = checkpoint.config().vocab_size;
   if (const auto it = reference.metadata().find("greedy_vocab"); it != reference.metadata().end())
     drawable = std::stoll(it->second);
-  EngineCore engine(*ops, *model, {.max_seq_len = 2048, .chunk_size = chunk_size, .num_drawable = drawable});
+  EngineCore engine(*ops, *model,
+                    {.max_seq_len = 2048, .chunk_size = chunk_size, .kv_dtype = kv_dtype, .num_drawable = drawable});
   return verify(engine, checkpoint.config(), reference, 1e-4);
 }
 
@@ -77,6 +80,20 @@ TEST_P(Goldens, Bf16IsCloserThanTheReferenceInBf16) {
   fmt::print("mean KL minus the reference's own: {:.3e} ± {:.1e} (95 %, {} positions)\n", difference, interval,
              ours.size());
   EXPECT_LE(difference + interval, 0) << "significantly below";
+}
+
+// With keys and values of eight bits too: its KL is 0.74 of the reference's at bf16 over all these, where caches of
+// f32, f16 and bf16 give 0.23, 0.26 and 0.27.
+TEST_P(Goldens, AnInt8CacheIsCloserThanTheReferenceInBf16) {
+  if (!test::is_cpu(GetParam())) GTEST_SKIP() << "has no such cache";
+  double ours = 0, theirs = 0;
+  for (const std::string& name : golden_names()) {
+    const VerifyReport report = report_of(name, GetParam(), DTypeChoice::bf16, 200, DType::i8);
+    ours += report.mean_kl * static_cast<double>(report.num_rows);
+    theirs += report.reference_kl * static_cast<double>(report.num_rows);
+  }
+  fmt::print("{:.3f} of the reference's KL\n", ours / theirs);
+  EXPECT_LE(ours, theirs);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Goldens, testing::ValuesIn(test::model_backends()), test::backend_test_name);

@@ -40,12 +40,13 @@ struct PanelBlock {
       second = D::load(p + 128);
     } else {
       const I both = D::load(block + kCodes + (g * 4 + j) * 128 + v * 4 * kVectorRows);
-      first = D::low_half(both);
-      second = D::high_half(both);
       if constexpr (kLooked) {
         const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
-        first = D::look_up(books, choice, first);
-        second = D::look_up(books, choice, second);
+        first = D::look_up_low(books, choice, both);
+        second = D::look_up_high(books, choice, both);
+      } else {
+        first = D::low_half(both);
+        second = D::high_half(both);
       }
       if constexpr (kQ6K) {
         const I upper = D::load(block + kCodes + 4096 + (g * 2 + j / 2) * 128 + v * 4 * kVectorRows);

@@ -44,6 +44,12 @@ struct BytesAvx2 {
                  upper = _mm256_blendv_ps(from(2), from(3), choice.odd);
     return _mm256_castps_si256(_mm256_blendv_ps(lower, upper, choice.upper));
   }
+  static I look_up_low(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, low_half(both));
+  }
+  static I look_up_high(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, high_half(both));
+  }
   template <int kFirst>
   static I two_bits(I x) {
     return _mm256_and_si256(_mm256_srli_epi16(x, kFirst), _mm256_set1_epi8(3));

@@ -55,6 +55,12 @@ struct DotNeon {
   static I look_up(const Books& books, const Choice& choice, I index) {
     return words(vqtbl4q_u8(books, vorrq_u8(bytes(index), choice)));
   }
+  static I look_up_low(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, low_half(both));
+  }
+  static I look_up_high(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, high_half(both));
+  }
   template <int kFirst>
   static I two_bits(I x) {
     uint8x16_t bits = bytes(x);

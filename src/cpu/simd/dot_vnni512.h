@@ -37,16 +37,19 @@ struct DotVnni512 {
   // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
 #if defined(__AVX512VBMI__)
   using Books = I;
-  using Choice = I;  // in bits 4 and 5 of every byte
+  using Choice = I;  // in bits 4 and 5 of every byte; the others are anything
   static Books load_books(const uint8_t* codes) { return _mm512_loadu_si512(codes); }
   static Choice choice(const std::byte* scales, int half) {
-    const I bits =
-        _mm512_and_si512(_mm512_srli_epi32(load_u16(scales), static_cast<unsigned>(2 * half)), _mm512_set1_epi32(3));
     const I every_first = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    return _mm512_shuffle_epi8(_mm512_slli_epi32(bits, 4), every_first);
+    return _mm512_slli_epi16(_mm512_shuffle_epi8(load_u16(scales), every_first), half == 0 ? 4 : 2);
   }
-  static I look_up(const Books& books, const Choice& choice, I index) {
-    return _mm512_permutexvar_epi8(_mm512_or_si512(index, choice), books);
+  static I look_up_low(const Books& books, const Choice& choice, I both) {
+    constexpr int kSelect = 0xca;  // where the first has ones the second, else the third
+    const I index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), both, choice, kSelect);
+    return _mm512_permutexvar_epi8(index, books);  // by the lowest six bits
+  }
+  static I look_up_high(const Books& books, const Choice& choice, I both) {
+    return look_up_low(books, choice, _mm512_srli_epi16(both, 4));
   }
 #else
   struct Books {
@@ -71,6 +74,12 @@ struct DotVnni512 {
     const I lower = _mm512_mask_blend_epi32(choice.odd, from(0), from(1)),
             upper = _mm512_mask_blend_epi32(choice.odd, from(2), from(3));
     return _mm512_mask_blend_epi32(choice.upper, lower, upper);
+  }
+  static I look_up_low(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, low_half(both));
+  }
+  static I look_up_high(const Books& books, const Choice& choice, I both) {
+    return look_up(books, choice, high_half(both));
   }
 #endif
   static I load_u16(const std::byte* p) {
