@@ -20,6 +20,7 @@
 #include "base/mapped_file.h"
 #include "cpu/cpu_ops.h"
 #include "engine/engine_core.h"
+#include "held_out.h"
 #include "llm/backend.h"
 #include "model/model.h"
 #include "tensor/int4.h"
@@ -132,20 +133,6 @@ class RoundedTensors final : public TensorSource {
   mutable std::deque<std::vector<float>> rounded_;
 };
 
-std::vector<std::vector<int32_t>> documents(const Tokenizer& tokenizer, std::string_view text) {
-  constexpr std::string_view kEnd = "<|endoftext|>";
-  std::vector<std::vector<int32_t>> docs;
-  while (!text.empty()) {
-    const size_t end = text.find(kEnd);
-    if (end == text.npos) break;
-    std::string_view doc = text.substr(0, end);
-    if (doc.ends_with('\n')) doc.remove_suffix(1);
-    docs.push_back(tokenizer.encode(std::string(doc) + std::string(kEnd), Tokenizer::Special::parse));
-    text.remove_prefix(std::min(text.size(), end + kEnd.size() + 1));
-  }
-  return docs;
-}
-
 void measure_model(const std::string& path, const std::vector<std::string>& texts) {
   const ModelFolder folder = ModelFolder::find(path, "");
   const Checkpoint checkpoint = Checkpoint::open(folder);
@@ -162,7 +149,7 @@ void measure_model(const std::string& path, const std::vector<std::string>& text
       double loss = 0;
       int64_t predicted = 0;
       const MappedFile file = MappedFile::open(text);
-      for (const std::vector<int32_t>& doc : documents(tokenizer, file.text()))
+      for (const std::vector<int32_t>& doc : encode_documents(tokenizer, file.text()))
         engine.score(doc, [&](int64_t first, const Tensor& logits) {
           for (int64_t r = 0; r < logits.rows && first + r + 1 < static_cast<int64_t>(doc.size()); ++r) {
             const float* row = logits.row<const float>(r);

@@ -16,7 +16,7 @@ namespace qwill {
 
 namespace {
 
-// Of the matrices of layers those whose rounding costs most for their size (measured: docs/performance-cpu.md).
+// Of the matrices of layers those whose rounding costs most for their size (bench/results/2026-11-26-cpu-quality.txt).
 bool is_sensitive(const std::string& name, int64_t num_layers) {
   return name.ends_with("v_proj.weight") ||
          (name.ends_with("_proj.weight") && name.starts_with(fmt::format("model.layers.{}.mlp.", num_layers - 1)));
