@@ -74,6 +74,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
       case Compute::int4: bf16_operand(operand); break;
       case Compute::fp8: fp8_operand(operand); break;
       case Compute::f32: f32_operand(operand); break;
+      case Compute::int8: break;  // never placed
     }
     return;
   }
@@ -83,6 +84,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
     case Compute::int4: return product_bf16(operand, weight, epilogue, y);
     case Compute::fp8: return product_fp8(operand, weight, epilogue, y);
     case Compute::f32: return product_f32(operand, weight, epilogue, y);
+    case Compute::int8: return;  // never placed
   }
 }
 
