@@ -34,8 +34,6 @@ struct Plan {
   TensorHeader stored;
 };
 
-int64_t source_bytes(const WeightSource& source) { return source.rows * source.cols * dtype_bytes(source.dtype); }
-
 // As Qwen3 places them: matrices of layers in the bits that were asked for, the head in those that the backend thinks
 // it needs; an embedding of its own, which nothing is multiplied with, router and norms stay.
 std::optional<PanelFormat> panels_of(const ExpectedTensor& tensor, const ModelConfig& config,

@@ -14,6 +14,14 @@
 
 namespace qwill {
 
+int64_t source_bytes(const WeightSource& source) {
+  if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
+  if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
+  if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
+  const BlockShape shape = block_shape(source.format);
+  return source.rows * (source.cols / shape.cols) * shape.bytes;
+}
+
 namespace {
 
 // Of the matrices of layers those whose rounding costs most for their size (bench/results/2026-11-26-cpu-quality.txt).
@@ -45,14 +53,6 @@ void forget_pages(const void* data, int64_t bytes) {
   const auto begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage,
              end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) / kPage * kPage;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
-int64_t source_bytes(const WeightSource& source) {
-  if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
-  if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
-  if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
-  const BlockShape shape = block_shape(source.format);
-  return source.rows * (source.cols / shape.cols) * shape.bytes;
 }
 
 struct Distribution {

@@ -10,6 +10,9 @@
 
 namespace qwill {
 
+// That a source's values take; of panels none.
+int64_t source_bytes(const WeightSource& source);
+
 class TensorSource {
  public:
   virtual ~TensorSource() = default;

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "cpu/kernels.h"
+#include "cpu/kernels/vector_math.h"
 #include "ops/paged_kv.h"
 
 namespace qwill::cpu {
@@ -43,13 +44,8 @@ inline void convert(const float* from, int64_t dp, f16* to, bf16*) {
 template <typename S>
 inline void convert(const float* from, int64_t dp, int8_t* to, bf16* scales) {
   for (int64_t first = 0; first < dp; first += kKvScaleDims) {
-    typename S::F largest = S::zero(), zeros = S::zero();
-    for (int64_t d = first; d < first + kKvScaleDims; d += S::kLanes) {
-      const typename S::F x = S::load(from + d);
-      largest = S::max(largest, S::max(x, S::sub(S::zero(), x)));
-      zeros = S::add(zeros, S::sub(x, x));
-    }
-    const float wanted = S::reduce_max(largest) / 127 + S::reduce_add(zeros);
+    const float wanted =
+        largest_magnitude<S>(from + first, kKvScaleDims) / 127 + zero_of<S>(from + first, kKvScaleDims);
     uint32_t bits;
     std::memcpy(&bits, &wanted, 4);
     bits = (bits + 0xffffu) & 0xffff0000u;

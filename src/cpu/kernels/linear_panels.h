@@ -45,15 +45,15 @@ struct PanelBlock {
       const I both = D::load(p);
       if constexpr (kLooked) {
         const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
-        first = D::look_up_low(books, choice, both);
-        second = D::look_up_high(books, choice, both);
+        first = D::look_up(books, choice, both);
+        second = D::look_up(books, choice, D::high_halves(both));
       } else {
         first = D::low_half(both);
-        second = D::high_half(both);
+        second = D::low_half(D::high_halves(both));
       }
       if constexpr (kQ6K) {
         const I upper = D::load(block + kCodes + 4096 + (g * 2 + j / 2) * 128 + v * 4 * kVectorRows);
-        const I bits = j % 2 == 0 ? upper : D::high_half(upper);
+        const I bits = j % 2 == 0 ? upper : D::high_halves(upper);
         first = D::offset_96(D::or_shifted_4(first, D::template two_bits<0>(bits)));
         second = D::offset_96(D::or_shifted_4(second, D::template two_bits<2>(bits)));
       }
@@ -261,14 +261,9 @@ void pack_groups(const float* x, int64_t k, int64_t first, int64_t count, int64_
         for (int64_t c = 0; c < kGroupCols; ++c) values[c] = c < rest ? from[c] : 0.0f;
         from = values;
       }
-      typename S::F top = S::zero();
-      for (int64_t c = 0; c < kGroupCols; c += S::kLanes) {
-        const typename S::F v = S::load(from + c);
-        top = S::max(top, S::max(v, S::sub(S::zero(), v)));
-      }
-      const float largest = S::reduce_max(top);
+      const float largest = largest_magnitude<S>(from, kGroupCols);
       const typename S::F inverse = S::set1(largest > 1e-30f ? 127.0f / largest : 0.0f);
-      int8_t* codes = D::codes_of(*out);
+      int8_t* codes = out->codes();
       float sums[2];  // of integers: exact in any order; not a number if one of the group is an infinity or none
       for (int64_t half = 0; half < 2; ++half) {
         typename S::F sum = S::zero();
@@ -279,7 +274,7 @@ void pack_groups(const float* x, int64_t k, int64_t first, int64_t count, int64_
         }
         sums[half] = S::reduce_add(sum);
       }
-      D::arrange(*out);
+      out->arrange();
       const float none = 0.0f * (sums[0] + sums[1]);
       out->scale = largest * (1.0f / 127) + none;
       if (none != none) sums[0] = sums[1] = 0;

@@ -14,24 +14,6 @@
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
 
-template <typename S>
-inline float largest_magnitude(const float* x) {
-  typename S::F top = S::zero();
-  for (int64_t c = 0; c < kGroupCols; c += S::kLanes) {
-    const typename S::F v = S::load(x + c);
-    top = S::max(top, S::max(v, S::sub(S::zero(), v)));
-  }
-  return S::reduce_max(top);
-}
-
-// Zero, or not a number where one of the group is an infinity or none.
-template <typename S>
-inline float zero_of(const float* x) {
-  typename S::F sum = S::zero();
-  for (int64_t c = 0; c < kGroupCols; c += S::kLanes) sum = S::fma(S::load(x + c), S::zero(), sum);
-  return S::reduce_add(sum);
-}
-
 // The sum of term(c), vectors of lanes from column c on, over sixteen columns.
 template <typename S, typename Term>
 inline float sum_16(Term term) {
@@ -59,7 +41,7 @@ void quantize_int8(const float* x, PlainBlock& block) {
     return S::min(S::max(level, S::set1(-127)), S::set1(127));
   };
   for (size_t g = 0; g < 2; ++g, x += kGroupCols) {
-    const float largest = largest_magnitude<S>(x);
+    const float largest = largest_magnitude<S>(x, kGroupCols);
     float best = 0, least = 0;
     for (int i = 0; i <= kCandidates; ++i) {
       const float top = i == 0 ? 127.0f : 120.0f + 0.5f * static_cast<float>(i - 1);
@@ -72,7 +54,7 @@ void quantize_int8(const float* x, PlainBlock& block) {
     }
     alignas(64) int8_t codes[kGroupCols];
     for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(codes + c, levels(x + c, best));
-    block.scale[g] = best + zero_of<S>(x);
+    block.scale[g] = best + zero_of<S>(x, kGroupCols);
     for (size_t c = 0; c < kGroupCols; ++c) block.code[g * kGroupCols + c] = static_cast<uint8_t>(codes[c] + 128);
   }
 }
@@ -157,7 +139,7 @@ void quantize_int4(const float* x, PlainBlock& block) {
   static const BookSlots slots;
   constexpr int kTops = 6;
   for (size_t g = 0; g < 2; ++g, x += kGroupCols) {
-    const float largest = largest_magnitude<S>(x);
+    const float largest = largest_magnitude<S>(x, kGroupCols);
     alignas(64) float weights[kGroupCols], levels[kGroupCols];
     const auto magnitude = [&](int64_t c) { return S::max(S::load(x + c), S::sub(S::zero(), S::load(x + c))); };
     const float mean = sum_32<S>(magnitude) / kGroupCols;
@@ -212,7 +194,7 @@ void quantize_int4(const float* x, PlainBlock& block) {
       const int b = static_cast<int>(c < 16 ? best_choice & 3 : best_choice >> 2);
       block.code[g * kGroupCols + c] = slots.index(b, levels[c]);
     }
-    block.scale[g] = scale + zero_of<S>(x);
+    block.scale[g] = scale + zero_of<S>(x, kGroupCols);
   }
 }
 

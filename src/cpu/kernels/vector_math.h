@@ -42,6 +42,25 @@ inline void for_lanes(int64_t n, Body body) {
         [&](float* p, typename S::F v) { S::store_first(p, n - i, v); });
 }
 
+// Of count values, a multiple of the lanes. What is no number may be overlooked.
+template <typename S>
+inline float largest_magnitude(const float* x, int64_t count) {
+  typename S::F top = S::zero();
+  for (int64_t i = 0; i < count; i += S::kLanes) {
+    const typename S::F v = S::load(x + i);
+    top = S::max(top, S::max(v, S::sub(S::zero(), v)));
+  }
+  return S::reduce_max(top);
+}
+
+// Zero, or not a number where one of them is an infinity or none.
+template <typename S>
+inline float zero_of(const float* x, int64_t count) {
+  typename S::F sum = S::zero();
+  for (int64_t i = 0; i < count; i += S::kLanes) sum = S::fma(S::load(x + i), S::zero(), sum);
+  return S::reduce_add(sum);
+}
+
 // out = silu(gate) * up, silu(x) = x / (1 + e^-x)
 template <typename S>
 void silu_mul(const float* gate, const float* up, int64_t n, float* out) {

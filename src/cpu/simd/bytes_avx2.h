@@ -19,8 +19,10 @@ struct BytesAvx2 {
   static S::F to_float(I x) { return _mm256_cvtepi32_ps(x); }
 
   static I low_half(I x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
-  static I high_half(I x) { return low_half(_mm256_srli_epi16(x, 4)); }
-  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+  // The high halves of bytes in their low halves; the others are anything.
+  static I high_halves(I x) { return _mm256_srli_epi16(x, 4); }
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale, which of these the low
+  // half of a byte.
   struct Books {
     I book[4];
   };
@@ -38,17 +40,12 @@ struct BytesAvx2 {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 31 - 2 * half)),
             _mm256_castsi256_ps(_mm256_slli_epi32(bits, 30 - 2 * half))};
   }
-  static I look_up(const Books& books, const Choice& choice, I index) {
+  static I look_up(const Books& books, const Choice& choice, I x) {
+    const I index = low_half(x);
     const auto from = [&](int i) { return _mm256_castsi256_ps(_mm256_shuffle_epi8(books.book[i], index)); };
     const __m256 lower = _mm256_blendv_ps(from(0), from(1), choice.odd),
                  upper = _mm256_blendv_ps(from(2), from(3), choice.odd);
     return _mm256_castps_si256(_mm256_blendv_ps(lower, upper, choice.upper));
-  }
-  static I look_up_low(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, low_half(both));
-  }
-  static I look_up_high(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, high_half(both));
   }
   template <int kFirst>
   static I two_bits(I x) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "cpu/simd/neon.h"
+#include "cpu/simd/quad_group.h"
 
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
@@ -15,14 +16,7 @@ struct DotNeon {
   static constexpr int kRows = 2, kVectors = 4;  // register block: 8 integer sums, 8 sums, 8 codes, 2 quads
   static constexpr bool kSubtracts128 = true;    // signed bytes meet signed bytes
 
-  struct Group {
-    int32_t quads[8];
-    float scale;
-    int32_t start, half_start;
-  };
-  // Where the codes of a group are written, in order, before it is arranged.
-  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
-  static void arrange(Group&) {}
+  using Group = QuadGroup;
   static Quad quad(const Group& group, int64_t i) { return vreinterpretq_s8_s32(vdupq_n_s32(group.quads[i])); }
 
   static uint8x16_t bytes(I x) { return vreinterpretq_u8_s32(x); }
@@ -43,8 +37,10 @@ struct DotNeon {
   static S::F to_float(I x) { return vcvtq_f32_s32(x); }
 
   static I low_half(I x) { return words(vandq_u8(bytes(x), vdupq_n_u8(15))); }
-  static I high_half(I x) { return words(vshrq_n_u8(bytes(x), 4)); }
-  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+  // The high halves of bytes in their low halves; the others are anything.
+  static I high_halves(I x) { return words(vshrq_n_u8(bytes(x), 4)); }
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale, which of these the low
+  // half of a byte.
   using Books = uint8x16x4_t;
   using Choice = uint8x16_t;  // in bits 4 and 5 of every byte
   static Books load_books(const uint8_t* codes) { return vld1q_u8_x4(codes); }
@@ -52,14 +48,8 @@ struct DotNeon {
     const uint32x4_t bits = vandq_u32(vshlq_u32(vmovl_u16(S::load_16(scales)), vdupq_n_s32(-2 * half)), vdupq_n_u32(3));
     return vreinterpretq_u8_u32(vmulq_n_u32(bits, 0x10101010u));
   }
-  static I look_up(const Books& books, const Choice& choice, I index) {
-    return words(vqtbl4q_u8(books, vorrq_u8(bytes(index), choice)));
-  }
-  static I look_up_low(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, low_half(both));
-  }
-  static I look_up_high(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, high_half(both));
+  static I look_up(const Books& books, const Choice& choice, I x) {
+    return words(vqtbl4q_u8(books, vorrq_u8(bytes(low_half(x)), choice)));
   }
   template <int kFirst>
   static I two_bits(I x) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/simd/bytes_avx2.h"
+#include "cpu/simd/quad_group.h"
 
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
@@ -10,14 +11,7 @@ struct DotVnni256 : BytesAvx2 {
   using Quad = I;
   static constexpr int kRows = 2, kVectors = 2;  // register block: 4 integer sums, 4 sums, 4 codes, a quad
 
-  struct Group {
-    int32_t quads[8];
-    float scale;
-    int32_t start, half_start;
-  };
-  // Where the codes of a group are written, in order, before it is arranged.
-  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
-  static void arrange(Group&) {}
+  using Group = QuadGroup;
   static Quad quad(const Group& group, int64_t i) { return _mm256_set1_epi32(group.quads[i]); }
   static I dot(I sum, I codes, Quad quad) { return _mm256_dpbusd_avx_epi32(sum, codes, quad); }
 };

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "cpu/simd/avx512.h"
+#include "cpu/simd/quad_group.h"
 
 namespace qwill::cpu {
 namespace {  // each target compiles its own copy with its own flags; the linker may not merge them
@@ -16,14 +17,7 @@ struct DotVnni512 {
   static constexpr int kRows = 6, kVectors = 2;  // register block: 12 integer sums, 12 sums, 4 codes, a quad
   static constexpr bool kSubtracts128 = false;
 
-  struct Group {
-    int32_t quads[8];
-    float scale;
-    int32_t start, half_start;
-  };
-  // Where the codes of a group are written, in order, before it is arranged.
-  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.quads); }
-  static void arrange(Group&) {}
+  using Group = QuadGroup;
   static Quad quad(const Group& group, int64_t i) { return _mm512_set1_epi32(group.quads[i]); }
 
   static I load(const std::byte* p) { return _mm512_loadu_si512(p); }
@@ -33,8 +27,10 @@ struct DotVnni512 {
   static S::F to_float(I x) { return _mm512_cvtepi32_ps(x); }
 
   static I low_half(I x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
-  static I high_half(I x) { return low_half(_mm512_srli_epi16(x, 4)); }
-  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale.
+  // The high halves of bytes in their low halves; the others are anything.
+  static I high_halves(I x) { return _mm512_srli_epi16(x, 4); }
+  // Sixty-four codes; which sixteen of them a row's half group takes say two bits of its scale, which of these the low
+  // half of a byte.
 #if defined(__AVX512VBMI__)
   using Books = I;
   using Choice = I;  // in bits 4 and 5 of every byte; the others are anything
@@ -43,13 +39,10 @@ struct DotVnni512 {
     const I every_first = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
     return _mm512_slli_epi16(_mm512_shuffle_epi8(load_u16(scales), every_first), half == 0 ? 4 : 2);
   }
-  static I look_up_low(const Books& books, const Choice& choice, I both) {
+  static I look_up(const Books& books, const Choice& choice, I x) {
     constexpr int kSelect = 0xca;  // where the first has ones the second, else the third
-    const I index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), both, choice, kSelect);
+    const I index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), x, choice, kSelect);
     return _mm512_permutexvar_epi8(index, books);  // by the lowest six bits
-  }
-  static I look_up_high(const Books& books, const Choice& choice, I both) {
-    return look_up_low(books, choice, _mm512_srli_epi16(both, 4));
   }
 #else
   struct Books {
@@ -69,17 +62,12 @@ struct DotVnni512 {
     return {_mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 2 * half)),
             _mm512_test_epi32_mask(bits, _mm512_set1_epi32(2 << 2 * half))};
   }
-  static I look_up(const Books& books, const Choice& choice, I index) {
+  static I look_up(const Books& books, const Choice& choice, I x) {
+    const I index = low_half(x);
     const auto from = [&](int i) { return _mm512_shuffle_epi8(books.book[i], index); };
     const I lower = _mm512_mask_blend_epi32(choice.odd, from(0), from(1)),
             upper = _mm512_mask_blend_epi32(choice.odd, from(2), from(3));
     return _mm512_mask_blend_epi32(choice.upper, lower, upper);
-  }
-  static I look_up_low(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, low_half(both));
-  }
-  static I look_up_high(const Books& books, const Choice& choice, I both) {
-    return look_up(books, choice, high_half(both));
   }
 #endif
   static I load_u16(const std::byte* p) {

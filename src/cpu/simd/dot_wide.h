@@ -13,16 +13,17 @@ struct WideGroup {
   float scale;
   int32_t start, half_start;
 
+  int8_t* codes() { return reinterpret_cast<int8_t*>(even); }
   void arrange() {
-    int8_t codes[32];
-    std::memcpy(codes, even, 32);
+    int8_t code[32];
+    std::memcpy(code, even, 32);
     const auto pair = [](int8_t low, int8_t high) {
       return static_cast<int32_t>(static_cast<uint16_t>(low) | static_cast<uint32_t>(static_cast<uint16_t>(high))
                                                                    << 16);
     };
     for (int i = 0; i < 8; ++i) {
-      even[i] = pair(codes[4 * i], codes[4 * i + 2]);
-      odd[i] = pair(codes[4 * i + 1], codes[4 * i + 3]);
+      even[i] = pair(code[4 * i], code[4 * i + 2]);
+      odd[i] = pair(code[4 * i + 1], code[4 * i + 3]);
     }
   }
 };
@@ -33,8 +34,6 @@ struct DotWide256 : BytesAvx2 {
   struct Quad {
     I even, odd;
   };
-  static int8_t* codes_of(Group& group) { return reinterpret_cast<int8_t*>(group.even); }
-  static void arrange(Group& group) { group.arrange(); }
   static Quad quad(const Group& group, int64_t i) {
     return {_mm256_set1_epi32(group.even[i]), _mm256_set1_epi32(group.odd[i])};
   }
