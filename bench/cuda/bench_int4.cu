@@ -6,6 +6,7 @@
 // double and bit for bit against widening and gemm_wgmma, for every row and output. Times: rounding and widening, and
 // the matrices of Qwen3-8B, alone and as a step of 36 layers.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -87,8 +88,8 @@ std::vector<uint8_t> pack(const Matrix& m) {
         const int64_t col = (first + i) % Int4Layout::kBlockCols;
         uint32_t word;
         std::memcpy(&word, block + Int4Layout::word(r % 8, col), 4);
-        word |= static_cast<uint32_t>(static_cast<int32_t>(int4_level(value(i), int4_inverse(scale))) + 8)
-                << Int4Layout::shift(col);
+        word |= std::rotl(static_cast<uint32_t>(static_cast<int32_t>(int4_level(value(i), int4_inverse(scale))) + 8),
+                          Int4Layout::shift(col));
         std::memcpy(block + Int4Layout::word(r % 8, col), &word, 4);
       }
     }
@@ -106,7 +107,7 @@ void test_layout() {
           // 2 (lane % 4) + half, and 8 more.
           const int64_t row = lane / 4, col = 16 * (2 * w + i / 2) + 8 * (i % 2) + 2 * (lane % 4) + half;
           expect(Int4Layout::word(row, col) == lane * 16 + w * 4, "word of a fragment");
-          expect(Int4Layout::shift(col) == 4 * i + 16 * half, "shift of a fragment");
+          expect(Int4Layout::shift(col) == 4 * i + 16 * half + 3, "shift of a fragment");
           ++seen[static_cast<size_t>(row * 128 + col)];
         }
   expect(std::ranges::all_of(seen, [](int n) { return n == 1; }), "every column has one place");
@@ -116,19 +117,19 @@ void test_layout() {
   expect(Int4Layout::kBlockBytes % 16 == 0, "a block is copied by 16 bytes");
 }
 
-// The instructions of widen_word, one after another, in f32 with one rounding each.
+// The instructions of widen_word, with a fused one in double.
 void test_widening() {
   for (uint32_t q = 0; q < 16; ++q)
-    for (uint32_t bits = 0; bits < 0x10000; bits += 7) {
+    for (uint32_t bits = 0; bits < 0x10000; bits += 4) {
       const float scale = to_float(bf16{static_cast<uint16_t>(bits)});
-      if (!std::isfinite(scale)) continue;
-      const float with_base = to_float(bf16{static_cast<uint16_t>(0x4300 | q)}), eight = to_float(bf16{0x4308});
-      expect(with_base == 128.0f + static_cast<float>(q) && eight == 136, "128 + q");
-      const float level = rounded_to_bf16(with_base - eight);
-      expect(level == static_cast<float>(q) - 8, "q - 8");
-      const double exact = static_cast<double>(level) * scale;
-      expect(static_cast<double>(level * scale) == exact || std::abs(exact) < 0x1p-126 || std::abs(exact) > 0x1p127,
-             "the product is exact in f32");
+      if (!(std::fabs(scale) < 0x1p122f)) continue;
+      expect(rounded_int4_scale(scale) == scale, "six significant bits");
+      const float with_base = to_float(bf16{static_cast<uint16_t>(0x4180 | q << 3)}), bias = scale * -24;
+      expect(with_base == 16.0f + static_cast<float>(q), "16 + q");
+      expect(rounded_to_bf16(bias) == bias, "24 times a scale is a bf16 number");
+      const double exact = static_cast<double>(with_base) * scale + bias;
+      expect(rounded_to_bf16(static_cast<float>(exact)) == int4_value(static_cast<float>(q) - 8, scale),
+             "a weight of 16 + q");
     }
 }
 
@@ -148,7 +149,7 @@ void test_host() {
         bf16 scale;
         std::memcpy(&word, block + Int4Layout::word(r % 8, c % 128), 4);
         std::memcpy(&scale, block + Int4Layout::scale(r % 8, c % 128), 2);
-        const float level = static_cast<float>(word >> Int4Layout::shift(c % 128) & 15) - 8;
+        const float level = static_cast<float>(std::rotr(word, Int4Layout::shift(c % 128)) & 15) - 8;
         const float wanted = rounded[static_cast<size_t>(r * cols + c)];
         expect(int4_value(level, to_float(scale)) == wanted, "what is packed is what is rounded");
         if (r > 3) {

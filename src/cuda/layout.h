@@ -58,8 +58,9 @@ struct Fp8Layout {
 // levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
 //
 // A block is 512 bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. Lane l of a warp
-// finds in 16 bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits 4 i
-// to 4 i + 3 of the word are column 8 i + 2 (l % 4) of these, and 16 bits higher is the column after that.
+// finds in 16 bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits
+// 4 i + 3 to 4 i + 6 of the word are column 8 i + 2 (l % 4) of these, and 16 bits higher (bit 0 follows bit 31) is the
+// column after that. Bits 3 to 6 are the first of a bf16 number's fraction.
 struct Int4Layout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;
@@ -85,12 +86,13 @@ struct Int4Layout {
   QWILL_HOST_DEVICE constexpr int64_t slices() const { return (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks; }
   QWILL_HOST_DEVICE constexpr int64_t slice_blocks() const { return (col_blocks + slices() - 1) / slices(); }
 
-  // Within a block: the byte offset of a column's word, the level's place in it; the byte offset of its group's scale.
+  // Within a block: the byte offset of a column's word, by how much the level is rotated left in it; the byte offset of
+  // its group's scale.
   QWILL_HOST_DEVICE static constexpr int64_t word(int64_t row, int64_t col) {
     return (row * 4 + col % 8 / 2) * 16 + col / 32 * 4;
   }
   QWILL_HOST_DEVICE static constexpr int32_t shift(int64_t col) {
-    return static_cast<int32_t>(col % 32 / 8 * 4 + col % 2 * 16);
+    return static_cast<int32_t>(3 + col % 32 / 8 * 4 + col % 2 * 16);
   }
   QWILL_HOST_DEVICE static constexpr int64_t scale(int64_t row, int64_t col) {
     return kLevelBytes + (row * kRowScales + col / kInt4Group) * 2;

@@ -5,6 +5,7 @@
 // Widening moves 2.53 N K bytes: bound by memory.
 // equals: tensor/int4.h, bit for bit    test and bench: bench/cuda/bench_int4.cu
 #include <algorithm>
+#include <bit>
 
 #include "cuda/kernels/int4.cuh"
 #include "cuda/kernels/int4.h"
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) round_kernel(char* to, const bfloat*
 #pragma unroll
         for (int k = 0; k < 32; ++k) {
           const auto level = static_cast<int32_t>(int4_level(column(chunks, c + k), inverse)) + 8;
-          words[k % 8 / 2] |= static_cast<uint32_t>(level) << Int4Layout::shift(k);
+          words[k % 8 / 2] |= std::rotl(static_cast<uint32_t>(level), Int4Layout::shift(k));
         }
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane)
@@ -70,11 +71,13 @@ __device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part,
                                            int64_t col_block, int32_t row, int32_t piece) {
   const int64_t col = col_block * Int4Layout::kBlockCols + piece * 32;
   if (col >= part.padded_cols()) return;
-  const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, piece * 32)) * 0x10001u;
+  const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, piece * 32)) * 0x10001u,
+                 bias = int4_biases(scale);
   uint32_t b[4][4];  // [lane][chunk]
 #pragma unroll
   for (int lane = 0; lane < 4; ++lane)
-    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 2 * lane)), scale);
+    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 2 * lane)), scale,
+               bias);
 #pragma unroll
   for (int c = 0; c < 4; ++c)  // the intrinsic, or the compiler stores them one by one
     __stcg(reinterpret_cast<uint4*>(to + part.offset(row_block * 8 + row, col + c * 8)),

@@ -8,7 +8,7 @@
 namespace qwill::cuda {
 
 using StepBf16 = Bf16Format<kItemAtoms>;
-using StepInt4 = Int4Format<kItemInt4Blocks>;
+using StepInt4 = Int4Format<kItemInt4Blocks, OperandOfRow>;
 static_assert(kFp8SlotBytes == kItemAtoms * kAtomBytes);
 
 // Of an op, what the loading warp needs. Asked for an op ahead: it comes from the memory itself.
@@ -105,9 +105,13 @@ struct StepOutputs {
   }
 };
 
-// The operand as one bf16 row at the beginning of the room.
+// The operand as one bf16 row at the beginning of the room; for weights of four bits, which are kInt4's alone, in the
+// order of place_in_row.
+template <bool kInt4>
 __device__ __forceinline__ void load_step_operand(const StepBlock& b, const StreamCall& c, int32_t op) {
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
+  const bool in_pairs = kInt4 && c.format == StreamFormat::int4;
+  auto* row = reinterpret_cast<bfloat*>(b.room);
   if (c.norm) {
     RowSlice weight;
     if (b.thread < kNormThreads) weight.load(c.norm, c.cols, b.thread);  // constant, as weights are
@@ -116,14 +120,36 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Stre
       RowSlice x;
       x.load(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
-      store_normed(reinterpret_cast<bfloat*>(b.room), x, inverse, weight, padded, b.thread);
+      store_normed(row, x, inverse, weight, padded, b.thread, in_pairs);
     }
-  } else {
-    b.wait_for_op_before(op);
-    for (int32_t i = b.thread; i < padded / 8; i += b.p.warps * 32)
-      copy_16_async(shared_address(b.room) + i * 16, static_cast<const bfloat*>(c.a) + i * 8);
+    return;
+  }
+  b.wait_for_op_before(op);
+  const auto* from = static_cast<const uint4*>(c.a);
+  const int32_t count = padded / 8, threads = b.p.warps * 32;
+  if (!in_pairs) {
+    for (int32_t i = b.thread; i < count; i += threads) copy_16_async(shared_address(row) + i * 16, from + i);
     commit_copies();
     wait_for_copies<0>();
+    return;
+  }
+  constexpr int kBatch = 5;  // under way at once
+  bfloat* const place = row + place_in_row(b.thread * 8);
+#pragma unroll 1
+  for (int32_t first = 0; first + b.thread < count; first += kBatch * threads) {
+    uint4 eight[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i)
+      if (const int32_t at = first + i * threads + b.thread; at < count) eight[i] = from[at];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int32_t at = first + i * threads;
+      if (at + b.thread >= count) break;
+      put_pair(place + at * 8, eight[i].x);
+      put_pair(place + at * 8 + kNextPair, eight[i].y);
+      put_pair(place + at * 8 + 2 * kNextPair, eight[i].z);
+      put_pair(place + at * 8 + 3 * kNextPair, eight[i].w);
+    }
   }
 }
 
@@ -218,7 +244,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
-    load_step_operand(b, c, idx);
+    load_step_operand<kFormat == StreamFormat::int4>(b, c, idx);
   b.sync();
   b.set_running(idx);
   constexpr int kArrivals = slot_arrivals(kFormat);

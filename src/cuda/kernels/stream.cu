@@ -53,7 +53,7 @@ struct Params {
 };
 
 using Bf16 = Bf16Format<4>;
-using Int4 = Int4Format<8>;
+using Int4 = Int4Format<8, OperandOfRows>;
 
 // One warp's stream: its tiles, slice after slice of their columns, chunk after chunk, and its ring.
 template <typename Format, bool kPair>
@@ -120,7 +120,7 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, shared.scratch, thread);
-      store_normed(operand + t * row_stride, x, inverse, weight, padded, thread);
+      store_normed(operand + t * row_stride, x, inverse, weight, padded, thread, false);
       sync_threads<kNormThreads>(1);  // scratch is free again
     }
   } else {

@@ -44,14 +44,29 @@ struct Bf16Format {
   };
 };
 
-template <int kUnitsOfSlot>
+// What two products take of the operand as their second one: 32 columns.
+// Of up to 8 rows (OperandAddress::second).
+struct OperandOfRows {
+  uint32_t b[4];
+  static constexpr auto address = OperandAddress::second;
+  __device__ __forceinline__ void load(uint32_t from, int /*lane*/) { load_matrices(b, from); }
+};
+// Of one row whose pairs are as the products want them (place_in_row): a quarter of the other's way through shared
+// memory. The lanes of the other rows keep their zeros.
+struct OperandOfRow {
+  uint32_t b[4] = {};
+  static constexpr auto address = OperandAddress::only;
+  __device__ __forceinline__ void load(uint32_t from, int lane) { load_16_if(b, from, lane < 4); }
+};
+
+template <int kUnitsOfSlot, typename Operand>
 struct Int4Format {
   static constexpr int kUnitSteps = Int4Layout::kBlockCols / 32;
   static constexpr int kUnitBytes = Int4Layout::kBlockBytes;
   static constexpr int kSlotUnits = kUnitsOfSlot;
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool kSlices = true;  // sums are those of slices of the columns (Int4Layout), at least one
-  static constexpr auto operand_address = OperandAddress::second;
+  static constexpr auto operand_address = Operand::address;
 
   // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
   // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
@@ -66,58 +81,58 @@ struct Int4Format {
       for (int i = 0; i < 4; ++i) sums[i] = read_output(c, row_of(i, lane), column_of(unit, i, lane));
     }
 
-    // What a step widens is under way while the step before is multiplied.
-    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t a_step, int32_t steps,
+    // A step's weights are widened while the step before is multiplied, which reads the operand two steps before it.
+    __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t /*a_step*/, int32_t steps,
                                              int lane) {
-      constexpr int kUnits = kSlotUnits / 2;
-      const uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
-      const auto open = [&](Lane(&tiles)[2], int i) {
-#pragma unroll
-        for (int tile = 0; tile < 2; ++tile)
-          tiles[tile].load(words + tile * (kSlotBytes / 2) + i * kUnitBytes,
-                           scales + tile * (kSlotBytes / 2) + i * kUnitBytes);
+      constexpr uint32_t kOperandStep = 64;  // bytes
+      static_assert(kUnitSteps == 4);
+      uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
+      Lane tiles[2];
+      const auto open = [&](Lane(&to)[2]) {
+        to[0].load(words, scales);
+        to[1].load(words + kSlotBytes / 2, scales + kSlotBytes / 2);
       };
-      const auto widen = [&](Step& s, const Lane(&tiles)[2], int i, int step) {
-        load_matrices(s.rows, a_address + (i * kUnitSteps + step) * 2 * a_step);
-        widen_word(s.first, tiles[0].words[step], tiles[0].scale(step));
-        widen_word(s.second, tiles[1].words[step], tiles[1].scale(step));
+      const auto widen = [&](const Lane(&of)[2], int step) {
+        Step s;
+        widen_word(s.first, of[0].words[step], of[0].scale(step), of[0].bias(step));
+        widen_word(s.second, of[1].words[step], of[1].scale(step), of[1].bias(step));
+        return s;
       };
-      const auto multiply_step = [&](const Step& s) {
-        mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, s.rows[0], s.rows[1]);
-        mma_16x8x16(acc, {s.first[2], s.second[2], s.first[3], s.second[3]}, s.rows[2], s.rows[3]);
+      const auto multiply_step = [&](const Step& s, const Operand& x) {
+        mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, x.b[0], x.b[1]);
+        mma_16x8x16(acc, {s.first[2], s.second[2], s.first[3], s.second[3]}, x.b[2], x.b[3]);
       };
-      Lane now[2];
-      Step step;
-      if (steps == kUnits * kUnitSteps) {
-        open(now, 0);
-        widen(step, now, 0, 0);
-#pragma unroll 4
-        for (int i = 0; i < kUnits; ++i) {
-          Lane next[2];
-          if (i + 1 < kUnits) open(next, i + 1);
-#pragma unroll
-          for (int j = 1; j <= kUnitSteps; ++j) {
-            Step ahead;
-            if (j < kUnitSteps)
-              widen(ahead, now, i, j);
-            else if (i + 1 < kUnits)
-              widen(ahead, next, i + 1, 0);
-            multiply_step(step);
-            step = ahead;
-          }
-          if (i + 1 < kUnits) now[0] = next[0], now[1] = next[1];
-        }
-      } else {
+      Operand even, odd;
+      open(tiles);
+      even.load(a_address, lane);
+      odd.load(a_address + kOperandStep, lane);
+      Step step = widen(tiles, 0);
 #pragma unroll 1
-        for (int i = 0; i * kUnitSteps < steps; ++i) {
-          open(now, i);
-#pragma unroll
-          for (int j = 0; j < kUnitSteps; ++j) {
-            if (i * kUnitSteps + j >= steps) break;
-            widen(step, now, i, j);
-            multiply_step(step);
-          }
-        }
+      for (; steps >= kUnitSteps; steps -= kUnitSteps) {
+        const bool last = steps == kUnitSteps;  // nothing follows that may be read
+        words += last ? 0 : kUnitBytes;
+        scales += last ? 0 : kUnitBytes;
+        const uint32_t next_address = a_address + (last ? 0 : kUnitSteps * kOperandStep);
+        Lane next[2];
+        open(next);
+        Step ahead = widen(tiles, 1);
+        multiply_step(step, even);
+        even.load(a_address + 2 * kOperandStep, lane);
+        step = widen(tiles, 2);
+        multiply_step(ahead, odd);
+        odd.load(a_address + 3 * kOperandStep, lane);
+        ahead = widen(tiles, 3);
+        multiply_step(step, even);
+        even.load(next_address, lane);
+        step = widen(next, 0);
+        multiply_step(ahead, odd);
+        odd.load(next_address + kOperandStep, lane);
+        tiles[0] = next[0], tiles[1] = next[1];
+        a_address = next_address;
+      }
+      if (steps > 0) {  // half a unit
+        multiply_step(step, even);
+        multiply_step(widen(tiles, 1), odd);
       }
     }
 
@@ -160,14 +175,14 @@ struct Int4Format {
     }
 
    private:
-    // Fragments of 32 columns.
+    // The first operand of two products: 32 columns of both tiles.
     struct Step {
-      uint32_t rows[4], first[4], second[4];
+      uint32_t first[4], second[4];
     };
     // What a lane needs of a unit: its row's columns, and the scales of their groups.
     struct Lane {
       uint32_t words[kUnitSteps];
-      uint32_t scales;
+      uint32_t scales, biases;
       static_assert(Int4Layout::kRowScales == 2);
 
       __device__ __forceinline__ void load(uint32_t from, uint32_t scales_from) {
@@ -176,9 +191,13 @@ struct Int4Format {
                      : "r"(from)
                      : "memory");
         asm volatile("ld.shared.b32 %0, [%1];" : "=r"(scales) : "r"(scales_from) : "memory");
+        biases = int4_biases(scales);
       }
       __device__ __forceinline__ uint32_t scale(int step) const {
         return both_halves(scales, step * 32 / kInt4Group == 1);
+      }
+      __device__ __forceinline__ uint32_t bias(int step) const {
+        return both_halves(biases, step * 32 / kInt4Group == 1);
       }
     };
 

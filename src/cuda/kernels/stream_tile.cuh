@@ -9,34 +9,54 @@
 
 namespace qwill::cuda {
 
-// The normed row, rounded to bf16, to shared memory; zeros behind its columns.
+// The one row of a product in the order in which lanes take it for weights of four bits: of each 32 columns the four
+// pairs of lane l, columns 8 i + 2 l and the next, follow each other. Where, in elements, the pair is that begins at
+// this column; the next of the same eight columns is kNextPair further.
+__device__ __forceinline__ int32_t place_in_row(int32_t col) {
+  return col / 32 * 32 + col / 2 % 4 * 8 + col / 8 % 4 * 2;
+}
+constexpr int kNextPair = 8;
+__device__ __forceinline__ void put_pair(bfloat* to, uint32_t pair) { *reinterpret_cast<uint32_t*>(to) = pair; }
+
+// The normed row, rounded to bf16, to shared memory, in the order of place_in_row if that is asked for; zeros behind
+// its columns.
 __device__ __forceinline__ void store_normed(bfloat* to, const RowSlice& x, float inverse, const RowSlice& weight,
-                                             int32_t padded_cols, int thread) {
+                                             int32_t padded_cols, int thread, bool in_pairs) {
+  bfloat* place = to + (in_pairs ? place_in_row(4 * thread) : 4 * thread);
 #pragma unroll
   for (int j = 0; j < kNormVectors; ++j) {
-    const int col = 4 * (thread + kNormThreads * j);
-    if (col >= padded_cols) continue;
+    if (4 * (thread + kNormThreads * j) >= padded_cols) continue;
     const float4 y = scaled(x.values[j], inverse, weight.values[j]);
-    *reinterpret_cast<uint2*>(to + col) = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
+    const uint2 pairs = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
+    bfloat* there = place + 4 * kNormThreads * j;
+    if (in_pairs)
+      put_pair(there, pairs.x), put_pair(there + kNextPair, pairs.y);
+    else
+      *reinterpret_cast<uint2*>(there) = pairs;
   }
 }
 
-// Where a lane reads the operand, whose rows are row_bytes apart; rows beyond num_rows are zeros.
+// Where a lane reads the operand, whose rows are row_bytes apart.
 struct OperandAddress {
   uint32_t address, step;  // bytes of 16 columns
 
-  // As the first operand of mma: ldmatrix takes columns 0-7 of rows 0-7, zeros for rows 8-15, then columns 8-15: the
-  // fragment as it is, without an instruction between.
+  // As the first operand of mma: ldmatrix takes columns 0-7 of rows 0-7, zeros for rows 8-15 and for those beyond
+  // num_rows, then columns 8-15: the fragment as it is, without an instruction between.
   __device__ __forceinline__ static OperandAddress first(uint32_t operand, uint32_t row_bytes, int32_t num_rows,
                                                          uint32_t zeros, int lane) {
     if (lane % 8 >= num_rows || lane / 8 % 2 != 0) return {zeros, 0};
     return {operand + lane % 8 * row_bytes + lane / 16 * 16, 32};
   }
-  // As the second: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7.
+  // As the second: columns 0-7, 8-15, 16-23, 24-31 of rows 0-7. Of rows beyond num_rows nobody asks for the products.
   __device__ __forceinline__ static OperandAddress second(uint32_t operand, uint32_t row_bytes, int32_t num_rows,
-                                                          uint32_t zeros, int lane) {
-    if (lane % 8 >= num_rows) return {zeros, 0};
-    return {operand + lane % 8 * row_bytes + lane / 8 * 16, 32};
+                                                          uint32_t /*zeros*/, int lane) {
+    const int row = lane % 8;
+    return {operand + (row < num_rows ? row * row_bytes : 0) + lane / 8 * 16, 32};
+  }
+  // As the second too, of one row in the order of place_in_row, by lanes 0 to 3.
+  __device__ __forceinline__ static OperandAddress only(uint32_t operand, uint32_t /*row_bytes*/, int32_t /*num_rows*/,
+                                                        uint32_t /*zeros*/, int lane) {
+    return {operand + lane % 4 * 16, 32};
   }
 };
 
