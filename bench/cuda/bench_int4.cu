@@ -103,9 +103,8 @@ void test_layout() {
     for (int64_t w = 0; w < 4; ++w)
       for (int64_t i = 0; i < 4; ++i)
         for (int64_t half = 0; half < 2; ++half) {
-          // Word w holds steps 2 w and 2 w + 1 of 16 columns; registers 2 s and 2 s + 1 of a step are columns
-          // 2 (lane % 4) + half, and 8 more.
-          const int64_t row = lane / 4, col = 16 * (2 * w + i / 2) + 8 * (i % 2) + 2 * (lane % 4) + half;
+          // Word w holds steps 2 w and 2 w + 1 of 16 columns; registers 2 s and 2 s + 1 of a step are four columns.
+          const int64_t row = lane / 4, col = 16 * (2 * w + i / 2) + 4 * (lane % 4) + 2 * (i % 2) + half;
           expect(Int4Layout::word(row, col) == lane * 16 + w * 4, "word of a fragment");
           expect(Int4Layout::shift(col) == 4 * i + 16 * half + 3, "shift of a fragment");
           ++seen[static_cast<size_t>(row * 128 + col)];

@@ -58,9 +58,11 @@ struct Fp8Layout {
 // levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
 //
 // A block is 512 bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. Lane l of a warp
-// finds in 16 bytes what mma.m16n8k16 wants of it: its word w is of row l / 4 and columns 32 w to 32 w + 31; bits
-// 4 i + 3 to 4 i + 6 of the word are column 8 i + 2 (l % 4) of these, and 16 bits higher (bit 0 follows bit 31) is the
-// column after that. Bits 3 to 6 are the first of a bf16 number's fraction.
+// finds in 16 bytes what two times mma.m16n8k16 want of it: its word w is of row l / 4 and columns 32 w to 32 w + 31, of
+// each sixteen of these four: 4 (l % 4) and on, which a lane can read of an operand at once. (Which columns of sixteen a
+// lane multiplies makes no difference to their sum.) Bits 8 s + 4 i + 3 to 8 s + 4 i + 6 of the word are of sixteen s
+// column 4 (l % 4) + 2 i, and 16 bits higher (bit 0 follows bit 31) is the column after that. Bits 3 to 6 are the first
+// ones of a bf16 number's fraction.
 struct Int4Layout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;
@@ -89,10 +91,10 @@ struct Int4Layout {
   // Within a block: the byte offset of a column's word, by how much the level is rotated left in it; the byte offset of
   // its group's scale.
   QWILL_HOST_DEVICE static constexpr int64_t word(int64_t row, int64_t col) {
-    return (row * 4 + col % 8 / 2) * 16 + col / 32 * 4;
+    return (row * 4 + col % 16 / 4) * 16 + col / 32 * 4;
   }
   QWILL_HOST_DEVICE static constexpr int32_t shift(int64_t col) {
-    return static_cast<int32_t>(3 + col % 32 / 8 * 4 + col % 2 * 16);
+    return static_cast<int32_t>(3 + col % 32 / 16 * 8 + col % 4 / 2 * 4 + col % 2 * 16);
   }
   QWILL_HOST_DEVICE static constexpr int64_t scale(int64_t row, int64_t col) {
     return kLevelBytes + (row * kRowScales + col / kInt4Group) * 2;

@@ -55,11 +55,11 @@ __global__ void __launch_bounds__(kThreads) round_kernel(char* to, const bfloat*
 #pragma unroll
         for (int k = 0; k < 32; ++k) {
           const auto level = static_cast<int32_t>(int4_level(column(chunks, c + k), inverse)) + 8;
-          words[k % 8 / 2] |= std::rotl(static_cast<uint32_t>(level), Int4Layout::shift(k));
+          words[k % 16 / 4] |= std::rotl(static_cast<uint32_t>(level), Int4Layout::shift(k));
         }
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane)
-          *reinterpret_cast<uint32_t*>(out + Int4Layout::word(row, group * kInt4Group + c + 2 * lane)) = words[lane];
+          *reinterpret_cast<uint32_t*>(out + Int4Layout::word(row, group * kInt4Group + c + 4 * lane)) = words[lane];
       }
     }
   }
@@ -73,15 +73,16 @@ __device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part,
   if (col >= part.padded_cols()) return;
   const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, piece * 32)) * 0x10001u,
                  bias = int4_biases(scale);
-  uint32_t b[4][4];  // [lane][chunk]
+  uint32_t b[4][4];  // [lane][pair of the first sixteen, of the second]
 #pragma unroll
   for (int lane = 0; lane < 4; ++lane)
-    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 2 * lane)), scale,
+    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 4 * lane)), scale,
                bias);
 #pragma unroll
   for (int c = 0; c < 4; ++c)  // the intrinsic, or the compiler stores them one by one
     __stcg(reinterpret_cast<uint4*>(to + part.offset(row_block * 8 + row, col + c * 8)),
-           make_uint4(b[0][c], b[1][c], b[2][c], b[3][c]));
+           make_uint4(b[c % 2 * 2][c / 2 * 2], b[c % 2 * 2][c / 2 * 2 + 1], b[c % 2 * 2 + 1][c / 2 * 2],
+                      b[c % 2 * 2 + 1][c / 2 * 2 + 1]));
 }
 
 // Row blocks first_row_block … of `from`, columns from block first_col_block on, by threads gridDim.x * kThreads at a

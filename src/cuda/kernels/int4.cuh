@@ -16,7 +16,7 @@ __device__ __forceinline__ uint32_t int4_biases(uint32_t scales) {
   return *reinterpret_cast<const uint32_t*>(&biases);
 }
 
-// The eight weights of a word, b[i] of columns 8 i + 2 (lane % 4) and the next of its 32; scale and bias in both
+// The eight weights of a word in pairs, four columns of the first sixteen, then of the second; scale and bias in both
 // halves. 0x4180 with q in the first bits of the fraction is 16 + q; times the scale, less 24 times it, rounded once to
 // nearest even: tensor/int4.h's int4_value. 3 shifts, 4 ands with or, 4 products with sum: 11 instructions for 8
 // weights.

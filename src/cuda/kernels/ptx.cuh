@@ -63,19 +63,9 @@ __device__ __forceinline__ void store_16(uint32_t address, const uint4& v) {
                : "memory");
 }
 
-// Sixteen bytes of shared memory, if `there`; else r stays.
-__device__ __forceinline__ void load_16_if(uint32_t (&r)[4], uint32_t address, bool there) {
-  asm volatile(
-      "{\n"
-      ".reg .pred there;\n"
-      "setp.ne.b32 there, %5, 0;\n"
-      "@there ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];\n"
-      "}\n"
-      : "+r"(r[0]), "+r"(r[1]), "+r"(r[2]), "+r"(r[3])
-      : "r"(address), "r"(static_cast<int>(there))
-      : "memory");
+__device__ __forceinline__ void load_8(uint32_t& a, uint32_t& b, uint32_t address) {
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(a), "=r"(b) : "r"(address) : "memory");
 }
-
 __device__ __forceinline__ float2 load_float2(uint32_t address) {
   float2 v;
   asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");

@@ -74,6 +74,8 @@ struct StepCut {
     if (most < 1) return false;
     const int32_t rounds = per_block > most ? (per_block + most - 1) / most : 1;
     at_once = per_block > rounds ? (per_block + rounds - 1) / rounds : 1;
+    // Four schedulers share the warps: a round of a multiple of four leaves none of them behind.
+    if (rounds > 1 && slices == 1 && (at_once + 3) / 4 * 4 <= most) at_once = (at_once + 3) / 4 * 4;
     return true;
   }
   QWILL_HOST_DEVICE constexpr int64_t unit_bytes() const { return int64_t{run_bytes} * (second_at > 0 ? 2 : 1); }

@@ -1,6 +1,8 @@
 // Products within decode_step.cu: the loading warp, and warps that multiply.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/fp8_tile.cuh"
 #include "cuda/kernels/step_block.cuh"
 #include "cuda/kernels/stream_format.cuh"
@@ -105,13 +107,9 @@ struct StepOutputs {
   }
 };
 
-// The operand as one bf16 row at the beginning of the room; for weights of four bits, which are kInt4's alone, in the
-// order of place_in_row.
-template <bool kInt4>
+// The operand as one bf16 row at the beginning of the room.
 __device__ __forceinline__ void load_step_operand(const StepBlock& b, const StreamCall& c, int32_t op) {
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
-  const bool in_pairs = kInt4 && c.format == StreamFormat::int4;
-  auto* row = reinterpret_cast<bfloat*>(b.room);
   if (c.norm) {
     RowSlice weight;
     if (b.thread < kNormThreads) weight.load(c.norm, c.cols, b.thread);  // constant, as weights are
@@ -120,40 +118,18 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Stre
       RowSlice x;
       x.load(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
-      store_normed(row, x, inverse, weight, padded, b.thread, in_pairs);
+      store_normed<false>(reinterpret_cast<bfloat*>(b.room), x, inverse, weight, padded, b.thread);
     }
-    return;
-  }
-  b.wait_for_op_before(op);
-  const auto* from = static_cast<const uint4*>(c.a);
-  const int32_t count = padded / 8, threads = b.p.warps * 32;
-  if (!in_pairs) {
-    for (int32_t i = b.thread; i < count; i += threads) copy_16_async(shared_address(row) + i * 16, from + i);
+  } else {
+    b.wait_for_op_before(op);
+    for (int32_t i = b.thread; i < padded / 8; i += b.p.warps * 32)
+      copy_16_async(shared_address(b.room) + i * 16, static_cast<const bfloat*>(c.a) + i * 8);
     commit_copies();
     wait_for_copies<0>();
-    return;
-  }
-  constexpr int kBatch = 5;  // under way at once
-  bfloat* const place = row + place_in_row(b.thread * 8);
-#pragma unroll 1
-  for (int32_t first = 0; first + b.thread < count; first += kBatch * threads) {
-    uint4 eight[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i)
-      if (const int32_t at = first + i * threads + b.thread; at < count) eight[i] = from[at];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int32_t at = first + i * threads;
-      if (at + b.thread >= count) break;
-      put_pair(place + at * 8, eight[i].x);
-      put_pair(place + at * 8 + kNextPair, eight[i].y);
-      put_pair(place + at * 8 + 2 * kNextPair, eight[i].z);
-      put_pair(place + at * 8 + 3 * kNextPair, eight[i].w);
-    }
   }
 }
 
-// Units of weights of bf16 or four bits, a warp each, or one for each slice of them. kArrivals: of a slot's consumers.
+// Units of weights of bf16, a warp each. kArrivals: of a slot's consumers.
 template <typename Format, bool kPair, int kArrivals>
 __device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
                                                int32_t idx) {
@@ -163,31 +139,76 @@ __device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp&
   const OperandAddress a =
       Format::operand_address(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
   const int32_t steps = static_cast<int32_t>(c.layout.col_blocks) * 2;
-  const int32_t slices = Format::kSlices ? units.slices : 1, slice = Format::kSlices ? b.warp % slices : 0;
-  const int32_t slice_steps = Format::kSlices ? op.cut.slice_bytes / Format::kUnitBytes * Format::kUnitSteps : steps;
-  const int32_t first_step = slice * slice_steps, end_step = min(first_step + slice_steps, steps);
-  auto* rows =
-      reinterpret_cast<float*>(b.room + stream_row_bytes(c.layout.padded_cols()));  // of 16 outputs from each warp
   RingPlace at = b.place;
   at.advance(b.warp, b.p.slots);
   for (int32_t first = units.first; first < units.end; first += units.at_once) {
     const int32_t consumers = units.consumers_of_round(first);
-    const int32_t unit = first + (Format::kSlices ? b.warp / slices : b.warp);
-    const bool busy = b.warp < consumers;
-    if (!busy && slices == 1) break;  // of the last round
-    if (busy) {
-      typename Format::template Tile<kPair> tile(c, unit, b.lane);
+    if (b.warp >= consumers) break;  // of the last round
+    const int32_t unit = first + b.warp;
+    typename Format::template Tile<kPair> tile(c, unit, b.lane);
 #pragma unroll 1
-      for (int32_t chunk = 0, step = first_step; chunk < units.num_chunks; ++chunk, step += kChunkSteps) {
-        wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-        if (!Format::kSlices || step < end_step)
-          tile.multiply(b.item(at.slot), a.address + static_cast<uint32_t>(step) * 2 * a.step, a.step,
-                        min(end_step - step, kChunkSteps), b.lane);
-        __syncwarp();
-        if (b.lane == 0) barrier_arrive(b.empty(at.slot), kArrivals);
-        at.advance(consumers, b.p.slots);
-      }
-      if constexpr (Format::kSlices) {
+    for (int32_t chunk = 0, step = 0; chunk < units.num_chunks; ++chunk, step += kChunkSteps) {
+      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+      tile.multiply(b.item(at.slot), a.address + static_cast<uint32_t>(step) * 2 * a.step, a.step,
+                    min(steps - step, kChunkSteps), b.lane);
+      __syncwarp();
+      if (b.lane == 0) barrier_arrive(b.empty(at.slot), kArrivals);
+      at.advance(consumers, b.p.slots);
+    }
+    tile.template write<1>(c, outputs, unit, b.lane);
+  }
+}
+
+// Units of weights of four bits, of which each slice is a warp's. What can be known before the operand is there is
+// found out before.
+struct Int4Units {
+  using Tile = StepInt4::Tile<true>;
+  int32_t slices, slice, unit, first_step, steps;  // of the warp; columns by 32
+  Tile tile;                                       // what the first one is added to has been there for long
+
+  __device__ __forceinline__ Int4Units(const StepBlock& b, const StepOp& op, const BlockUnits& units)
+      : slices(units.slices),
+        slice(slices > 1 ? b.warp % slices : 0),
+        unit(units.first + (slices > 1 ? b.warp / slices : b.warp)),
+        first_step(slice * (op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps)),
+        steps(min(op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps,
+                  static_cast<int32_t>(op.product.layout.col_blocks) * 2 - first_step)),
+        tile(op.product, unit, b.lane) {}
+
+  __device__ __forceinline__ void multiply(const StepBlock& b, const StepOp& op, const BlockUnits& units,
+                                           int32_t idx) {
+    const StreamCall& c = op.product;
+    const StepOutputs outputs{b, op};
+    const OperandAddress a = StepInt4::operand_address(shared_address(b.room), 0, 1, 0, b.lane);
+    const uint32_t a_address = a.address + static_cast<uint32_t>(first_step) * 2 * a.step;
+    auto* rows =
+        reinterpret_cast<float*>(b.room + stream_row_bytes(c.layout.padded_cols()));  // of 16 outputs from each warp
+    RingPlace at = b.place;
+    at.advance(b.warp, b.p.slots);
+#pragma unroll 1
+    for (int32_t first = units.first; first < units.end; first += units.at_once, unit += units.at_once) {
+      const int32_t consumers = units.consumers_of_round(first);
+      const bool busy = b.warp < consumers;
+      if (!busy && slices == 1) break;  // of the last round
+      if (busy) {
+        if (first > units.first) tile = Tile(c, unit, b.lane);
+        RingPlace held = at;
+        int32_t waited = 0;
+        const auto next = [&] {
+          wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+          const uint32_t item = b.item(at.slot);
+          at.advance(consumers, b.p.slots);
+          ++waited;
+          return item;
+        };
+        const auto done = [&] {
+          __syncwarp();
+          if (b.lane == 0) barrier_arrive(b.empty(held.slot));
+          held.advance(consumers, b.p.slots);
+        };
+        tile.multiply_run(steps, a_address, b.lane, next, done);
+#pragma unroll 1
+        while (waited < units.num_chunks) next(), done();  // items that bring nothing to this slice
         if (slice > 0) tile.give_row(rows + b.warp * 16, b.lane);
         if (slices > 1) b.sync();
         if (slice == 0) {
@@ -196,15 +217,15 @@ __device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp&
             tile.take_row(rows + (b.warp + i) * 16, b.lane);
             tile.fold(c, false);
           }
+          tile.template write<1>(c, outputs, unit, b.lane);
         }
+      } else {
+        b.sync();  // as the busy ones
       }
-      if (slice == 0) tile.write(c, outputs, unit, b.lane);
-    } else {
-      b.sync();  // as the busy ones
+      if (slices > 1 && first + units.at_once < units.end) b.sync();  // the rows have been read
     }
-    if (slices > 1 && first + units.at_once < units.end) b.sync();  // the rows have been read
   }
-}
+};
 
 // Units of weights of e4m3, a warpgroup each.
 __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
@@ -234,6 +255,12 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
   }
 }
 
+// Of formats of which nothing is known before.
+struct NoUnits {
+  __device__ __forceinline__ NoUnits(const StepBlock&, const StepOp&, const BlockUnits&) {}
+  __device__ __forceinline__ void multiply(const StepBlock&, const StepOp&, const BlockUnits&, int32_t) {}
+};
+
 // What a slot's consumers arrive with when they have multiplied it.
 constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::fp8 ? 4 : 1; }
 
@@ -241,20 +268,20 @@ template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
+  std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
-    load_step_operand<kFormat == StreamFormat::int4>(b, c, idx);
+    load_step_operand(b, c, idx);
   b.sync();
   b.set_running(idx);
-  constexpr int kArrivals = slot_arrivals(kFormat);
   if (c.format == StreamFormat::bf16) {
     if (kFormat == StreamFormat::bf16 && c.output == StreamOutput::silu_mul)
-      multiply_units<StepBf16, true, kArrivals>(b, op, units, idx);
+      multiply_units<StepBf16, true, slot_arrivals(kFormat)>(b, op, units, idx);
     else
-      multiply_units<StepBf16, false, kArrivals>(b, op, units, idx);
+      multiply_units<StepBf16, false, slot_arrivals(kFormat)>(b, op, units, idx);
   } else if (kFormat == StreamFormat::int4) {
-    multiply_units<StepInt4, true, kArrivals>(b, op, units, idx);
+    ahead.multiply(b, op, units, idx);
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }

@@ -108,6 +108,7 @@ struct Stream {
 };
 
 // The operand's rows as bf16 in shared memory, each with 16 bytes of padding.
+template <bool kFours>
 __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operand, Shared& shared, int num_threads) {
   const int32_t padded = static_cast<int32_t>(c.layout.padded_cols()), row_stride = padded + 8;
   if (c.norm) {
@@ -120,15 +121,22 @@ __device__ __forceinline__ void load_operand(const StreamCall& c, bfloat* operan
       RowSlice x;
       x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, shared.scratch, thread);
-      store_normed(operand + t * row_stride, x, inverse, weight, padded, thread, false);
+      store_normed<kFours>(operand + t * row_stride, x, inverse, weight, padded, thread);
       sync_threads<kNormThreads>(1);  // scratch is free again
     }
   } else {
     wait_for_previous_kernel();
     for (int32_t t = 0; t < c.num_rows; ++t)
-      for (int32_t i = threadIdx.x; i < padded / 8; i += num_threads)
-        reinterpret_cast<uint4*>(operand + t * row_stride)[i] =
+      for (int32_t i = threadIdx.x; i < padded / 8; i += num_threads) {
+        const uint4 v =
             reinterpret_cast<const uint4*>(static_cast<const bfloat*>(c.a) + static_cast<int64_t>(t) * padded)[i];
+        if constexpr (kFours) {
+          put_four<kFours>(operand + t * row_stride, 8 * i, v.x, v.y);
+          put_four<kFours>(operand + t * row_stride, 8 * i + 4, v.z, v.w);
+        } else {
+          reinterpret_cast<uint4*>(operand + t * row_stride)[i] = v;
+        }
+      }
   }
 }
 
@@ -162,7 +170,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
     wait_for_previous_kernel();
     return;
   }
-  load_operand(p.call, operand, shared, filler * 32);
+  load_operand<Format::kFours>(p.call, operand, shared, filler * 32);
   wait_for_previous_kernel();
   asm volatile("bar.sync 2, %0;" ::"r"(filler * 32) : "memory");
 
@@ -206,7 +214,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32, 2) stream_kernel(const __grid_
         parity ^= 1;
       }
     }
-    tile.write(p.call, outputs, unit, lane);
+    tile.template write<kMaxStreamCallRows>(p.call, outputs, unit, lane);
   }
 }
 

@@ -21,6 +21,7 @@ struct Bf16Format {
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool kSlices = false;
   static constexpr auto operand_address = OperandAddress::first;
+  static constexpr bool kFours = false;
 
   // Weights are the N operand of the products (stream_tile.cuh). A lane has outputs 2 (lane % 4) and the next of row
   // lane / 4.
@@ -37,7 +38,7 @@ struct Bf16Format {
       multiply_chunk<kPair, kAtoms>(acc, a_address, a_step, data, steps / kUnitSteps, lane);
     }
 
-    template <typename Outputs>
+    template <int /*kMostRows*/, typename Outputs>
     __device__ __forceinline__ void write(const StreamCall& c, const Outputs& outputs, int32_t unit, int lane) const {
       write_tile<kPair>(c, outputs, unit, acc, before, lane);
     }
@@ -45,18 +46,22 @@ struct Bf16Format {
 };
 
 // What two products take of the operand as their second one: 32 columns.
-// Of up to 8 rows (OperandAddress::second).
+// Of up to 8 rows (OperandAddress::second), in fours (put_four).
 struct OperandOfRows {
   uint32_t b[4];
   static constexpr auto address = OperandAddress::second;
+  static constexpr bool kFours = true;
   __device__ __forceinline__ void load(uint32_t from, int /*lane*/) { load_matrices(b, from); }
 };
-// Of one row whose pairs are as the products want them (place_in_row): a quarter of the other's way through shared
-// memory. The lanes of the other rows keep their zeros.
+// Of one row (OperandAddress::only), which stands for all eight.
 struct OperandOfRow {
-  uint32_t b[4] = {};
+  uint32_t b[4];
   static constexpr auto address = OperandAddress::only;
-  __device__ __forceinline__ void load(uint32_t from, int lane) { load_16_if(b, from, lane < 4); }
+  static constexpr bool kFours = false;
+  __device__ __forceinline__ void load(uint32_t from, int /*lane*/) {
+    load_8(b[0], b[1], from);
+    load_8(b[2], b[3], from + 32);
+  }
 };
 
 template <int kUnitsOfSlot, typename Operand>
@@ -67,6 +72,7 @@ struct Int4Format {
   static constexpr int kSlotBytes = kSlotUnits * kUnitBytes;
   static constexpr bool kSlices = true;  // sums are those of slices of the columns (Int4Layout), at least one
   static constexpr auto operand_address = Operand::address;
+  static constexpr bool kFours = Operand::kFours;
 
   // Weights are the M operand, two tiles of 8 rows: half as many products, and their registers are what widening makes
   // of the levels, in place (as the N operand they cost twice the instructions for a weight, more than there is time
@@ -81,16 +87,26 @@ struct Int4Format {
       for (int i = 0; i < 4; ++i) sums[i] = read_output(c, row_of(i, lane), column_of(unit, i, lane));
     }
 
-    // A step's weights are widened while the step before is multiplied, which reads the operand two steps before it.
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t /*a_step*/, int32_t steps,
                                              int lane) {
+      multiply_run(steps, a_address, lane, [&] { return data; }, [] {});
+    }
+
+    // A run of columns, slot after slot. next(): until the next slot is there; its address. done(): the first slot that
+    // has not been given back has been multiplied. A step's weights are widened while the step before is multiplied,
+    // also from one slot to the next, and the operand of a step is read two steps before it.
+    template <typename Next, typename Done>
+    __device__ __forceinline__ void multiply_run(int32_t steps, uint32_t a_address, int lane, const Next& next_slot,
+                                                 const Done& done) {
       constexpr uint32_t kOperandStep = 64;  // bytes
+      constexpr int kUnits = kSlotUnits / 2, kSlotSteps = kUnits * kUnitSteps;
       static_assert(kUnitSteps == 4);
-      uint32_t words = data + lane * 16, scales = data + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0));
+      const auto of_lane = static_cast<uint32_t>(lane * 16);
+      const auto scales_behind = static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0)) - of_lane;
       Lane tiles[2];
-      const auto open = [&](Lane(&to)[2]) {
-        to[0].load(words, scales);
-        to[1].load(words + kSlotBytes / 2, scales + kSlotBytes / 2);
+      const auto open = [&](Lane(&to)[2], uint32_t words) {
+        to[0].load(words, words + scales_behind);
+        to[1].load(words + kSlotBytes / 2, words + kSlotBytes / 2 + scales_behind);
       };
       const auto widen = [&](const Lane(&of)[2], int step) {
         Step s;
@@ -103,18 +119,14 @@ struct Int4Format {
         mma_16x8x16(acc, {s.first[2], s.second[2], s.first[3], s.second[3]}, x.b[2], x.b[3]);
       };
       Operand even, odd;
-      open(tiles);
+      uint32_t words = next_slot() + of_lane;
+      open(tiles, words);
       even.load(a_address, lane);
       odd.load(a_address + kOperandStep, lane);
       Step step = widen(tiles, 0);
-#pragma unroll 1
-      for (; steps >= kUnitSteps; steps -= kUnitSteps) {
-        const bool last = steps == kUnitSteps;  // nothing follows that may be read
-        words += last ? 0 : kUnitBytes;
-        scales += last ? 0 : kUnitBytes;
-        const uint32_t next_address = a_address + (last ? 0 : kUnitSteps * kOperandStep);
+      const auto multiply_unit = [&](uint32_t next_words, uint32_t next_address) {
         Lane next[2];
-        open(next);
+        open(next, next_words);
         Step ahead = widen(tiles, 1);
         multiply_step(step, even);
         even.load(a_address + 2 * kOperandStep, lane);
@@ -128,11 +140,29 @@ struct Int4Format {
         multiply_step(ahead, odd);
         odd.load(next_address + kOperandStep, lane);
         tiles[0] = next[0], tiles[1] = next[1];
+        words = next_words;
         a_address = next_address;
-      }
-      if (steps > 0) {  // half a unit
-        multiply_step(step, even);
-        multiply_step(widen(tiles, 1), odd);
+      };
+      const auto multiply_next = [&] { multiply_unit(words + kUnitBytes, a_address + kUnitSteps * kOperandStep); };
+#pragma unroll 1
+      for (;; steps -= kSlotSteps) {
+        if (steps >= kSlotSteps) {
+#pragma unroll
+          for (int i = 0; i + 1 < kUnits; ++i) multiply_next();
+        } else {
+#pragma unroll 1
+          for (int32_t left = steps; left > kUnitSteps; left -= kUnitSteps) multiply_next();
+          if (steps % kUnitSteps != 0) {  // half a unit, the last
+            multiply_step(step, even);
+            multiply_step(widen(tiles, 1), odd);
+            return done();
+          }
+        }
+        // A unit that nothing follows in the slot; if nothing follows at all, something is read again.
+        const bool last = steps <= kSlotSteps;
+        multiply_unit(last ? words : next_slot() + of_lane, a_address + (last ? 0 : kUnitSteps * kOperandStep));
+        done();
+        if (last) return;
       }
     }
 
@@ -153,13 +183,16 @@ struct Int4Format {
       if (lane % 4 == 0) acc[0] = from[lane / 4], acc[2] = from[lane / 4 + 8];
     }
 
-    template <typename Outputs>
+    // Of at most kMostRows rows.
+    template <int kMostRows, typename Outputs>
     __device__ __forceinline__ void write(const StreamCall& c, const Outputs& outputs, int32_t unit, int lane) const {
+      if (kMostRows == 1 && lane % 4 != 0) return;
+      constexpr int kStride = kMostRows == 1 ? 2 : 1;
       if (c.output == StreamOutput::silu_mul) {
         const int32_t n = unit * 8 + lane / 4;
         if (n >= c.ldy) return;
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < 2; i += kStride) {
           const int32_t t = 2 * (lane % 4) + i;
           if (t >= c.num_rows) continue;
           bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
@@ -169,7 +202,7 @@ struct Int4Format {
         }
       } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < 4; i += kStride)
           if (has(c, unit, i, lane)) outputs.put(row_of(i, lane), column_of(unit, i, lane), sums[i]);
       }
     }

@@ -9,30 +9,29 @@
 
 namespace qwill::cuda {
 
-// The one row of a product in the order in which lanes take it for weights of four bits: of each 32 columns the four
-// pairs of lane l, columns 8 i + 2 l and the next, follow each other. Where, in elements, the pair is that begins at
-// this column; the next of the same eight columns is kNextPair further.
-__device__ __forceinline__ int32_t place_in_row(int32_t col) {
-  return col / 32 * 32 + col / 2 % 4 * 8 + col / 8 % 4 * 2;
+// Four columns of a row of the operand, as two pairs of bf16. kFours: as ldmatrix has to find them so that each lane gets
+// those that it multiplies with four-bit weights (Int4Layout): of sixteen columns first the first pairs of all fours.
+template <bool kFours>
+__device__ __forceinline__ void put_four(bfloat* row, int32_t col, uint32_t first, uint32_t second) {
+  if constexpr (kFours) {
+    bfloat* to = row + col / 16 * 16 + col % 16 / 2;
+    *reinterpret_cast<uint32_t*>(to) = first;
+    *reinterpret_cast<uint32_t*>(to + 8) = second;
+  } else {
+    *reinterpret_cast<uint2*>(row + col) = make_uint2(first, second);
+  }
 }
-constexpr int kNextPair = 8;
-__device__ __forceinline__ void put_pair(bfloat* to, uint32_t pair) { *reinterpret_cast<uint32_t*>(to) = pair; }
 
-// The normed row, rounded to bf16, to shared memory, in the order of place_in_row if that is asked for; zeros behind
-// its columns.
+// The normed row, rounded to bf16, to shared memory; zeros behind its columns.
+template <bool kFours>
 __device__ __forceinline__ void store_normed(bfloat* to, const RowSlice& x, float inverse, const RowSlice& weight,
-                                             int32_t padded_cols, int thread, bool in_pairs) {
-  bfloat* place = to + (in_pairs ? place_in_row(4 * thread) : 4 * thread);
+                                             int32_t padded_cols, int thread) {
 #pragma unroll
   for (int j = 0; j < kNormVectors; ++j) {
-    if (4 * (thread + kNormThreads * j) >= padded_cols) continue;
+    const int col = 4 * (thread + kNormThreads * j);
+    if (col >= padded_cols) continue;
     const float4 y = scaled(x.values[j], inverse, weight.values[j]);
-    const uint2 pairs = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
-    bfloat* there = place + 4 * kNormThreads * j;
-    if (in_pairs)
-      put_pair(there, pairs.x), put_pair(there + kNextPair, pairs.y);
-    else
-      *reinterpret_cast<uint2*>(there) = pairs;
+    put_four<kFours>(to, col, pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
   }
 }
 
@@ -53,10 +52,10 @@ struct OperandAddress {
     const int row = lane % 8;
     return {operand + (row < num_rows ? row * row_bytes : 0) + lane / 8 * 16, 32};
   }
-  // As the second too, of one row in the order of place_in_row, by lanes 0 to 3.
+  // As the second of four-bit weights (Int4Layout), of one row: of sixteen columns four by each lane of four.
   __device__ __forceinline__ static OperandAddress only(uint32_t operand, uint32_t /*row_bytes*/, int32_t /*num_rows*/,
                                                         uint32_t /*zeros*/, int lane) {
-    return {operand + lane % 4 * 16, 32};
+    return {operand + lane % 4 * 8, 32};
   }
 };
 
