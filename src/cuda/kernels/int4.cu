@@ -73,16 +73,21 @@ __device__ __forceinline__ void widen_part(bfloat* to, const MatrixLayout& part,
   if (col >= part.padded_cols()) return;
   const uint32_t scale = *reinterpret_cast<const uint16_t*>(in + Int4Layout::scale(row, piece * 32)) * 0x10001u,
                  bias = int4_biases(scale);
-  uint32_t b[4][4];  // [lane][pair of the first sixteen, of the second]
+  uint32_t b[4][2][2];  // [lane][sixteen][pair]
 #pragma unroll
   for (int lane = 0; lane < 4; ++lane)
-    widen_word(b[lane], *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 4 * lane)), scale,
-               bias);
 #pragma unroll
-  for (int c = 0; c < 4; ++c)  // the intrinsic, or the compiler stores them one by one
+    for (int sixteen = 0; sixteen < 2; ++sixteen)
+      widen_four(b[lane][sixteen],
+                 *reinterpret_cast<const uint32_t*>(in + Int4Layout::word(row, piece * 32 + 4 * lane)), sixteen, scale,
+                 bias);
+#pragma unroll
+  for (int c = 0; c < 4; ++c) {  // the intrinsic, or the compiler stores them one by one
+    const auto& first = b[c % 2 * 2][c / 2];
+    const auto& second = b[c % 2 * 2 + 1][c / 2];
     __stcg(reinterpret_cast<uint4*>(to + part.offset(row_block * 8 + row, col + c * 8)),
-           make_uint4(b[c % 2 * 2][c / 2 * 2], b[c % 2 * 2][c / 2 * 2 + 1], b[c % 2 * 2 + 1][c / 2 * 2],
-                      b[c % 2 * 2 + 1][c / 2 * 2 + 1]));
+           make_uint4(first[0], first[1], second[0], second[1]));
+  }
 }
 
 // Row blocks first_row_block … of `from`, columns from block first_col_block on, by threads gridDim.x * kThreads at a

@@ -16,17 +16,19 @@ __device__ __forceinline__ uint32_t int4_biases(uint32_t scales) {
   return *reinterpret_cast<const uint32_t*>(&biases);
 }
 
-// The eight weights of a word in pairs, four columns of the first sixteen, then of the second; scale and bias in both
-// halves. 0x4180 with q in the first bits of the fraction is 16 + q; times the scale, less 24 times it, rounded once to
-// nearest even: tensor/int4.h's int4_value. 3 shifts, 4 ands with or, 4 products with sum: 11 instructions for 8
-// weights.
-__device__ __forceinline__ void widen_word(uint32_t (&b)[4], uint32_t word, uint32_t scale, uint32_t bias) {
+// Four of a word's eight weights in pairs: the four columns of its first sixteen, or of its second; scale and bias in
+// both halves. 0x4180 with q in the first bits of the fraction is 16 + q; times the scale, less 24 times it, rounded
+// once to nearest even: tensor/int4.h's int4_value. For 8 weights 3 shifts, 4 ands with or, 4 products with sum: 11
+// instructions.
+__device__ __forceinline__ void widen_four(uint32_t (&b)[2], uint32_t word, int sixteen, uint32_t scale,
+                                           uint32_t bias) {
   constexpr uint32_t kMask = 0x00780078;
   uint32_t base;  // 16; in a register: an instruction takes one constant
   asm("mov.b32 %0, 0x41804180;" : "=r"(base));
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t shifted = i < 3 ? word >> (4 * i) : __funnelshift_r(word, word, 12);
+  for (int i = 0; i < 2; ++i) {
+    const int shift = 8 * sixteen + 4 * i;
+    const uint32_t shifted = shift < 12 ? word >> shift : __funnelshift_r(word, word, 12);
     uint32_t levels;  // shifted and kMask, or base
     asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(levels) : "r"(shifted), "n"(kMask), "r"(base));
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(b[i]) : "r"(levels), "r"(scale), "r"(bias));

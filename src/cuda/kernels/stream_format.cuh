@@ -93,8 +93,8 @@ struct Int4Format {
     }
 
     // A run of columns, slot after slot. next(): until the next slot is there; its address. done(): the first slot that
-    // has not been given back has been multiplied. A step's weights are widened while the step before is multiplied,
-    // also from one slot to the next, and the operand of a step is read two steps before it.
+    // has not been given back has been multiplied. Sixteen columns are widened while the sixteen before are multiplied,
+    // also from one slot to the next, and the operand of a step of 32 is read two steps before it.
     template <typename Next, typename Done>
     __device__ __forceinline__ void multiply_run(int32_t steps, uint32_t a_address, int lane, const Next& next_slot,
                                                  const Done& done) {
@@ -108,37 +108,39 @@ struct Int4Format {
         to[0].load(words, words + scales_behind);
         to[1].load(words + kSlotBytes / 2, words + kSlotBytes / 2 + scales_behind);
       };
-      const auto widen = [&](const Lane(&of)[2], int step) {
-        Step s;
-        widen_word(s.first, of[0].words[step], of[0].scale(step), of[0].bias(step));
-        widen_word(s.second, of[1].words[step], of[1].scale(step), of[1].bias(step));
+      const auto widen = [&](const Lane(&of)[2], int step, int sixteen) {
+        Sixteen s;
+        widen_four(s.first, of[0].words[step], sixteen, of[0].scale(step), of[0].bias(step));
+        widen_four(s.second, of[1].words[step], sixteen, of[1].scale(step), of[1].bias(step));
         return s;
       };
-      const auto multiply_step = [&](const Step& s, const Operand& x) {
-        mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, x.b[0], x.b[1]);
-        mma_16x8x16(acc, {s.first[2], s.second[2], s.first[3], s.second[3]}, x.b[2], x.b[3]);
+      const auto multiply_sixteen = [&](const Sixteen& s, const Operand& x, int sixteen) {
+        mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, x.b[2 * sixteen], x.b[2 * sixteen + 1]);
+      };
+      // A step whose first sixteen columns have been widened: each product is under way while the next ones are.
+      Sixteen ready;
+      const auto multiply_step = [&](const Lane(&of)[2], int step, const Operand& x) {
+        const Sixteen second = widen(of, step, 1);
+        multiply_sixteen(ready, x, 0);
+        return second;
       };
       Operand even, odd;
       uint32_t words = next_slot() + of_lane;
       open(tiles, words);
       even.load(a_address, lane);
       odd.load(a_address + kOperandStep, lane);
-      Step step = widen(tiles, 0);
+      ready = widen(tiles, 0, 0);
       const auto multiply_unit = [&](uint32_t next_words, uint32_t next_address) {
         Lane next[2];
         open(next, next_words);
-        Step ahead = widen(tiles, 1);
-        multiply_step(step, even);
-        even.load(a_address + 2 * kOperandStep, lane);
-        step = widen(tiles, 2);
-        multiply_step(ahead, odd);
-        odd.load(a_address + 3 * kOperandStep, lane);
-        ahead = widen(tiles, 3);
-        multiply_step(step, even);
-        even.load(next_address, lane);
-        step = widen(next, 0);
-        multiply_step(ahead, odd);
-        odd.load(next_address + kOperandStep, lane);
+#pragma unroll
+        for (int step = 0; step < kUnitSteps; ++step) {
+          Operand& x = step % 2 == 0 ? even : odd;
+          const Sixteen second = multiply_step(tiles, step, x);
+          ready = step + 1 < kUnitSteps ? widen(tiles, step + 1, 0) : widen(next, 0, 0);
+          multiply_sixteen(second, x, 1);
+          x.load(step < 2 ? a_address + (step + 2) * kOperandStep : next_address + (step - 2) * kOperandStep, lane);
+        }
         tiles[0] = next[0], tiles[1] = next[1];
         words = next_words;
         a_address = next_address;
@@ -153,8 +155,11 @@ struct Int4Format {
 #pragma unroll 1
           for (int32_t left = steps; left > kUnitSteps; left -= kUnitSteps) multiply_next();
           if (steps % kUnitSteps != 0) {  // half a unit, the last
-            multiply_step(step, even);
-            multiply_step(widen(tiles, 1), odd);
+            Sixteen second = multiply_step(tiles, 0, even);
+            ready = widen(tiles, 1, 0);
+            multiply_sixteen(second, even, 1);
+            second = multiply_step(tiles, 1, odd);
+            multiply_sixteen(second, odd, 1);
             return done();
           }
         }
@@ -208,9 +213,9 @@ struct Int4Format {
     }
 
    private:
-    // The first operand of two products: 32 columns of both tiles.
-    struct Step {
-      uint32_t first[4], second[4];
+    // The first operand of a product: 16 columns of both tiles.
+    struct Sixteen {
+      uint32_t first[2], second[2];
     };
     // What a lane needs of a unit: its row's columns, and the scales of their groups.
     struct Lane {
