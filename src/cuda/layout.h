@@ -58,11 +58,11 @@ struct Fp8Layout {
 // levels that stand for 0 beyond its edges. Eight rows over all columns are one contiguous run here too.
 //
 // A block is 512 bytes of levels q, and behind them the scales of its groups, [row][group] of bf16. Lane l of a warp
-// finds in 16 bytes what two times mma.m16n8k16 want of it: its word w is of row l / 4 and columns 32 w to 32 w + 31, of
-// each sixteen of these four: 4 (l % 4) and on, which a lane can read of an operand at once. (Which columns of sixteen a
-// lane multiplies makes no difference to their sum.) Bits 8 s + 4 i + 3 to 8 s + 4 i + 6 of the word are of sixteen s
-// column 4 (l % 4) + 2 i, and 16 bits higher (bit 0 follows bit 31) is the column after that. Bits 3 to 6 are the first
-// ones of a bf16 number's fraction.
+// finds in 16 bytes what two times mma.m16n8k16 want of it: its word w is of row l / 4 and columns 32 w to 32 w + 31,
+// of each sixteen of these four: 4 (l % 4) and on, which a lane can read of an operand at once. (Which columns of
+// sixteen a lane multiplies makes no difference to their sum.) Bits 8 s + 4 i + 3 to 8 s + 4 i + 6 of the word are of
+// sixteen s column 4 (l % 4) + 2 i, and 16 bits higher (bit 0 follows bit 31) is the column after that. Bits 3 to 6 are
+// the first ones of a bf16 number's fraction.
 struct Int4Layout {
   int64_t row_blocks = 0;
   int64_t col_blocks = 0;
@@ -83,9 +83,13 @@ struct Int4Layout {
   // Products that are stored or added (not gated ones, nor those of experts) take the columns in slices, each summed
   // from a fresh start, and add these in order: whatever multiplies them, so that it may take slices at once. In one
   // run the K / 16 products of a tile, each of which waits for the one before, would take longer than the weight's way
-  // from memory. As few slices as have at most 4096 columns, of as many blocks each; the last may have less.
-  static constexpr int64_t kMostSliceBlocks = 4096 / kBlockCols;
-  QWILL_HOST_DEVICE constexpr int64_t slices() const { return (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks; }
+  // from memory. As few slices as have at most 4096 columns, but two from 2048 columns on, of as many blocks each; the
+  // last may have less.
+  static constexpr int64_t kMostSliceBlocks = 4096 / kBlockCols, kLeastHalved = 2048 / kBlockCols;
+  QWILL_HOST_DEVICE constexpr int64_t slices() const {
+    const int64_t least = (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks;
+    return least == 1 && col_blocks >= kLeastHalved ? 2 : least;
+  }
   QWILL_HOST_DEVICE constexpr int64_t slice_blocks() const { return (col_blocks + slices() - 1) / slices(); }
 
   // Within a block: the byte offset of a column's word, by how much the level is rotated left in it; the byte offset of

@@ -64,7 +64,8 @@ QWILL_HOST_DEVICE float choose_int4_scale(const Value& value) {
     }
     return fmaf(mean, plain, weighted);
   };
-  float best = rounded_int4_scale(extreme / -8), least = error_of(best);  // stays where errors leave the range of floats
+  float best = rounded_int4_scale(extreme / -8),
+        least = error_of(best);  // stays where errors leave the range of floats
   const auto consider = [&](float scale) {
     const float error = error_of(scale);
     if (error < least) best = scale, least = error;

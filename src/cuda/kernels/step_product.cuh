@@ -163,52 +163,71 @@ __device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp&
 // found out before.
 struct Int4Units {
   using Tile = StepInt4::Tile<true>;
+  const StepBlock& b;
+  const StepOp& op;
+  const BlockUnits& units;
+  int32_t idx;
   int32_t slices, slice, unit, first_step, steps;  // of the warp; columns by 32
+  RingPlace at;                                    // of the next item
   Tile tile;                                       // what the first one is added to has been there for long
 
-  __device__ __forceinline__ Int4Units(const StepBlock& b, const StepOp& op, const BlockUnits& units)
-      : slices(units.slices),
+  __device__ __forceinline__ Int4Units(const StepBlock& block, const StepOp& step_op, const BlockUnits& block_units,
+                                       int32_t op_idx)
+      : b(block),
+        op(step_op),
+        units(block_units),
+        idx(op_idx),
+        slices(units.slices),
         slice(slices > 1 ? b.warp % slices : 0),
         unit(units.first + (slices > 1 ? b.warp / slices : b.warp)),
         first_step(slice * (op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps)),
         steps(min(op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps,
                   static_cast<int32_t>(op.product.layout.col_blocks) * 2 - first_step)),
-        tile(op.product, unit, b.lane) {}
+        at(b.place),
+        tile(op.product, unit, b.lane) {
+    at.advance(b.warp, b.p.slots);
+    const int32_t consumers = units.consumers_of_round(units.first);
+    if (op.product.format == StreamFormat::int4 && b.warp < consumers) tile.begin(next_item(consumers), b.lane);
+  }
 
-  __device__ __forceinline__ void multiply(const StepBlock& b, const StepOp& op, const BlockUnits& units,
-                                           int32_t idx) {
+  __device__ __forceinline__ uint32_t next_item(int32_t consumers) {
+    wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+    const uint32_t item = b.item(at.slot);
+    at.advance(consumers, b.p.slots);
+    return item;
+  }
+
+  // The operand is there.
+  __device__ __forceinline__ void multiply() {
     const StreamCall& c = op.product;
     const StepOutputs outputs{b, op};
     const OperandAddress a = StepInt4::operand_address(shared_address(b.room), 0, 1, 0, b.lane);
     const uint32_t a_address = a.address + static_cast<uint32_t>(first_step) * 2 * a.step;
     auto* rows =
         reinterpret_cast<float*>(b.room + stream_row_bytes(c.layout.padded_cols()));  // of 16 outputs from each warp
-    RingPlace at = b.place;
-    at.advance(b.warp, b.p.slots);
+    RingPlace held = b.place;
+    held.advance(b.warp, b.p.slots);
 #pragma unroll 1
     for (int32_t first = units.first; first < units.end; first += units.at_once, unit += units.at_once) {
       const int32_t consumers = units.consumers_of_round(first);
       const bool busy = b.warp < consumers;
       if (!busy && slices == 1) break;  // of the last round
       if (busy) {
-        if (first > units.first) tile = Tile(c, unit, b.lane);
-        RingPlace held = at;
-        int32_t waited = 0;
-        const auto next = [&] {
-          wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-          const uint32_t item = b.item(at.slot);
-          at.advance(consumers, b.p.slots);
-          ++waited;
-          return item;
-        };
+        if (first > units.first) {
+          tile = Tile(c, unit, b.lane);
+          tile.begin(next_item(consumers), b.lane);
+        }
+        int32_t multiplied = 0;
+        const auto next = [&] { return next_item(consumers); };
         const auto done = [&] {
           __syncwarp();
           if (b.lane == 0) barrier_arrive(b.empty(held.slot));
           held.advance(consumers, b.p.slots);
+          ++multiplied;
         };
         tile.multiply_run(steps, a_address, b.lane, next, done);
 #pragma unroll 1
-        while (waited < units.num_chunks) next(), done();  // items that bring nothing to this slice
+        while (multiplied < units.num_chunks) next(), done();  // items that bring nothing to this slice
         if (slice > 0) tile.give_row(rows + b.warp * 16, b.lane);
         if (slices > 1) b.sync();
         if (slice == 0) {
@@ -257,8 +276,8 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
 
 // Of formats of which nothing is known before.
 struct NoUnits {
-  __device__ __forceinline__ NoUnits(const StepBlock&, const StepOp&, const BlockUnits&) {}
-  __device__ __forceinline__ void multiply(const StepBlock&, const StepOp&, const BlockUnits&, int32_t) {}
+  __device__ __forceinline__ NoUnits(const StepBlock&, const StepOp&, const BlockUnits&, int32_t) {}
+  __device__ __forceinline__ void multiply() {}
 };
 
 // What a slot's consumers arrive with when they have multiplied it.
@@ -268,7 +287,7 @@ template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
-  std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units);
+  std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units, idx);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
@@ -281,7 +300,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
     else
       multiply_units<StepBf16, false, slot_arrivals(kFormat)>(b, op, units, idx);
   } else if (kFormat == StreamFormat::int4) {
-    ahead.multiply(b, op, units, idx);
+    ahead.multiply();
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }

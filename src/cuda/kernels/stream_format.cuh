@@ -89,50 +89,41 @@ struct Int4Format {
 
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t /*a_step*/, int32_t steps,
                                              int lane) {
+      begin(data, lane);
       multiply_run(steps, a_address, lane, [&] { return data; }, [] {});
     }
 
-    // A run of columns, slot after slot. next(): until the next slot is there; its address. done(): the first slot that
-    // has not been given back has been multiplied. Sixteen columns are widened while the sixteen before are multiplied,
-    // also from one slot to the next, and the operand of a step of 32 is read two steps before it.
+    // A run's first slot is there; the operand need not be.
+    __device__ __forceinline__ void begin(uint32_t slot, int lane) {
+      words = slot + static_cast<uint32_t>(lane * 16);
+      open(tiles, words, lane);
+      ready = widen(tiles, 0, 0);
+    }
+
+    // A run of columns, slot after slot. next_slot(): until the next slot is there; its address. done(): the first slot
+    // that has not been given back has been multiplied. Sixteen columns are widened while the sixteen before are
+    // multiplied, also from one slot to the next, and the operand of a step of 32 is read two steps before it.
     template <typename Next, typename Done>
     __device__ __forceinline__ void multiply_run(int32_t steps, uint32_t a_address, int lane, const Next& next_slot,
                                                  const Done& done) {
       constexpr uint32_t kOperandStep = 64;  // bytes
       constexpr int kUnits = kSlotUnits / 2, kSlotSteps = kUnits * kUnitSteps;
       static_assert(kUnitSteps == 4);
-      const auto of_lane = static_cast<uint32_t>(lane * 16);
-      const auto scales_behind = static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0)) - of_lane;
-      Lane tiles[2];
-      const auto open = [&](Lane(&to)[2], uint32_t words) {
-        to[0].load(words, words + scales_behind);
-        to[1].load(words + kSlotBytes / 2, words + kSlotBytes / 2 + scales_behind);
-      };
-      const auto widen = [&](const Lane(&of)[2], int step, int sixteen) {
-        Sixteen s;
-        widen_four(s.first, of[0].words[step], sixteen, of[0].scale(step), of[0].bias(step));
-        widen_four(s.second, of[1].words[step], sixteen, of[1].scale(step), of[1].bias(step));
-        return s;
-      };
       const auto multiply_sixteen = [&](const Sixteen& s, const Operand& x, int sixteen) {
         mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, x.b[2 * sixteen], x.b[2 * sixteen + 1]);
       };
-      // A step whose first sixteen columns have been widened: each product is under way while the next ones are.
-      Sixteen ready;
+      // A step whose first sixteen columns have been widened.
       const auto multiply_step = [&](const Lane(&of)[2], int step, const Operand& x) {
         const Sixteen second = widen(of, step, 1);
         multiply_sixteen(ready, x, 0);
         return second;
       };
       Operand even, odd;
-      uint32_t words = next_slot() + of_lane;
-      open(tiles, words);
       even.load(a_address, lane);
       odd.load(a_address + kOperandStep, lane);
-      ready = widen(tiles, 0, 0);
       const auto multiply_unit = [&](uint32_t next_words, uint32_t next_address) {
         Lane next[2];
-        open(next, next_words);
+        open(next, next_words, lane);
 #pragma unroll
         for (int step = 0; step < kUnitSteps; ++step) {
           Operand& x = step % 2 == 0 ? even : odd;
@@ -165,7 +156,8 @@ struct Int4Format {
         }
         // A unit that nothing follows in the slot; if nothing follows at all, something is read again.
         const bool last = steps <= kSlotSteps;
-        multiply_unit(last ? words : next_slot() + of_lane, a_address + (last ? 0 : kUnitSteps * kOperandStep));
+        multiply_unit(last ? words : next_slot() + static_cast<uint32_t>(lane * 16),
+                      a_address + (last ? 0 : kUnitSteps * kOperandStep));
         done();
         if (last) return;
       }
@@ -239,6 +231,21 @@ struct Int4Format {
       }
     };
 
+    Lane tiles[2];
+    Sixteen ready;   // the first columns of `tiles`
+    uint32_t words;  // where `tiles` are
+
+    static __device__ __forceinline__ void open(Lane (&to)[2], uint32_t from, int lane) {
+      const uint32_t scales_from = from + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0) - lane * 16);
+      to[0].load(from, scales_from);
+      to[1].load(from + kSlotBytes / 2, scales_from + kSlotBytes / 2);
+    }
+    static __device__ __forceinline__ Sixteen widen(const Lane (&of)[2], int step, int sixteen) {
+      Sixteen s;
+      widen_four(s.first, of[0].words[step], sixteen, of[0].scale(step), of[0].bias(step));
+      widen_four(s.second, of[1].words[step], sixteen, of[1].scale(step), of[1].bias(step));
+      return s;
+    }
     static __device__ __forceinline__ int32_t row_of(int i, int lane) { return 2 * (lane % 4) + i % 2; }
     static __device__ __forceinline__ int32_t column_of(int32_t unit, int i, int lane) {
       return unit * 16 + lane / 4 + i / 2 * 8;

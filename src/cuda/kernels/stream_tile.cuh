@@ -9,8 +9,9 @@
 
 namespace qwill::cuda {
 
-// Four columns of a row of the operand, as two pairs of bf16. kFours: as ldmatrix has to find them so that each lane gets
-// those that it multiplies with four-bit weights (Int4Layout): of sixteen columns first the first pairs of all fours.
+// Four columns of a row of the operand, as two pairs of bf16. kFours: as ldmatrix has to find them so that each lane
+// gets those that it multiplies with four-bit weights (Int4Layout): of sixteen columns first the first pairs of all
+// fours.
 template <bool kFours>
 __device__ __forceinline__ void put_four(bfloat* row, int32_t col, uint32_t first, uint32_t second) {
   if constexpr (kFours) {
