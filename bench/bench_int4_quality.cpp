@@ -22,6 +22,7 @@
 #include "engine/engine_core.h"
 #include "held_out.h"
 #include "llm/backend.h"
+#include "llm/text_files.h"
 #include "model/model.h"
 #include "tensor/int4.h"
 
@@ -136,7 +137,7 @@ class RoundedTensors final : public TensorSource {
 void measure_model(const std::string& path, const std::vector<std::string>& texts) {
   const ModelFolder folder = ModelFolder::find(path, "");
   const Checkpoint checkpoint = Checkpoint::open(folder);
-  const Tokenizer tokenizer = *open_tokenizer(folder);
+  const Tokenizer tokenizer = require_tokenizer(folder);
   const ModelConfig& config = checkpoint.config();
   std::vector<const Kind*> kinds = {nullptr};
   for (const Kind& kind : kKinds) kinds.push_back(&kind);
