@@ -134,9 +134,10 @@ class CpuOps final : public Ops {
 
   int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
 
-  // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
-  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const KvLayout& layout,
-                  float* queries);
+  // Of a step's row t (queries, keys and values of all heads) what one KV head needs: its queries, normed and rotated,
+  // to [H / KV][Dp], and its key and value to their slot, if there is one.
+  void prepare_head(const float* row, int64_t num_heads, const Norm& q_norm, const Norm& k_norm, int64_t t,
+                    int64_t kv_head, const KvLayout& layout, const int32_t* slot, float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {
