@@ -186,9 +186,9 @@ class CpuOps final : public Ops {
   bool any_rounded_ = false;  // some matrix was placed to be multiplied in less than f32
   int64_t owned_weight_bytes_ = 0;
   const MemoryPurpose activations_{ledger_, "activations"}, experts_{ledger_, "experts"};
-  Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gated_{activations_},
-      attend_{activations_}, take_rows_{activations_}, operand_{activations_}, queries_{activations_},
-      attended_{activations_};
+  Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gate_up_{activations_},
+      gated_{activations_}, attend_{activations_}, take_rows_{activations_}, operand_{activations_},
+      queries_{activations_}, attended_{activations_};
   Buffer norm_linear_{{ledger_, "logits"}};  // and queries, keys and values
   Buffer moe_logits_{experts_}, moe_normed_{experts_}, moe_act_{experts_}, moe_out_{experts_};
   Buffer parts_{{ledger_, "attention"}};
