@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/memory_nodes.h"
 #include "base/thread_name.h"
 
 namespace qwill {
@@ -26,11 +27,16 @@ thread_local int number = 0;
 int ThreadPool::current_thread() { return number; }
 
 ThreadPool::ThreadPool(int num_threads) : shares_(static_cast<size_t>(num_threads)) {
+  // Where there are several memory nodes, neighbouring threads share one: whatever a thread's tasks touched first lies
+  // near those of the same share in later runs. The caller is not ours to bind.
+  const std::vector<std::vector<int>> nodes = memory_nodes();
   for (size_t i = 1; i < shares_.size(); ++i)
-    workers_.emplace_back([this, i] {
-      name_thread("qwill-compute");
-      work(i);
-    });
+    workers_.emplace_back(
+        [this, i, processors = nodes.empty() ? std::vector<int>() : nodes[i * nodes.size() / shares_.size()]] {
+          name_thread("qwill-compute");
+          if (!processors.empty()) run_on(processors);
+          work(i);
+        });
 }
 
 ThreadPool::~ThreadPool() {
