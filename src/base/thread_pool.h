@@ -23,7 +23,8 @@ class ThreadPool {
 
   // Calls f(task) once for each task in [0, num_tasks), on all threads; returns when all are done. f must not throw.
   // One run at a time; f must not call run. Each thread begins with its own contiguous share, in order (neighbouring
-  // tasks read neighbouring memory), and then takes what is left of the others'.
+  // tasks read neighbouring memory), and then takes what is left of the others'. Nobody waits for a thread that has not
+  // begun: on a crowded machine the rest do its share.
   template <typename F>
   void run(int64_t num_tasks, F&& f) {
     run_erased(
@@ -38,16 +39,16 @@ class ThreadPool {
   void claim_tasks(size_t thread);
 
   struct alignas(64) Share {
-    std::atomic<int64_t> next{0};
-    int64_t last = 0;
+    std::atomic<uint64_t> tasks{0};  // that nobody has claimed: first in the low half, end in the high half
   };
 
   std::vector<std::thread> workers_;
+  // Of the run that has unfinished tasks.
   Call call_ = nullptr;
   void* context_ = nullptr;
-  std::vector<Share> shares_;                   // one per thread
-  alignas(64) std::atomic<uint32_t> epoch_{0};  // counts runs
-  alignas(64) std::atomic<int32_t> busy_{0};    // workers that have not finished this run
+  std::vector<Share> shares_;                       // one per thread
+  alignas(64) std::atomic<uint32_t> epoch_{0};      // counts runs: wakes workers up
+  alignas(64) std::atomic<int64_t> unfinished_{0};  // tasks
   std::atomic<bool> stop_{false};
 };
 

@@ -134,9 +134,10 @@ class CpuOps final : public Ops {
 
   int64_t rows_per_task(const CpuWeight::Segment& segment) const { return task_rows(segment, num_threads_); }
 
-  // The queries of a step normed and rotated to [KV][T][H / KV][Dp], its keys and values stored.
-  void store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch, const KvLayout& layout,
-                  float* queries);
+  // Of a step's row t (queries, keys and values of all heads) what one KV head needs: its queries, normed and rotated,
+  // to [H / KV][Dp], and its key and value to their slot, if there is one.
+  void prepare_head(const float* row, int64_t num_heads, const Norm& q_norm, const Norm& k_norm, int64_t t,
+                    int64_t kv_head, const KvLayout& layout, const int32_t* slot, float* queries);
 
   // Room of each thread for what a task needs for itself: made before the tasks run, which then find theirs.
   void make_scratch(int64_t floats) {
@@ -185,9 +186,9 @@ class CpuOps final : public Ops {
   bool any_rounded_ = false;  // some matrix was placed to be multiplied in less than f32
   int64_t owned_weight_bytes_ = 0;
   const MemoryPurpose activations_{ledger_, "activations"}, experts_{ledger_, "experts"};
-  Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gated_{activations_},
-      attend_{activations_}, take_rows_{activations_}, operand_{activations_}, queries_{activations_},
-      attended_{activations_};
+  Buffer rope_cos_{activations_}, rope_sin_{activations_}, embed_{activations_}, gate_up_{activations_},
+      gated_{activations_}, attend_{activations_}, take_rows_{activations_}, operand_{activations_},
+      queries_{activations_}, attended_{activations_};
   Buffer norm_linear_{{ledger_, "logits"}};  // and queries, keys and values
   Buffer moe_logits_{experts_}, moe_normed_{experts_}, moe_act_{experts_}, moe_out_{experts_};
   Buffer parts_{{ledger_, "attention"}};

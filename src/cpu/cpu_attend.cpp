@@ -56,35 +56,29 @@ void CpuOps::free_kv(PagedKv& kv) {
   kv = {};
 }
 
-void CpuOps::store_step(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
-                        const KvLayout& layout, float* queries) {
+void CpuOps::prepare_head(const float* row, int64_t num_heads, const Norm& q_norm, const Norm& k_norm, int64_t t,
+                          int64_t kv_head, const KvLayout& layout, const int32_t* slot, float* queries) {
   const int64_t D = layout.geometry.head_dim, dp = layout.dim(), KV = layout.geometry.num_kv_heads;
-  const int64_t T = qkv.rows, H = qkv.cols / D - 2 * KV, group = H / KV;
-  for_rows(T, [&](int64_t t) {
-    const float* cos = cos_ + t * half_dim_;
-    const float* sin = sin_ + t * half_dim_;
-    float* head = scratch();
-    float* value = head + dp;
-    std::fill(head + D, head + dp, 0.0f);
-    std::fill(value + D, value + dp, 0.0f);
-    const auto norm_rotate = [&](const float* x, const Norm& norm) {
-      kernels_.rms_norm(x, as_cpu(norm.weight).vector.data(), D, norm.eps, head);
-      for (int64_t i = 0; i < D / 2; ++i) {
-        const float a = head[i], b = head[i + D / 2];
-        head[i] = a * cos[i] - b * sin[i];
-        head[i + D / 2] = b * cos[i] + a * sin[i];
-      }
-    };
-    for (int64_t h = 0; h < H; ++h) {
-      norm_rotate(qkv.row<float>(t) + h * D, q_norm);
-      std::memcpy(queries + (((h / group) * T + t) * group + h % group) * dp, head, static_cast<size_t>(dp) * 4);
+  const int64_t group = num_heads / KV;
+  const float* cos = cos_ + t * half_dim_;
+  const float* sin = sin_ + t * half_dim_;
+  const auto norm_rotate = [&](int64_t head, const Norm& norm, float* out) {
+    kernels_.rms_norm(row + head * D, as_cpu(norm.weight).vector.data(), D, norm.eps, out);
+    for (int64_t i = 0; i < D / 2; ++i) {
+      const float a = out[i], b = out[i + D / 2];
+      out[i] = a * cos[i] - b * sin[i];
+      out[i + D / 2] = b * cos[i] + a * sin[i];
     }
-    for (int64_t h = 0; h < KV; ++h) {
-      norm_rotate(qkv.row<float>(t) + (H + h) * D, k_norm);
-      std::memcpy(value, qkv.row<float>(t) + (H + KV + h) * D, static_cast<size_t>(D) * 4);
-      kernels_.store_kv(head, value, layout.slot(batch.slots[static_cast<size_t>(t)], h));
-    }
-  });
+    std::fill(out + D, out + dp, 0.0f);
+  };
+  for (int64_t g = 0; g < group; ++g) norm_rotate(kv_head * group + g, q_norm, queries + g * dp);
+  if (!slot) return;
+  float* key = scratch();
+  float* value = key + dp;
+  norm_rotate(num_heads + kv_head, k_norm, key);
+  std::memcpy(value, row + (num_heads + KV + kv_head) * D, static_cast<size_t>(D) * 4);
+  std::fill(value + D, value + dp, 0.0f);
+  kernels_.store_kv(key, value, layout.slot(*slot, kv_head));
 }
 
 Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_norm, const Batch& batch,
@@ -97,7 +91,7 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
   float* attended = attended_.get<float>(T * H * dp);
   Tensor out = result(attend_, T, H * D);
   const int64_t rows_per_task = std::max<int64_t>(1, kAttendItems / group);
-  make_scratch(std::max(2 * dp, attend_scratch_floats(rows_per_task * group, dp)));
+  make_scratch((2 + group) * dp + attend_scratch_floats(rows_per_task * group, dp));
 
   // Tasks of one row may be cut at the borders of groups: each that is more than its share of all threads' work, so
   // fewer than there are shares.
@@ -108,7 +102,18 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
       parts_.get<float>(std::min(batch.num_sequences() * KV, num_shares) * groups_of(longest) * group_floats);
   if (rehearsing_) return out;
 
-  store_step(qkv, q_norm, k_norm, batch, layout, queries);
+  // Queries of row t and one KV head; its key and value are stored if they are to be.
+  const auto prepare = [&](int64_t t, int64_t kv_head, bool store, float* to) {
+    const int32_t* slot = store ? &batch.slots[static_cast<size_t>(t)] : nullptr;
+    prepare_head(qkv.row<float>(t), H, q_norm, k_norm, t, kv_head, layout, slot, to);
+  };
+  // A row that is all there is of its sequence needs no other row's keys: whoever attends to the last of its keys has
+  // just stored it.
+  const bool single_rows = T == batch.num_sequences();
+  if (!single_rows)
+    for_rows(T, [&](int64_t t) {
+      for (int64_t h = 0; h < KV; ++h) prepare(t, h, true, queries + (h * T + t) * group * dp);
+    });
 
   // Later rows (longer) first.
   std::vector<Piece> pieces;
@@ -154,9 +159,11 @@ Tensor CpuOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_no
     for (int64_t i = 0; i < num_items; ++i)
       positions.push_back(batch.positions[static_cast<size_t>(piece.first_row + i / group)]);
     const int64_t offset = (piece.kv_head * T + piece.first_row) * group * dp;
-    kernels_.attend({queries + offset, positions.data(), num_items,
+    float* own = scratch() + 2 * dp;
+    if (single_rows) prepare(piece.first_row, piece.kv_head, piece.last_group == piece.num_groups, own);
+    kernels_.attend({single_rows ? own : queries + offset, positions.data(), num_items,
                      layout.pages(batch.pages(piece.sequence), piece.kv_head), 1.0f / std::sqrt(static_cast<float>(D)),
-                     piece.first_group, piece.last_group, scratch(), attended + offset, piece.parts});
+                     piece.first_group, piece.last_group, own + group * dp, attended + offset, piece.parts});
     if (piece.parts) {
       if (std::atomic_ref(*piece.unfinished).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
       for (int64_t i = 0; i < num_items; ++i)

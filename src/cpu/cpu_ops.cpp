@@ -11,6 +11,11 @@
 
 namespace qwill {
 namespace cpu {
+namespace {
+
+constexpr int64_t kStreamedRows = 8;  // at most so many rows are met faster than weights are read
+
+}  // namespace
 
 void CpuOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) {
   if (rehearsing_) return;
@@ -76,6 +81,17 @@ Tensor CpuOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const Placed
   CHECK(weight.segments.size() == 2, "gate and up are two segments");
   Tensor act = result(gated_, x.rows, weight.rows / 2);
   const void* operand = pack_normed(x, norm, weight);
+  Tensor products = result(gate_up_, std::min(x.rows, kStreamedRows), weight.rows);
+  if (x.rows <= kStreamedRows) {
+    // The memory is what counts: each matrix from end to end, since a core waits whenever it turns to the other.
+    linear(operand, x.rows, weight, products, /*add=*/false);
+    if (rehearsing_) return act;
+    pool_.run(x.rows, [&](int64_t t) {
+      const float* row = products.row<float>(t);
+      kernels_.silu_mul(row, row + act.cols, act.cols, act.row<float>(t));
+    });
+    return act;
+  }
   const int64_t chunk = rows_per_task(weight.segments[0]);
   make_scratch(gated_scratch(x.rows, std::min(chunk, act.cols)));
   if (rehearsing_ || x.rows == 0) return act;

@@ -105,16 +105,29 @@ void place_panels(const Kernels& kernels, ThreadPool& pool, std::span<const Weig
   }
   if (dry) return;
   weight.owned = WeightMemory(weight.owned_bytes);
+  // All in one run: each thread makes what it will multiply with, which then lies near it.
+  struct Panels {
+    const WeightSource* source;
+    const Segment* segment;
+    std::byte* to;
+    int64_t first;  // number of the first
+  };
+  std::vector<Panels> made;
   std::byte* next = weight.owned.data();
+  int64_t num_panels = 0;
   for (size_t i = 0; i < sources.size(); ++i) {
     Segment& segment = weight.segments[i];
     if (segment.data) continue;
     segment.data = next;
-    pool.run((segment.rows + kPanelRows - 1) / kPanelRows, [&](int64_t panel) {
-      repack_panel(kernels, sources[i], *segment.panels, panel, next + panel * segment.row_bytes * kPanelRows);
-    });
+    made.push_back({&sources[i], &segment, next, num_panels});
+    num_panels += (segment.rows + kPanelRows - 1) / kPanelRows;
     next += panels_bytes(*segment.panels, segment.rows, weight.cols);
   }
+  pool.run(num_panels, [&](int64_t number) {
+    const Panels& of = *std::prev(std::ranges::upper_bound(made, number, {}, &Panels::first));
+    const int64_t panel = number - of.first;
+    repack_panel(kernels, *of.source, *of.segment->panels, panel, of.to + panel * of.segment->row_bytes * kPanelRows);
+  });
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ struct BenchReport {
   double mean_ms_per_step = 0;  // of the same steps, for comparisons with programs that report a mean
   double bytes_per_step = 0;    // weights and cache read; of experts, the expected number of different ones
   double achieved_gb_s = 0;     // GB = 1e9 bytes
-  double measured_gb_s = 0;     // read bandwidth, the better of before and after
-  double ratio = 0;
+  double measured_gb_s = 0;  // read bandwidth: of the better of before and after each piece of the decoding, the median
+  double ratio = 0;          // median over pieces
   double prefill_tflop_s = 0;   // operations of the prefill's products and attention
   double measured_tflop_s = 0;  // of a large matrix product on the tensor cores; 0: not measured (CPU)
   std::string device;

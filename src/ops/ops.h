@@ -188,7 +188,7 @@ class Ops {
   virtual Tensor do_take_rows(const Tensor& x, std::span<const int32_t> rows) = 0;
 
   // An op that may take seconds gets on. From any thread.
-  void advance() { progress_.fetch_add(1, std::memory_order_relaxed); }
+  void advance() { progress_.store(progress_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 
  private:
   std::atomic<int64_t> progress_ = 0;
