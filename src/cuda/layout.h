@@ -83,9 +83,9 @@ struct Int4Layout {
   // Products that are stored or added (not gated ones, nor those of experts) take the columns in slices, each summed
   // from a fresh start, and add these in order: whatever multiplies them, so that it may take slices at once. In one
   // run the K / 16 products of a tile, each of which waits for the one before, would take longer than the weight's way
-  // from memory. As few slices as have at most 4096 columns, but two from 2048 columns on, of as many blocks each; the
+  // from memory. As few slices as have at most 3200 columns, but two from 2048 columns on, of as many blocks each; the
   // last may have less.
-  static constexpr int64_t kMostSliceBlocks = 4096 / kBlockCols, kLeastHalved = 2048 / kBlockCols;
+  static constexpr int64_t kMostSliceBlocks = 3200 / kBlockCols, kLeastHalved = 2048 / kBlockCols;
   QWILL_HOST_DEVICE constexpr int64_t slices() const {
     const int64_t least = (col_blocks + kMostSliceBlocks - 1) / kMostSliceBlocks;
     return least == 1 && col_blocks >= kLeastHalved ? 2 : least;

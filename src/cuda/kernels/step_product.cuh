@@ -186,8 +186,6 @@ struct Int4Units {
         at(b.place),
         tile(op.product, unit, b.lane) {
     at.advance(b.warp, b.p.slots);
-    const int32_t consumers = units.consumers_of_round(units.first);
-    if (op.product.format == StreamFormat::int4 && b.warp < consumers) tile.begin(next_item(consumers), b.lane);
   }
 
   __device__ __forceinline__ uint32_t next_item(int32_t consumers) {
@@ -213,10 +211,7 @@ struct Int4Units {
       const bool busy = b.warp < consumers;
       if (!busy && slices == 1) break;  // of the last round
       if (busy) {
-        if (first > units.first) {
-          tile = Tile(c, unit, b.lane);
-          tile.begin(next_item(consumers), b.lane);
-        }
+        if (first > units.first) tile = Tile(c, unit, b.lane);
         int32_t multiplied = 0;
         const auto next = [&] { return next_item(consumers); };
         const auto done = [&] {

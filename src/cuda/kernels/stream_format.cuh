@@ -89,15 +89,7 @@ struct Int4Format {
 
     __device__ __forceinline__ void multiply(uint32_t data, uint32_t a_address, uint32_t /*a_step*/, int32_t steps,
                                              int lane) {
-      begin(data, lane);
       multiply_run(steps, a_address, lane, [&] { return data; }, [] {});
-    }
-
-    // A run's first slot is there; the operand need not be.
-    __device__ __forceinline__ void begin(uint32_t slot, int lane) {
-      words = slot + static_cast<uint32_t>(lane * 16);
-      open(tiles, words, lane);
-      ready = widen(tiles, 0, 0);
     }
 
     // A run of columns, slot after slot. next_slot(): until the next slot is there; its address. done(): the first slot
@@ -112,7 +104,11 @@ struct Int4Format {
       const auto multiply_sixteen = [&](const Sixteen& s, const Operand& x, int sixteen) {
         mma_16x8x16(acc, {s.first[0], s.second[0], s.first[1], s.second[1]}, x.b[2 * sixteen], x.b[2 * sixteen + 1]);
       };
-      // A step whose first sixteen columns have been widened.
+      uint32_t words = next_slot() + static_cast<uint32_t>(lane * 16);  // of `tiles`
+      Lane tiles[2];
+      open(tiles, words, lane);
+      Sixteen ready = widen(tiles, 0, 0);  // the first columns of a step
+      // The step whose first columns are ready; its others.
       const auto multiply_step = [&](const Lane(&of)[2], int step, const Operand& x) {
         const Sixteen second = widen(of, step, 1);
         multiply_sixteen(ready, x, 0);
@@ -230,10 +226,6 @@ struct Int4Format {
         return both_halves(biases, step * 32 / kInt4Group == 1);
       }
     };
-
-    Lane tiles[2];
-    Sixteen ready;   // the first columns of `tiles`
-    uint32_t words;  // where `tiles` are
 
     static __device__ __forceinline__ void open(Lane (&to)[2], uint32_t from, int lane) {
       const uint32_t scales_from = from + static_cast<uint32_t>(Int4Layout::scale(lane / 4, 0) - lane * 16);
