@@ -9,7 +9,7 @@
 // for ops to come. Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and
 // so do its parts whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2
 // for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us
-// between ops; with four bits also by the instructions that widen them.
+// between ops; with four bits by the products of few warps, half of whose time is widening, and by what is between ops.
 //
 // Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
 // same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
