@@ -113,6 +113,7 @@ class CudaOps final : public Ops {
   const void* bf16_operand(const Operand& operand);
   const float* f32_operand(const Operand& operand);
   Fp8Rows fp8_rows(int64_t rows, int64_t cols, int32_t scale_copies = 1);
+  Fp8Rows fp8_rows(DeviceBuffer& data, DeviceBuffer& scales, int64_t rows, int64_t cols, int32_t scale_copies);
   Fp8Rows fp8_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
@@ -150,6 +151,8 @@ class CudaOps final : public Ops {
   DeviceBuffer rope_settings_{activations_}, cos_{activations_}, sin_{activations_};
   DeviceBuffer norm_linear_{{device_.memory, "logits"}};  // and queries, keys and values before attention
   DeviceBuffer embed_{activations_}, gated_{activations_}, attend_{activations_}, take_rows_{activations_};  // results
+  DeviceBuffer fp8_gated_{activations_}, fp8_gated_scales_{activations_};
+  Fp8Rows rounded_gated_;  // what gated_ holds, if its product rounded it as well
   DeviceBuffer bf16_operand_{activations_}, f32_operand_{activations_}, fp8_operand_{activations_},
       fp8_scales_{activations_}, queries_{activations_};  // within an op
   DeviceBuffer partials_{attention_}, counters_{attention_};
