@@ -128,7 +128,7 @@ class CudaOps final : public Ops {
   DeviceBuffer widened_{{device_.memory, "widened"}};  // a weight of four bits as bf16, for the product to come
   Loader loader_{device_, arena_, widened_};
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
-  bool any_bf16_ = false;
+  bool any_bf16_ = false, any_fp8_ = false;
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
   int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend
@@ -151,8 +151,9 @@ class CudaOps final : public Ops {
   DeviceBuffer rope_settings_{activations_}, cos_{activations_}, sin_{activations_};
   DeviceBuffer norm_linear_{{device_.memory, "logits"}};  // and queries, keys and values before attention
   DeviceBuffer embed_{activations_}, gated_{activations_}, attend_{activations_}, take_rows_{activations_};  // results
-  DeviceBuffer fp8_gated_{activations_}, fp8_gated_scales_{activations_};
-  Fp8Rows rounded_gated_;  // what gated_ holds, if its product rounded it as well
+  DeviceBuffer fp8_gated_{activations_}, fp8_gated_scales_{activations_}, fp8_attend_{activations_},
+      fp8_attend_scales_{activations_};
+  Fp8Rows rounded_gated_, rounded_attend_;  // what gated_ and attend_ hold, if what wrote it rounded it as well
   DeviceBuffer bf16_operand_{activations_}, f32_operand_{activations_}, fp8_operand_{activations_},
       fp8_scales_{activations_}, queries_{activations_};  // within an op
   DeviceBuffer partials_{attention_}, counters_{attention_};

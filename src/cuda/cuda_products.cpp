@@ -55,7 +55,10 @@ Fp8Rows CudaOps::fp8_rows(DeviceBuffer& data, DeviceBuffer& scales, int64_t rows
 Fp8Rows CudaOps::fp8_operand(const Operand& operand) {
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
-  if (rounded_gated_.data && !operand.norm && x.data == gated_.get<char>(1)) return rounded_gated_;
+  if (!operand.norm) {
+    if (rounded_gated_.data && x.data == gated_.get<char>(1)) return rounded_gated_;
+    if (rounded_attend_.data && x.data == attend_.get<char>(1)) return rounded_attend_;
+  }
   const Fp8Rows y = fp8_rows(rows, x.cols);
   if (rehearsing_) return y;
   if (operand.norm)

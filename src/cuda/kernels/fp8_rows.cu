@@ -15,7 +15,6 @@ namespace qwill::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kManyRows = 512;
 constexpr int kBlockCols = static_cast<int>(kFp8AtomCols);
 
 // By a warp: four columns a lane.
@@ -33,16 +32,13 @@ __device__ __forceinline__ float4 first_of(const float4& v, int32_t count) {
   return make_float4(count > 0 ? v.x : 0, count > 1 ? v.y : 0, count > 2 ? v.z : 0, count > 3 ? v.w : 0);
 }
 
-// Of few rows the weight is read ahead of the wait, for time; of many when it is needed, for registers: more blocks fit
-// a multiprocessor.
-template <bool kMany>
-__global__ void __launch_bounds__(kNormThreads, kMany ? 5 : 1)
+__global__ void __launch_bounds__(kNormThreads)
     norm_kernel(const Fp8Rows y, const float* x, const float* weight, float eps, int32_t cols) {
   __shared__ float scratch[8];
   let_next_kernel_start();
   const int thread = threadIdx.x;
   RowSlice scale, slice;
-  if constexpr (!kMany) scale.load(weight, cols, thread);
+  scale.load(weight, cols, thread);
   wait_for_previous_kernel();
   const int64_t t = blockIdx.x;
   slice.load(x + t * cols, cols, thread);
@@ -51,7 +47,6 @@ __global__ void __launch_bounds__(kNormThreads, kMany ? 5 : 1)
   for (int j = 0; j < kNormVectors; ++j) {
     const int c = 4 * (thread + kNormThreads * j);  // whole warps are within padded_cols or beyond
     if (c >= y.padded_cols) continue;
-    if constexpr (kMany) scale.values[j] = c < cols ? *reinterpret_cast<const float4*>(weight + c) : float4{};
     float4 v = scaled(slice.values[j], inverse, scale.values[j]);
     if (c + 4 > cols) v = first_of(v, cols - c);  // where the norm is NaN, zeros times it are too
     store_block(y, t, c / kBlockCols, v);
@@ -139,9 +134,8 @@ cudaError_t random_fp8(const Fp8Destination& to, int64_t first_row, int64_t num_
 
 cudaError_t norm_to_fp8(const Fp8Rows& y, const float* x, const float* weight, float eps, int64_t cols,
                         int64_t num_rows, cudaStream_t stream) {
-  const bool many = num_rows >= kManyRows && cols % 4 == 0;
-  return launch(many ? norm_kernel<true> : norm_kernel<false>, static_cast<unsigned>(num_rows), kNormThreads, 0, stream,
-                y, x, weight, eps, static_cast<int32_t>(cols));
+  return launch(norm_kernel, static_cast<unsigned>(num_rows), kNormThreads, 0, stream, y, x, weight, eps,
+                static_cast<int32_t>(cols));
 }
 
 cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t stride, int64_t num_rows,

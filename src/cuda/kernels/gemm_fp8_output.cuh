@@ -124,24 +124,9 @@ class TokenOutput {
     }
   }
 
-  // Of a pair of bf16.
-  __device__ __forceinline__ static float2 widened(uint32_t pair) {
-    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u)};
-  }
-
-  template <int kBlocks>
-  __device__ __forceinline__ void write_rounded(const uint32_t (&near)[kBlocks], const uint32_t (&far)[kBlocks],
+  __device__ __forceinline__ void write_rounded(const uint32_t (&near)[16], const uint32_t (&far)[16],
                                                 const Fp8Rows& rounded, int32_t col) const {
-    // What the four lanes that share a row say is its largest magnitude; NaN does not count (fp8_value.cuh).
-    const auto scale_of = [](const uint32_t(&pairs)[kBlocks]) {
-      float most = 0;
-#pragma unroll
-      for (const uint32_t pair : pairs) most = fmaxf(most, fmaxf(fabsf(widened(pair).x), fabsf(widened(pair).y)));
-#pragma unroll
-      for (int lanes = 2; lanes > 0; lanes /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, lanes));
-      return fp8_scale(most);
-    };
-    const float near_scale = scale_of(near), far_scale = scale_of(far);
+    const float near_scale = scale_of_pairs(near), far_scale = scale_of_pairs(far);
     const float near_inverse = 1.0f / near_scale, far_inverse = 1.0f / far_scale;
     if (lane() % 4 == 0) {
       float* const to = rounded.scales + col / kFp8AtomCols * rounded.scale_stride + token_ + lane() / 4;
@@ -149,15 +134,11 @@ class TokenOutput {
       if (lane() / 4 + 8 < tokens_) to[8] = far_scale;
     }
     char* const put = staging_ + lane() / 4 * kBytePitch + lane() % 4 * 2;
-    const auto round = [](uint32_t pair, float inverse) {
-      const float2 v = widened(pair);
-      return __nv_cvt_float2_to_fp8x2(float2{v.x * inverse, v.y * inverse}, __NV_SATFINITE, __NV_E4M3);
-    };
     __syncwarp();
 #pragma unroll
-    for (int n = 0; n < kBlocks; ++n) {
-      *reinterpret_cast<uint16_t*>(put + 8 * n) = round(near[n], near_inverse);
-      *reinterpret_cast<uint16_t*>(put + 8 * kBytePitch + 8 * n) = round(far[n], far_inverse);
+    for (int n = 0; n < 16; ++n) {
+      *reinterpret_cast<uint16_t*>(put + 8 * n) = round_pair(near[n], near_inverse);
+      *reinterpret_cast<uint16_t*>(put + 8 * kBytePitch + 8 * n) = round_pair(far[n], far_inverse);
     }
     __syncwarp();
     write_lines(static_cast<char*>(rounded.data) + token_ * rounded.padded_cols + col, rounded.padded_cols);
