@@ -31,7 +31,8 @@ Loader::Loader(Device& device, Arena& arena, DeviceBuffer& widened)
 Loader::~Loader() { finish(); }
 
 void Loader::start() {
-  if (!slots_.empty()) return;
+  if (copies_) return;
+  finish();  // where starting failed halfway before
   pool_ = std::make_unique<ThreadPool>(std::clamp(available_cpus(), 1, kMaxReaders));
   while (slots_.size() < kSlots) {
     Slot& slot = *slots_.emplace_back(std::make_unique<Slot>(MemoryPurpose{device_.memory, "loading"}));
