@@ -547,6 +547,9 @@ void run_tests() {
          {std::pair<int64_t, int64_t>{24, 128}, {7, 40}, {200, 192}, {1000, 640}, {384, 4096}, {136, 12288}})
       test_shape(rows, cols, epilogue, rows);
   test_shape(40000, 128, Epilogue::store, 40000);
+  // More tiles than multiprocessors, and more stages than a ring: the second tile begins within it.
+  for (const Epilogue epilogue : {Epilogue::store, Epilogue::add}) test_shape(9000, 1152, epilogue, 9000);
+  test_shape(9008, 1152, Epilogue::silu_mul, 4500);
   for (const auto& [width, cols] : {std::pair<int64_t, int64_t>{24, 64}, {20, 64}, {100, 192}, {608, 640}, {192, 4096}})
     test_shape((width + 7) / 8 * 16, cols, Epilogue::silu_mul, width);
   std::printf("products: largest error %.2e of the sum of magnitudes, %d failed\n", worst_product, num_failed - before);
