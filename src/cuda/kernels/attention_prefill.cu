@@ -82,14 +82,6 @@ __device__ __forceinline__ void merge_to_total(const PrefillShared<kDim>& shared
     group.o[i] = merged(is_first ? 0.0f : shared.total[i][threadIdx.x], group.o[i], f[i / 2 % 2]);
 }
 
-// attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
-// q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
-// 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: of two warpgroups one
-// multiplies while the other is at its softmax; a group's o is in registers, the total, touched every eighth tile, is
-// in shared memory; the merge of a tile runs beside the next tile's scores
-// Tried and no faster: named barriers that make the warpgroups take turns, products kept clear of all other
-// instructions, outputs in two halves so that a tile's scores and softmax run beside the last one's outputs.
-// reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
 // The 16 pairs of a warp once more, as e4m3: a head of a row is a block of 128 columns.
 __device__ __forceinline__ void store_rounded(const Queries& queries, const float (&o)[64], const float (&l)[2],
                                               const int (&pairs)[2], int lane, const Fp8Rows& to) {
@@ -118,6 +110,14 @@ __device__ __forceinline__ void store_rounded(const Queries& queries, const floa
   }
 }
 
+// attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
+// q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
+// 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: of two warpgroups one
+// multiplies while the other is at its softmax; a group's o is in registers, the total, touched every eighth tile, is
+// in shared memory; the merge of a tile runs beside the next tile's scores
+// Tried and no faster: named barriers that make the warpgroups take turns, products kept clear of all other
+// instructions, outputs in two halves so that a tile's scores and softmax run beside the last one's outputs.
+// reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
 template <int kDim, bool kRounds>
 __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
     attend_prefill_kernel(AttendArgs args, const Fp8Rows rounded, const QueryTile* tiles, float scale) {

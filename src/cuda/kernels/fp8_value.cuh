@@ -47,17 +47,17 @@ __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
   return {pack_fp8(v, 1.0f / scale), scale};
 }
 
-// Four bf16 as floats.
+// Two and four bf16 as floats.
+__device__ __forceinline__ float2 widen_pair(uint32_t pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u));
+}
 __device__ __forceinline__ float4 widen_4(const uint2& v) {
-  return make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xFFFF0000u), __uint_as_float(v.y << 16),
-                     __uint_as_float(v.y & 0xFFFF0000u));
+  const float2 low = widen_pair(v.x), high = widen_pair(v.y);
+  return make_float4(low.x, low.y, high.x, high.y);
 }
 
 // A block of 128 columns as pairs of bf16, of which four neighbouring lanes have a quarter each: its scale, and a pair
 // times the inverse of that. The bits of quantize_block.
-__device__ __forceinline__ float2 widen_pair(uint32_t pair) {
-  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u));
-}
 __device__ __forceinline__ float scale_of_pairs(const uint32_t (&pairs)[16]) {
   float most = 0;
 #pragma unroll

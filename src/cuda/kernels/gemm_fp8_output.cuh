@@ -15,7 +15,9 @@ template <int kRows>
 class TokenOutput {
  public:
   static constexpr int kSums = kRows / 2;
-  static constexpr int32_t kStagingBytes = 16 * 40 * 4;
+  static constexpr int32_t kPitch = 40;       // floats from token to token: no bank conflicts, neither way
+  static constexpr int32_t kBytePitch = 144;  // of two or one byte a value
+  static constexpr int32_t kStagingBytes = 16 * kPitch * 4;
 
   // scales [kRows] of the weight rows, staging [kStagingBytes] of the warp's own, both in shared memory.
   __device__ __forceinline__ TokenOutput(const GemmTask& task, const float* scales, char* staging, int32_t row,
@@ -31,8 +33,6 @@ class TokenOutput {
   }
 
  private:
-  static constexpr int32_t kPitch = 40;  // floats from token to token: no bank conflicts, neither way
-  static constexpr int32_t kBytePitch = 144;
   __device__ static int32_t lane() { return threadIdx.x % 32; }
 
   // f32, 32 columns at a time. What they are added to is read three slabs ahead, and more as registers become free.

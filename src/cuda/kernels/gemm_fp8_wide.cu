@@ -1,7 +1,7 @@
 // gemm_fp8_wide: as gemm_fp8.cu, for many rows: what that computes, with tokens as the rows that wgmma multiplies.
 // A block multiplies 128 tokens with 256 or 128 weight rows, a warpgroup 64 of them; two blocks of a cluster have
 // neighbouring tokens and share the loading of the weights.
-// bound by shared memory: of 128 columns the two warpgroups read 96 KB of a tile of 256 weight rows in products of 128,
+// Bound by shared memory: of 128 columns the two warpgroups read 96 KB of a tile of 256 weight rows in products of 128,
 // whose sums leave registers for no wider ones, and 48 KB arrive: 1,152 cycles at 128 bytes each, where the tensor
 // cores would want 1,024. And by the card's power. Why tokens are rows: a thread has sums of two tokens, so of a
 // block's scales it needs two, not two for every eight tokens from shared memory; and a row of a tile's activations is
