@@ -1,4 +1,5 @@
 // Checkpoints that the reference implementation wrote or reads (tests/data/checkpoints), and one of the largest shape.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
