@@ -4,7 +4,7 @@
 //
 // Prints tokens/s of both, the time to the first token at one stream of both, and the processor time that the server's
 // threads (all but the engine's and those that compute) take per streamed token. Clients are a process of their own.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -15,6 +15,7 @@
 
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/attention_common.cuh"
+#include "cuda/kernels/fp8.h"
 #include "cuda/kernels/launch.cuh"
 #include "ops/paged_kv.h"
 
@@ -365,6 +366,24 @@ void prefill(Prefill launch, const AttendArgs& args, const Index& index) {
   must(cudaDeviceSynchronize(), "attention");
 }
 
+// What is rounded to e4m3 on its way is what rounding the result by itself yields.
+void check_rounded(const AttendArgs& args, const Index& index) {
+  const auto rows = static_cast<size_t>(args.num_rows), heads = static_cast<size_t>(args.num_heads);
+  const int64_t stride = (args.num_rows + 3) / 4 * 4;
+  Device<uint8_t> at_once(rows * heads * 128), in_two(rows * heads * 128);
+  Device<float> scales_at_once(heads * static_cast<size_t>(stride)), scales_in_two(heads * static_cast<size_t>(stride));
+  const Device<QueryTile> tiles(list_query_tiles(index.row_begin, index.seq_lens, args.group(), 1));
+  must(attend_prefill_to_fp8(args, {at_once.data, scales_at_once.data, args.ld_out, stride, 1}, tiles.data,
+                             static_cast<int32_t>(tiles.count), nullptr),
+       "attention to e4m3");
+  must(bf16_to_fp8({in_two.data, scales_in_two.data, args.ld_out, stride, 1}, args.out, args.ld_out, args.num_rows,
+                   nullptr),
+       "rounding");
+  must(cudaDeviceSynchronize(), "attention to e4m3");
+  report(at_once.host() == in_two.host() && scales_at_once.host() == scales_in_two.host(), "rounded to e4m3 at once",
+         "");
+}
+
 // All paths on one ragged step.
 void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const Scene scene(shape, spans);
@@ -401,6 +420,7 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   filled_out();
   prefill(attend_prefill, args, scene.index);
   must_be_equal("prefill = portable", out.host(), portable, args.ld_out);
+  if (shape.head_dim == kFp8AtomCols) check_rounded(args, scene.index);
 
   const Index rows = scene.row_by_row();
   const DeviceIndex row_index(rows);

@@ -1,5 +1,6 @@
 // Tests and times the e4m3 products of cuda/kernels/fp8.h and stream_fp8.h on the device at hand.
 //   bench_fp8            all of it
+//   bench_fp8 many       of the times those of 128 rows and more
 //   bench_fp8 test       the tests alone; exit 1 if one fails
 //   bench_fp8 cases      the same, and each case is named before it runs
 //   bench_fp8 scales     rounding on the host, and what it costs with scales of several kinds; needs no device
@@ -172,6 +173,12 @@ struct Rows {
   }
 };
 
+std::vector<GemmTile> all_tiles() {
+  std::vector<GemmTile> tiles(std::begin(kFp8Tiles), std::end(kFp8Tiles));
+  tiles.insert(tiles.end(), std::begin(kWideFp8Tiles), std::end(kWideFp8Tiles));
+  return tiles;
+}
+
 // --- rounding, against the host's ---
 
 void test_rounding() {
@@ -296,6 +303,24 @@ std::vector<uint8_t> run(Epilogue epilogue, int64_t ldy, const std::function<cud
   return y.host();
 }
 
+// A tile that rounds what it stores leaves what rounding by itself would.
+void test_rounded_at_once(Fp8Call call, const GemmTile& tile, const std::vector<uint8_t>& y, const std::string& what) {
+  const Rows at_once(call.num_rows, call.ldy), in_two(call.num_rows, call.ldy);
+  Buffer<uint8_t> stored(y), again(y.size());
+  call.y = again.data;
+  call.rounded = at_once.view;
+  begin_case(what + " rounded");
+  end_case(gemm_fp8(call, tile, num_sms, queue), what + " rounded");
+  end_case(bf16_to_fp8(in_two.view, stored.data, call.ldy, call.num_rows, queue), what + " rounded apart");
+  expect(at_once.data.host() == in_two.data.host(), what + ": rounded at once to other bytes");
+  const std::vector<float> scales = at_once.scales.host(), wanted = in_two.scales.host();
+  bool same = true;
+  for (int64_t b = 0; b < at_once.view.padded_cols / 128; ++b)
+    for (int64_t t = 0; t < call.num_rows; ++t)
+      same &= scales[b * at_once.view.scale_stride + t] == wanted[b * at_once.view.scale_stride + t];
+  expect(same, what + ": rounded at once by other scales");
+}
+
 void compare(const std::vector<uint8_t>& y, const Fp8Call& call, int64_t valid_cols, const std::vector<double>& sums,
              const std::vector<double>& magnitudes, const std::string& what) {
   // Of a sum's magnitudes. The tensor cores sum 32 products and what they have with the largest term's exponent and
@@ -383,8 +408,8 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
     const std::string what = "epilogue " + std::to_string(static_cast<int>(epilogue)) + " N " + std::to_string(rows) +
                              " K " + std::to_string(cols) + " T " + std::to_string(num_rows);
     std::vector<uint8_t> first;
-    for (const GemmTile& tile : kFp8Tiles) {
-      const std::string name = what + " " + name_of(tile);
+    for (const GemmTile& tile : all_tiles()) {
+      const std::string name = what + " " + (is_wide(tile) ? "wide " : "") + name_of(tile);
       std::vector<uint8_t> y = run(
           epilogue, call.ldy,
           [&](void* to) {
@@ -392,6 +417,7 @@ void test_shape(int64_t rows, int64_t cols, Epilogue epilogue, int64_t valid_col
             return gemm_fp8(call, tile, num_sms, queue);
           },
           name);
+      if (epilogue == Epilogue::silu_mul && rounds_at_once(tile)) test_rounded_at_once(call, tile, y, name);
       if (first.empty()) {
         compare(y, call, valid_cols, host_sums, host_magnitudes, name);
         first = std::move(y);
@@ -521,6 +547,9 @@ void run_tests() {
          {std::pair<int64_t, int64_t>{24, 128}, {7, 40}, {200, 192}, {1000, 640}, {384, 4096}, {136, 12288}})
       test_shape(rows, cols, epilogue, rows);
   test_shape(40000, 128, Epilogue::store, 40000);
+  // More tiles than multiprocessors, and more stages than a ring: the second tile begins within it.
+  for (const Epilogue epilogue : {Epilogue::store, Epilogue::add}) test_shape(9000, 1152, epilogue, 9000);
+  test_shape(9008, 1152, Epilogue::silu_mul, 4500);
   for (const auto& [width, cols] : {std::pair<int64_t, int64_t>{24, 64}, {20, 64}, {100, 192}, {608, 640}, {192, 4096}})
     test_shape((width + 7) / 8 * 16, cols, Epilogue::silu_mul, width);
   std::printf("products: largest error %.2e of the sum of magnitudes, %d failed\n", worst_product, num_failed - before);
@@ -552,7 +581,7 @@ struct Bench {
   std::vector<std::unique_ptr<Weight>> weights;  // [layer][matrix]
   Buffer<float> x{kMaxRows * 4096}, norm{4096}, y{kMaxRows * 12288};
   Buffer<bfloat> a{kMaxRows * 12288};
-  Rows operand{kMaxRows, 12288};
+  Rows operand{kMaxRows, 12288}, gated{kMaxRows, 12288};
   double elements = 0;
 
   Bench() {
@@ -579,6 +608,11 @@ struct Bench {
   }
   void multiply(int layer, int matrix, int64_t num_rows, const GemmTile& tile) {
     const Matrix& m = kMatrices[matrix];
+    Fp8Rows rounded;
+    if (m.epilogue == Epilogue::silu_mul && rounds_at_once(tile)) {
+      rounded = gated.view;
+      rounded.scale_stride = (num_rows + 3) / 4 * 4;
+    }
     Fp8Rows rows = operand.view;
     rows.padded_cols = m.cols;
     rows.scale_stride = (num_rows + 3) / 4 * 4;
@@ -587,7 +621,9 @@ struct Bench {
                           .num_rows = num_rows,
                           .epilogue = m.epilogue,
                           .y = y.data,
-                          .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows};
+                          .ldy = m.epilogue == Epilogue::silu_mul ? m.rows / 2 : m.rows,
+                          .grouped = nullptr,
+                          .rounded = rounded};
     check(gemm_fp8(call, tile, num_sms, queue), "gemm_fp8");
   }
   void multiply_few(int layer, int matrix, int64_t num_rows) {
@@ -637,11 +673,11 @@ struct Bench {
         print("stream", time([&](int layer) { multiply_few(layer, m, num_rows); }), size, num_rows);
       std::printf("  rounding %.1f us", 1e3 * time([&](int) { quantize(matrix, num_rows); }));
       const GemmTile chosen = choose_fp8_tile(matrix.rows, num_rows, num_sms);
-      for (const GemmTile& tile : kFp8Tiles) {
+      for (const GemmTile& tile : all_tiles()) {
         if (tile.tokens >= std::max<int64_t>(17, 2 * num_rows) || tile.tokens * 4 < std::min<int64_t>(num_rows, 512) ||
             (num_rows > 256 && tile.rows == 64))
           continue;
-        print(((tile == chosen ? "*" : "") + name_of(tile)).c_str(),
+        print(((tile == chosen ? "*" : "") + std::string(is_wide(tile) ? "wide " : "") + name_of(tile)).c_str(),
               time([&](int layer) { multiply(layer, m, num_rows, tile); }), size, num_rows);
       }
       std::printf("\n");
@@ -657,7 +693,9 @@ struct Bench {
             multiply_few(layer, m, num_rows);
             continue;
           }
-          quantize(kMatrices[m], num_rows);
+          // What goes down has been rounded with the product before, or is rounded now.
+          if (m < 3 || !rounds_at_once(choose_fp8_tile(kMatrices[2].rows, num_rows, num_sms)))
+            quantize(kMatrices[m], num_rows);
           multiply(layer, m, num_rows, choose_fp8_tile(kMatrices[m].rows, num_rows, num_sms));
         }
     });
@@ -666,8 +704,9 @@ struct Bench {
                 2e-9 * elements * static_cast<double>(num_rows) / ms, 1e3 * static_cast<double>(num_rows) / ms);
   }
 
-  void run() {
-    for (const int64_t rows : {1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192}) {
+  void run(int64_t least_rows) {
+    for (const int64_t rows : {1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2048, 8192}) {
+      if (rows < least_rows) continue;
       time_matrices(rows);
       if (rows <= kMaxFp8StreamRows) time_step(rows, true);
       time_step(rows, false);
@@ -692,6 +731,6 @@ int main(int argc, char** argv) {
   check(prepare_gemm_fp8(), "prepare_gemm_fp8");
   check(prepare_stream_fp8(), "prepare_stream_fp8");
   run_tests();
-  if (mode != "test" && mode != "cases") Bench().run();
+  if (mode != "test" && mode != "cases") Bench().run(mode == "many" ? 128 : 1);
   return num_failed ? 1 : 0;
 }

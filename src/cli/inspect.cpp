@@ -1,4 +1,6 @@
 // qwill inspect: what a model folder holds, without running it.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <memory>

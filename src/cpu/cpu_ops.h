@@ -11,9 +11,9 @@
 namespace qwill {
 
 struct CpuOptions {
-  int num_threads = 0;  // 0: as many as there are processors to run on
-  std::string path;     // of dispatch.h; empty: the best
-  bool dry = false;     // only counts memory, see Ops::memory
+  int num_threads = 0;    // 0: as many as there are processors to run on
+  std::string path = "";  // of dispatch.h; empty: the best
+  bool dry = false;       // only counts memory, see Ops::memory
 };
 
 // Throws Error(unsupported) if this machine lacks the path.

@@ -113,6 +113,7 @@ class CudaOps final : public Ops {
   const void* bf16_operand(const Operand& operand);
   const float* f32_operand(const Operand& operand);
   Fp8Rows fp8_rows(int64_t rows, int64_t cols, int32_t scale_copies = 1);
+  Fp8Rows fp8_rows(DeviceBuffer& data, DeviceBuffer& scales, int64_t rows, int64_t cols, int32_t scale_copies);
   Fp8Rows fp8_operand(const Operand& operand);
   void product(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
   void product_f32(const Operand& operand, const CudaWeight& weight, Epilogue epilogue, const Tensor& y);
@@ -127,7 +128,7 @@ class CudaOps final : public Ops {
   DeviceBuffer widened_{{device_.memory, "widened"}};  // a weight of four bits as bf16, for the product to come
   Loader loader_{device_, arena_, widened_};
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
-  bool any_bf16_ = false;
+  bool any_bf16_ = false, any_fp8_ = false;
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
   int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend
@@ -150,6 +151,9 @@ class CudaOps final : public Ops {
   DeviceBuffer rope_settings_{activations_}, cos_{activations_}, sin_{activations_};
   DeviceBuffer norm_linear_{{device_.memory, "logits"}};  // and queries, keys and values before attention
   DeviceBuffer embed_{activations_}, gated_{activations_}, attend_{activations_}, take_rows_{activations_};  // results
+  DeviceBuffer fp8_gated_{activations_}, fp8_gated_scales_{activations_}, fp8_attend_{activations_},
+      fp8_attend_scales_{activations_};
+  Fp8Rows rounded_gated_, rounded_attend_;  // what gated_ and attend_ hold, if what wrote it rounded it as well
   DeviceBuffer bf16_operand_{activations_}, f32_operand_{activations_}, fp8_operand_{activations_},
       fp8_scales_{activations_}, queries_{activations_};  // within an op
   DeviceBuffer partials_{attention_}, counters_{attention_};

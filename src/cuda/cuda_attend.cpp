@@ -40,6 +40,12 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
   args.ld_out = stride_of(out);
   args.q = queries_.get<char>(shape.rows * args.num_heads * g.padded_head_dim() * dtype_bytes(g.dtype));
 
+  // What the next product rounds anyway, if heads are its blocks, and all rows come from one kernel.
+  rounded_attend_ = {};
+  Fp8Rows rounded;
+  if (any_fp8_ && device_.hopper && !f32 && args.head_dim == kFp8AtomCols)
+    rounded = fp8_rows(fp8_attend_, fp8_attend_scales_, shape.rows, out.cols, 1);
+
   DecodePlan plan;
   const bool decodes = device_.hopper && !f32 && shape.decodes > 0;
   if (decodes) {
@@ -63,8 +69,14 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
   }
   if (shape.query_tiles > 0) {
     check(rope_and_store(args, device_.stream), "rope");
-    const auto run = device_.hopper ? attend_prefill : attend_portable;
-    check(run(args, inputs_.query_tiles, static_cast<int32_t>(shape.query_tiles), device_.stream), "attend");
+    const auto num_tiles = static_cast<int32_t>(shape.query_tiles);
+    if (rounded.data && !decodes) {
+      rounded_attend_ = rounded;
+      check(attend_prefill_to_fp8(args, rounded, inputs_.query_tiles, num_tiles, device_.stream), "attend");
+    } else {
+      const auto run = device_.hopper ? attend_prefill : attend_portable;
+      check(run(args, inputs_.query_tiles, num_tiles, device_.stream), "attend");
+    }
   }
   if (decodes) check(attend_decode(args, plan, device_.stream), "attend");
   return out;

@@ -48,6 +48,7 @@ Weight CudaOps::do_place(std::span<const WeightSource> sources, WeightUse use, C
   if (compute == Compute::fp8 && !device_.hopper)
     fail_unsupported("--dtype fp8: only on cards of the Hopper generation, with --cuda-path hopper; use auto or bf16");
   any_bf16_ |= use != WeightUse::vector && compute != Compute::f32;
+  any_fp8_ |= use == WeightUse::matrix && compute == Compute::fp8;
   return loader_.place(sources, use, compute);
 }
 

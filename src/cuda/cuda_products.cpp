@@ -40,18 +40,25 @@ const float* CudaOps::f32_operand(const Operand& operand) {
 
 // Room for rows in e4m3.
 Fp8Rows CudaOps::fp8_rows(int64_t rows, int64_t cols, int32_t scale_copies) {
+  return fp8_rows(fp8_operand_, fp8_scales_, rows, cols, scale_copies);
+}
+Fp8Rows CudaOps::fp8_rows(DeviceBuffer& data, DeviceBuffer& scales, int64_t rows, int64_t cols, int32_t scale_copies) {
   Fp8Rows y;
   y.padded_cols = (cols + kFp8AtomCols - 1) / kFp8AtomCols * kFp8AtomCols;
   y.scale_stride = (rows + 3) / 4 * 4;
-  y.data = fp8_operand_.get<char>(rows * y.padded_cols);
+  y.data = data.get<char>(rows * y.padded_cols);
   y.scale_copies = scale_copies;
-  y.scales = fp8_scales_.get<float>(scale_copies * (y.padded_cols / kFp8AtomCols) * y.scale_stride);
+  y.scales = scales.get<float>(scale_copies * (y.padded_cols / kFp8AtomCols) * y.scale_stride);
   return y;
 }
 
 Fp8Rows CudaOps::fp8_operand(const Operand& operand) {
   const Tensor& x = *operand.rows;
   const int64_t rows = rows_of(x);
+  if (!operand.norm) {
+    if (rounded_gated_.data && x.data == gated_.get<char>(1)) return rounded_gated_;
+    if (rounded_attend_.data && x.data == attend_.get<char>(1)) return rounded_attend_;
+  }
   const Fp8Rows y = fp8_rows(rows, x.cols);
   if (rehearsing_) return y;
   if (operand.norm)
@@ -72,7 +79,10 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
     switch (weight.compute) {
       case Compute::bf16:
       case Compute::int4: bf16_operand(operand); break;
-      case Compute::fp8: fp8_operand(operand); break;
+      case Compute::fp8:
+        fp8_operand(operand);
+        if (epilogue == Epilogue::silu_mul) fp8_rows(fp8_gated_, fp8_gated_scales_, rows_of(y), y.cols, 1);
+        break;
       case Compute::f32: f32_operand(operand); break;
       case Compute::int8: break;  // never placed
     }
@@ -207,13 +217,16 @@ void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epil
   program_.launch_apart(device_);
   const int64_t rows = rows_of(*operand.rows);
   const Fp8Weight& fp8 = weight.fp8;
-  const Fp8Call call{.weight = &fp8,
-                     .a = fp8_operand(operand),
-                     .num_rows = rows,
-                     .epilogue = epilogue,
-                     .y = y.data,
-                     .ldy = stride_of(y)};
-  check(gemm_fp8(call, choose_fp8_tile(fp8.rows, rows, device_.num_sms), device_.num_sms, device_.stream), "product");
+  const GemmTile tile = choose_fp8_tile(fp8.rows, rows, device_.num_sms);
+  Fp8Call call{.weight = &fp8,
+               .a = fp8_operand(operand),
+               .num_rows = rows,
+               .epilogue = epilogue,
+               .y = y.data,
+               .ldy = stride_of(y)};
+  if (epilogue == Epilogue::silu_mul && rounds_at_once(tile))
+    call.rounded = rounded_gated_ = fp8_rows(fp8_gated_, fp8_gated_scales_, rows, y.cols, 1);
+  check(gemm_fp8(call, tile, device_.num_sms, device_.stream), "product");
 }
 
 Tensor CudaOps::do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) {
@@ -230,6 +243,7 @@ Tensor CudaOps::do_norm_gated_mlp(const Tensor& x, const Norm& norm, const Place
   const CudaWeight& weight = as_cuda(gate_up);
   CHECK(weight.use == WeightUse::gated && weight.num_segments == 2, "gate and up are one pair");
   const Tensor act = result_for(x, gated_, gate_up.rows / 2, weight.compute == Compute::f32 ? DType::f32 : DType::bf16);
+  rounded_gated_ = {};
   product({&x, &norm}, weight, Epilogue::silu_mul, act);
   return act;
 }

@@ -49,7 +49,8 @@ class Loader {
     explicit Slot(const MemoryPurpose& purpose) : pinned(purpose), staged(purpose) {}
     PinnedBuffer pinned;
     DeviceBuffer staged;
-    cudaEvent_t free = nullptr;
+    cudaEvent_t copied = nullptr;  // pinned memory may be filled again
+    cudaEvent_t placed = nullptr;  // and so may the card's
   };
 
   void start();
@@ -70,6 +71,7 @@ class Loader {
   std::unique_ptr<ThreadPool> pool_;
   std::vector<std::unique_ptr<Slot>> slots_;
   size_t next_slot_ = 0;
+  cudaStream_t copies_ = nullptr;  // run while what arrived before is moved to its place
 };
 
 }  // namespace qwill::cuda

@@ -40,8 +40,7 @@ std::optional<PanelFormat> panels_of(const ExpectedTensor& tensor, const ModelCo
                                      const WeightSource& source, DTypeChoice dtype) {
   const auto compute = dtype == DTypeChoice::int8 ? Compute::int8 : Compute::int4;
   const bool head = tensor.name == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-  if (head)
-    return cpu::panels_for(source, make_cpu_ops({.num_threads = 1, .path = "", .dry = true})->head_compute(compute));
+  if (head) return cpu::panels_for(source, make_cpu_ops({.num_threads = 1, .dry = true})->head_compute(compute));
   if (tensor.is_layer_matrix()) return cpu::panels_for(source, compute);
   return std::nullopt;
 }
@@ -82,7 +81,7 @@ class Quantizer {
   Quantizer(const QuantizeOptions& options, const CheckpointTensors& tensors, int64_t total_bytes)
       : options_(options),
         kernels_(cpu::select_kernels(options.cpu_path)),
-        pool_(num_threads({.num_threads = options.num_threads, .path = "", .dry = false})),
+        pool_(num_threads({.num_threads = options.num_threads})),
         tensors_(tensors),
         total_bytes_(total_bytes) {}
 

@@ -15,10 +15,11 @@ namespace qwill {
 struct QuantizeOptions {
   DTypeChoice dtype = DTypeChoice::int4;  // int8 or int4
   int num_threads = 0;                    // 0: as many as there are processors to run on
-  std::string cpu_path;                   // empty: the best; all make the same bytes
+  std::string cpu_path = "";              // empty: the best; all make the same bytes
   int64_t max_file_bytes = 5'000'000'000;
-  std::function<void(int64_t done, int64_t total)> progress;  // bytes of the model that have been read; may be empty
-  const std::atomic<bool>* cancel = nullptr;                  // stops it when it becomes true
+  // Bytes of the model that have been read; may be empty.
+  std::function<void(int64_t done, int64_t total)> progress = nullptr;
+  const std::atomic<bool>* cancel = nullptr;  // stops it when it becomes true
 };
 
 // Writes the model to the folder `out`, which must not exist and appears at the end, whole. False if it was cancelled.

@@ -1,5 +1,7 @@
 #include "weights/checkpoint.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"

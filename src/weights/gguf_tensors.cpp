@@ -1,5 +1,7 @@
 #include "weights/gguf_tensors.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <unordered_map>
 

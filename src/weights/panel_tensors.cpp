@@ -1,5 +1,7 @@
 #include "weights/panel_tensors.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "weights/checkpoint.h"
 

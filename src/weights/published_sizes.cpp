@@ -1,4 +1,6 @@
 // Shapes of the published Qwen3 models, from their config.json files (huggingface.co/Qwen, April 2025).
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"

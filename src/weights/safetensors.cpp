@@ -1,5 +1,7 @@
 #include "weights/safetensors.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>

@@ -21,6 +21,7 @@ struct Chunk {
   int64_t size;
   int descriptor;
   int64_t offset;
+  bool huge;  // comes in huge pages, where the file system has some
 };
 
 std::vector<Chunk> chunks_of(std::span<const TensorFile> files) {
@@ -28,9 +29,12 @@ std::vector<Chunk> chunks_of(std::span<const TensorFile> files) {
   for (const TensorFile& file : files) {
     if (file.file().descriptor() < 0) continue;  // part of the program
     const auto bytes = file.file().bytes();
+    // Decoding from huge pages is up to a fifth faster, and they are mapped in no time. Readers' faults bring them,
+    // reading ahead would bring small ones.
+    const bool huge = ::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_HUGEPAGE) == 0;
     for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += kChunk)
-      chunks.push_back(
-          {bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at), file.file().descriptor(), at});
+      chunks.push_back({bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at),
+                        file.file().descriptor(), at, huge});
   }
   return chunks;
 }
@@ -71,7 +75,7 @@ void warm_up(std::span<const TensorFile> files, int num_threads,
   for (int i = 0; i < std::max(1, num_threads); ++i) {
     threads.emplace_back([&] {
       for (size_t c; (c = next.fetch_add(1)) < chunks.size() && !cancelled();) {
-        if (c + kReadAhead < chunks.size()) {
+        if (!chunks[c].huge && c + kReadAhead < chunks.size()) {
           const Chunk& ahead = chunks[c + kReadAhead];
           ::posix_fadvise(ahead.descriptor, ahead.offset, ahead.size, POSIX_FADV_WILLNEED);
         }

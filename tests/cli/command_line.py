@@ -838,6 +838,9 @@ def wait_until_it_catches(process, number, timeout=60):
 
 
 def test_signals_while_generating(checks, world):
+    lasting = world.model_copy("lasting")
+    config = json.loads((lasting / "config.json").read_text())
+    (lasting / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 32768}))
     for number in (signal.SIGINT, signal.SIGTERM):
         process = world.qwill.start("generate", "-p", PROMPT, *LONG, stdin=subprocess.DEVNULL)
         process.stdout.read(20)
@@ -845,9 +848,10 @@ def test_signals_while_generating(checks, world):
         out, err = process.communicate(timeout=300)
         checks.equal((process.returncode, err, out[-1:]), (128 + number, b"", b"\n"), "text")
 
-        process = world.qwill.start("generate", "-p", PROMPT, *LONG, "--output", "json", stdin=subprocess.DEVNULL)
+        arguments = ("generate", lasting, "-p", PROMPT, "--ignore-eos", "--max-tokens", "30000", *LIGHT)
+        process = world.qwill.start(*arguments, "--output", "json", stdin=subprocess.DEVNULL)
         wait_until_it_catches(process, number)
-        time.sleep(0.1)  # some way into the half second that it takes
+        time.sleep(0.1)  # some way into the many seconds that it takes
         process.send_signal(number)
         out, err = process.communicate(timeout=300)
         checks.equal((process.returncode, err), (128 + number, b""))

@@ -649,10 +649,9 @@ def test_interrupted(checks, world):
         world.hub.delay_s = 0.05
         process = world.start(cache, "pull", NAME)
         wait_for_bytes(cache, 2_000_000)
-        started = time.monotonic()
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-        checks.that(time.monotonic() - started < 5, "it stops within a moment")
+        checks.that(bytes_on_disk(cache) < large_bytes(world.sharded), "it stops within a moment, not at the end")
         checks.that(process.returncode == 128 + number and out == b"" and one_line(err), (process.returncode, err))
         world.hub.delay_s = 0
         before = len(world.hub.asked)

@@ -168,6 +168,41 @@ TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
   }
 }
 
+// The gated product of many rows rounds them to e4m3 for the next one, and both take other tiles than a few rows do.
+TEST_P(CudaTest, ManyRowsOfAnMlpInFp8HaveTheBitsOfFew) {
+  if (!test::has_fp8(GetParam())) GTEST_SKIP() << "it has no e4m3";
+  constexpr int64_t kRows = 500, kHidden = 4096, kInner = 3990;
+  const auto ops = test::make_backend(GetParam());
+  const auto place = [&](int64_t rows, int64_t cols, WeightUse use, int num_segments) {
+    std::vector<WeightSource> sources;
+    for (uint64_t seed = 1; std::ssize(sources) < num_segments; ++seed)
+      sources.push_back({.rows = rows, .cols = cols, .random = {.seed = seed, .spread = 0.02f}});
+    return ops->place(sources, use, Compute::fp8);
+  };
+  const std::vector<float> ones(kHidden, 1.0f);
+  const WeightSource scale{ones.data(), DType::f32, 1, kHidden};
+  const Norm norm{ops->place({&scale, 1}, WeightUse::vector, Compute::f32), 1e-6f};
+  const Weight gate_up = place(kInner, kHidden, WeightUse::gated, 2),
+               down = place(kHidden, kInner, WeightUse::matrix, 1);
+  Random random(1);
+  std::vector<float> x = random.floats(kRows * kHidden, -1, 1);
+  const auto mlp = [&](int64_t first, int64_t count) {
+    Tensor rows = ops->to_device({x.data() + first * kHidden, count, kHidden, DType::f32});
+    ops->linear_add(rows, ops->norm_gated_mlp(rows, norm, gate_up), down);
+    const std::span<const float> sums = ops->to_host(rows);
+    return std::vector<float>(sums.begin(), sums.end());
+  };
+  const std::vector<float> wanted = mlp(0, kRows);
+  EXPECT_NE(wanted, x);
+  int64_t first = 0;
+  for (const int64_t count : {1, 2, 17, 100, 380}) {
+    const auto begin = wanted.begin() + first * kHidden;
+    EXPECT_EQ(mlp(first, count), std::vector<float>(begin, begin + count * kHidden)) << first << ", " << count;
+    first += count;
+  }
+  EXPECT_EQ(first, kRows);
+}
+
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-apart"),
                          test::backend_test_name);
 

@@ -32,7 +32,7 @@ std::vector<std::string> models() {
 ModelFolder folder_of(const std::string& path) { return ModelFolder::find(path, ""); }
 
 struct Scores {
-  std::vector<float> logits;
+  std::vector<float> logits = {};
   int64_t owned_weight_bytes = 0;
 };
 Scores score(const std::string& path, DTypeChoice dtype, int num_threads = 2) {

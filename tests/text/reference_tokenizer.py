@@ -54,11 +54,17 @@ class Pair:
         assert len(answers) == len(lines), f"{len(answers)} answers to {len(lines)} lines"
         return [json.loads(answer) for answer in answers]
 
+    def ours(self, texts, *flags):
+        """qwill's ids of each text."""
+        return [answer["token_ids"] for answer in self.run(["tokenize", *flags], [{"text": text} for text in texts])]
+
+    def theirs(self, texts):
+        """The reference's ids of each text."""
+        return [answer.ids for answer in self.reference.encode_batch(texts, add_special_tokens=False)]
+
     def encoded(self, texts, *flags):
         """(qwill's ids, the reference's ids) of each text."""
-        ours = self.run(["tokenize", *flags], [{"text": text} for text in texts])
-        theirs = self.reference.encode_batch(texts, add_special_tokens=False)
-        return [(mine["token_ids"], other.ids) for mine, other in zip(ours, theirs)]
+        return list(zip(self.ours(texts, *flags), self.theirs(texts)))
 
     def decoded(self, sequences):
         """(qwill's text, the reference's text) of each sequence of ids."""

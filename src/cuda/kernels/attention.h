@@ -89,6 +89,10 @@ cudaError_t rope_and_store_f32(const AttendArgs& args, cudaStream_t stream);
 
 // `tiles` in device memory.
 cudaError_t attend_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream);
+// The same, and args.out also rounded to e4m3 (fp8.h); head_dim is 128.
+struct Fp8Rows;
+cudaError_t attend_prefill_to_fp8(const AttendArgs& args, const Fp8Rows& rounded, const QueryTile* tiles,
+                                  int32_t num_tiles, cudaStream_t stream);
 cudaError_t attend_portable(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream);
 
 cudaError_t attend_f32(const AttendArgs& args, cudaStream_t stream);  // all rows

@@ -1,5 +1,7 @@
 #include "cuda/kernels/attention_common.cuh"
 #include "cuda/kernels/attention_query.cuh"
+#include "cuda/kernels/fp8.h"
+#include "cuda/kernels/fp8_value.cuh"
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/wgmma.cuh"
 
@@ -80,6 +82,34 @@ __device__ __forceinline__ void merge_to_total(const PrefillShared<kDim>& shared
     group.o[i] = merged(is_first ? 0.0f : shared.total[i][threadIdx.x], group.o[i], f[i / 2 % 2]);
 }
 
+// The 16 pairs of a warp once more, as e4m3: a head of a row is a block of 128 columns.
+__device__ __forceinline__ void store_rounded(const Queries& queries, const float (&o)[64], const float (&l)[2],
+                                              const int (&pairs)[2], int lane, const Fp8Rows& to) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = pairs[r] / queries.group, head = queries.kv_head * queries.group + pairs[r] % queries.group;
+    const bool there = row < queries.num_rows;
+    const int64_t t = queries.first_row + row;
+    const float factor = inverse(l[r]);
+    uint32_t values[16];
+#pragma unroll
+    for (int n = 0; n < 16; ++n)
+      values[n] = pack_bf16(__fmul_rn(o[4 * n + 2 * r], factor), __fmul_rn(o[4 * n + 2 * r + 1], factor));
+    const float scale = scale_of_pairs(values), inverse_scale = 1.0f / scale;
+    if (there && lane % 4 == 0) to.scales[head * to.scale_stride + t] = scale;
+    char* const out = static_cast<char*>(to.data) + t * to.padded_cols + head * kFp8AtomCols + lane % 4 / 2 * 4;
+    const bool odd = lane % 2 != 0;
+    // Of two blocks of eight columns an even lane stores four columns of the first, an odd one of the second.
+#pragma unroll
+    for (int n = 0; n < 16; n += 2) {
+      const uint32_t first = round_pair(values[n], inverse_scale), second = round_pair(values[n + 1], inverse_scale);
+      const uint32_t other = __shfl_xor_sync(~0u, odd ? first : second, 1);
+      if (there)
+        *reinterpret_cast<uint32_t*>(out + (odd ? n + 1 : n) * 8) = odd ? other | second << 16 : first | other << 16;
+    }
+  }
+}
+
 // attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
 // q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
 // 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: of two warpgroups one
@@ -88,9 +118,9 @@ __device__ __forceinline__ void merge_to_total(const PrefillShared<kDim>& shared
 // Tried and no faster: named barriers that make the warpgroups take turns, products kept clear of all other
 // instructions, outputs in two halves so that a tile's scores and softmax run beside the last one's outputs.
 // reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
-template <int kDim>
+template <int kDim, bool kRounds>
 __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
-    attend_prefill_kernel(AttendArgs args, const QueryTile* tiles, float scale) {
+    attend_prefill_kernel(AttendArgs args, const Fp8Rows rounded, const QueryTile* tiles, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<PrefillShared<kDim>*>(shared_bytes);
   if (threadIdx.x == 0) {
@@ -177,23 +207,31 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   group.merge_outputs(o, f);
   merge_to_total(shared, total, group, num_tiles <= kGroup, scale);
   queries.store(group.o, total.l, pairs, lane);
+  if constexpr (kRounds) store_rounded(queries, group.o, total.l, pairs, lane, rounded);
 }
 
-template <int kDim>
-cudaError_t launch_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream) {
+template <int kDim, bool kRounds = false>
+cudaError_t launch_prefill(const AttendArgs& args, const Fp8Rows& rounded, const QueryTile* tiles, int32_t num_tiles,
+                           cudaStream_t stream) {
+  if (num_tiles == 0) return cudaSuccess;
   constexpr size_t kBytes = sizeof(PrefillShared<kDim>);
-  static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim>, kBytes);
+  static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim, kRounds>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  return launch(attend_prefill_kernel<kDim>, dim3(args.num_kv_heads, num_tiles), dim3(kWarpgroup * (1 + kConsumers)),
-                kBytes, stream, args, tiles, score_scale(args.head_dim));
+  return launch(attend_prefill_kernel<kDim, kRounds>, dim3(args.num_kv_heads, num_tiles),
+                dim3(kWarpgroup * (1 + kConsumers)), kBytes, stream, args, rounded, tiles, score_scale(args.head_dim));
 }
 
 }  // namespace
 
 cudaError_t attend_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream) {
-  if (num_tiles == 0) return cudaSuccess;
-  return args.kv.padded_dim == 64 ? launch_prefill<64>(args, tiles, num_tiles, stream)
-                                  : launch_prefill<128>(args, tiles, num_tiles, stream);
+  return args.kv.padded_dim == 64 ? launch_prefill<64>(args, {}, tiles, num_tiles, stream)
+                                  : launch_prefill<128>(args, {}, tiles, num_tiles, stream);
+}
+
+cudaError_t attend_prefill_to_fp8(const AttendArgs& args, const Fp8Rows& rounded, const QueryTile* tiles,
+                                  int32_t num_tiles, cudaStream_t stream) {
+  if (args.head_dim != kFp8AtomCols) return cudaErrorInvalidValue;
+  return launch_prefill<128, true>(args, rounded, tiles, num_tiles, stream);
 }
 
 }  // namespace qwill::cuda

@@ -68,7 +68,7 @@ cudaError_t f32_to_fp8(const Fp8Rows& y, const float* x, int64_t cols, int64_t s
                        cudaStream_t stream);
 cudaError_t bf16_to_fp8(const Fp8Rows& y, const void* x, int64_t stride, int64_t num_rows, cudaStream_t stream);
 
-// --- products (gemm_fp8.cu) ---
+// --- products (gemm_fp8.cu, gemm_fp8_wide.cu) ---
 
 struct Fp8Call {
   const Fp8Weight* weight = nullptr;
@@ -78,16 +78,25 @@ struct Fp8Call {
   void* y = nullptr;  // as GemmCall's
   int64_t ldy = 0;
   const GroupTiles* grouped = nullptr;
+  Fp8Rows rounded;  // where rounds_at_once: of silu_mul what y, rounded by 128 columns, would be
 };
 
 inline constexpr GemmTile kFp8Tiles[] = {
     {64, 16, false, 1}, {64, 16, true, 1},   {64, 32, true, 1},   {64, 64, true, 1},
     {64, 128, true, 1}, {128, 128, true, 1}, {128, 256, true, 2},
 };
+// For many rows that are not of groups: the two blocks of a cluster have the same weights. ldy is a multiple of 64 for
+// silu_mul, otherwise of four, and so is the weight's number of rows: gemm_fp8 gives others the last of kFp8Tiles.
+inline constexpr GemmTile kWideFp8Tiles[] = {{256, 128, true, 2}, {128, 128, true, 2}};
+inline bool is_wide(const GemmTile& tile) { return tile == kWideFp8Tiles[0] || tile == kWideFp8Tiles[1]; }
+inline bool rounds_at_once(const GemmTile& tile) { return tile == kWideFp8Tiles[0]; }
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.
 GemmTile choose_fp8_tile(int64_t weight_rows, int64_t num_rows, int num_sms);
 
 cudaError_t prepare_gemm_fp8();  // once per device, before the first call
+cudaError_t prepare_gemm_fp8_wide();
+cudaError_t gemm_fp8_wide(const Fp8Call& call, const GemmTile& tile, int num_sms, cudaStream_t stream);
+// Any tile; an error if the result is to be rounded and the tile cannot.
 cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cudaStream_t stream);
 
 }  // namespace qwill::cuda

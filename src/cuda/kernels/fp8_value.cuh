@@ -47,10 +47,28 @@ __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
   return {pack_fp8(v, 1.0f / scale), scale};
 }
 
-// Four bf16 as floats.
+// Two and four bf16 as floats.
+__device__ __forceinline__ float2 widen_pair(uint32_t pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u));
+}
 __device__ __forceinline__ float4 widen_4(const uint2& v) {
-  return make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xFFFF0000u), __uint_as_float(v.y << 16),
-                     __uint_as_float(v.y & 0xFFFF0000u));
+  const float2 low = widen_pair(v.x), high = widen_pair(v.y);
+  return make_float4(low.x, low.y, high.x, high.y);
+}
+
+// A block of 128 columns as pairs of bf16, of which four neighbouring lanes have a quarter each: its scale, and a pair
+// times the inverse of that. The bits of quantize_block.
+__device__ __forceinline__ float scale_of_pairs(const uint32_t (&pairs)[16]) {
+  float most = 0;
+#pragma unroll
+  for (const uint32_t pair : pairs) most = fmaxf(most, fmaxf(fabsf(widen_pair(pair).x), fabsf(widen_pair(pair).y)));
+#pragma unroll
+  for (int lanes = 2; lanes > 0; lanes /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, lanes));
+  return fp8_scale(most);
+}
+__device__ __forceinline__ uint32_t round_pair(uint32_t pair, float inverse_scale) {
+  const float2 v = widen_pair(pair);
+  return __nv_cvt_float2_to_fp8x2(float2{v.x * inverse_scale, v.y * inverse_scale}, __NV_SATFINITE, __NV_E4M3);
 }
 #endif
 

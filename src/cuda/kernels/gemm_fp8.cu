@@ -114,17 +114,27 @@ constexpr auto kVariants = make_variants<Fp8Products, kFp8Tiles>();
 
 }  // namespace
 
-cudaError_t prepare_gemm_fp8() { return allow_variants(kVariants); }
+cudaError_t prepare_gemm_fp8() {
+  const cudaError_t error = allow_variants(kVariants);
+  return error == cudaSuccess ? prepare_gemm_fp8_wide() : error;
+}
 
 cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cudaStream_t stream) {
-  const auto* variant = std::ranges::find(kVariants, tile, &GemmVariant<Fp8Products>::tile);
-  if (variant == std::end(kVariants) || call.a.padded_cols != call.weight->layout.padded_cols() ||
-      call.a.scale_stride % 4 != 0 || (call.grouped && call.a.scale_copies != kGroupedScaleCopies))
+  const bool aligned =
+      call.epilogue == Epilogue::silu_mul ? call.ldy % kAtomCols == 0 : call.weight->rows % 4 == 0 && call.ldy % 4 == 0;
+  const bool wide = is_wide(tile) && !call.grouped && aligned;
+  if (call.a.padded_cols != call.weight->layout.padded_cols() || call.a.scale_stride % 4 != 0 ||
+      (call.grouped && call.a.scale_copies != kGroupedScaleCopies) ||
+      (call.rounded.data != nullptr && !(wide && rounds_at_once(tile))))
     return cudaErrorInvalidValue;
-  const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
+  if (wide) return gemm_fp8_wide(call, tile, num_sms, stream);
+  const GemmTile of_ring = is_wide(tile) ? std::end(kFp8Tiles)[-1] : tile;
+  const auto* variant = std::ranges::find(kVariants, of_ring, &GemmVariant<Fp8Products>::tile);
+  if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
+  const GemmTask task = make_task(call, of_ring.rows * of_ring.cluster, of_ring.tokens);
   const Ring ring = {.stages = variant->stages(),
-                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile),
-                     .early_stages = early_stages(tile, variant->stages())};
+                     .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, of_ring),
+                     .early_stages = early_stages(of_ring, variant->stages())};
   const auto cols = static_cast<cuuint64_t>(call.a.padded_cols), rows = static_cast<cuuint64_t>(call.num_rows);
   CUtensorMap token_map;
   Fp8Products::Operands operands;
@@ -140,11 +150,11 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
           operands.scale_map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, call.a.scales,
           {rows, cols / static_cast<cuuint64_t>(kFp8AtomCols) * static_cast<cuuint64_t>(call.a.scale_copies)},
           {static_cast<cuuint64_t>(call.a.scale_stride) * sizeof(float)},
-          {static_cast<cuuint32_t>(std::max(tile.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
+          {static_cast<cuuint32_t>(std::max(of_ring.tokens, 32)), 1}, CU_TENSOR_MAP_SWIZZLE_NONE);
       error != cudaSuccess)
     return error;
-  return launch(variant->kernel, count_blocks(task, tile, num_sms), variant->threads, variant->shared_bytes(), stream,
-                call.weight->map, token_map, operands, task, ring);
+  return launch(variant->kernel, count_blocks(task, of_ring, num_sms), variant->threads, variant->shared_bytes(),
+                stream, call.weight->map, token_map, operands, task, ring);
 }
 
 }  // namespace qwill::cuda

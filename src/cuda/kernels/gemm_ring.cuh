@@ -241,8 +241,7 @@ constexpr auto make_variants() {
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
                                                 Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
-  }
-  (std::make_index_sequence<std::size(kTiles)>());
+  }(std::make_index_sequence<std::size(kTiles)>());
 }
 
 // Once per device: the shared memory that the kernels need.
@@ -254,13 +253,13 @@ cudaError_t allow_variants(const Variants& variants) {
   return cudaSuccess;
 }
 
-// Rows of a box of tokens: one box if that fits exactly, since rows beyond A's are slow to copy, and rows of other
-// groups are copied in vain.
 // With few tokens 32 KB (8 streams of an 8B model: 2 % faster than the whole ring at once); with many, where the tensor
 // cores count, all.
 inline int32_t early_stages(const GemmTile& tile, int32_t stages) {
   return tile.tokens <= 64 ? std::max(1, 32 * 1024 / (tile.rows * 128)) : stages;
 }
+// Rows of a box of tokens: one box if that fits exactly, since rows beyond A's are slow to copy, and rows of other
+// groups are copied in vain.
 inline int32_t choose_box_rows(bool grouped, int64_t num_rows, const GemmTile& tile) {
   constexpr int32_t kSmallBox = 32;
   if (!grouped && num_rows < tile.tokens) return static_cast<int32_t>(num_rows);
