@@ -68,14 +68,15 @@ struct StepCut {
       0;                  // of a tile, an item's columns; the last chunk of a slice has the rest, which may be nothing
   int32_t second_at = 0;  // where in an item the second tile is, 0: there is none
 
-  // As many units at once as divide a block's into equal rounds. False if there are not enough consumers for one.
-  constexpr bool deal(int32_t most_consumers, int32_t num_blocks) {
+  // As many units at once as divide a block's into equal rounds, of several rounds a multiple of `together` where there
+  // are consumers for it. False if there are not enough consumers for one.
+  constexpr bool deal(int32_t most_consumers, int32_t num_blocks, int32_t together) {
     const int32_t most = most_consumers / slices, per_block = (num_units + num_blocks - 1) / num_blocks;
     if (most < 1) return false;
     const int32_t rounds = per_block > most ? (per_block + most - 1) / most : 1;
     at_once = per_block > rounds ? (per_block + rounds - 1) / rounds : 1;
-    // Four schedulers share the warps: a round of a multiple of four leaves none of them behind.
-    if (rounds > 1 && slices == 1 && (at_once + 3) / 4 * 4 <= most) at_once = (at_once + 3) / 4 * 4;
+    const int32_t rounded = (at_once + together - 1) / together * together;
+    if (rounds > 1 && rounded <= most) at_once = rounded;
     return true;
   }
   QWILL_HOST_DEVICE constexpr int64_t unit_bytes() const { return int64_t{run_bytes} * (second_at > 0 ? 2 : 1); }
