@@ -16,7 +16,7 @@ struct PlayProduct {
 
   StepCut cut(int32_t all_warps, int32_t num_blocks) const {
     StepCut cut{.num_units = units, .slices = slices, .num_chunks = chunks};
-    if (!cut.deal(all_warps / warps, num_blocks)) std::printf("FAILED: too few consumers\n");
+    if (!cut.deal(all_warps / warps, num_blocks, 1)) std::printf("FAILED: too few consumers\n");
     return cut;
   }
 };

@@ -69,7 +69,7 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   if (int64_t{cut.num_units} * launch.num_blocks > std::numeric_limits<int32_t>::max()) return false;
   // Warps that widen keep their scheduler busy: a multiple of four leaves none of the four behind. Others wait for
   // memory.
-  const int32_t together = c.format == StreamFormat::int4 && !sliced ? 4 : 1;
+  const int32_t together = c.format == StreamFormat::int4 && cut.slices == 1 ? 4 : 1;
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
