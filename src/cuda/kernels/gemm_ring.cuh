@@ -182,7 +182,12 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
     // Word to every block of the cluster that the stage has been read.
     const auto release = [&](int32_t stage) {
       constexpr int32_t kGroup = 128 / Products::kReleases;
-      if constexpr (kGroup == 32) __syncwarp();
+      if constexpr (kGroup == 32) {
+        // Scales are read by loads of the warp's own, which the word could overtake: the loads that came last would
+        // then see what the loader fetches next. (wgmma has been waited for.)
+        __threadfence_block();
+        __syncwarp();
+      }
       if (threadIdx.x % kGroup < kCluster) {
         if constexpr (kCluster == 1)
           barrier_arrive(empty(stage));
