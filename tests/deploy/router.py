@@ -252,6 +252,8 @@ def test_both_are_used_and_counted(checks, world):
         settle(checks, world, address)
         before = {name: r.posts() for name, r in world.replicas.items()}
         names = served_by(checks, address, COMPLETIONS, [completion(f"Story {i} begins") for i in range(40)])
+        # A request is counted when it has ended, a moment after its answer.
+        wait_until(lambda: sum(r.posts() - before[n] for n, r in world.replicas.items()) >= 40, "all 40 are counted")
         for name, replica in world.replicas.items():
             checks.equal(replica.posts() - before[name], names.count(name), name)
             checks.that(names.count(name) >= 8, f"{name} got {names.count(name)} of 40 beginnings")
