@@ -2,7 +2,7 @@
 // compiling, and as Debian and Ubuntu pack it, it is a shared library, which the program does without.
 
 // Weak: a program that links our library may have its own.
-#define FMT_API [[gnu::weak]]
+#define FMT_API __attribute__((weak))
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE
