@@ -24,10 +24,14 @@ struct Chunk {
   bool huge;  // comes in huge pages, where the file system has some
 };
 
+// Not part of the program.
+bool is_mapped(const TensorFile& file) { return file.file().descriptor() >= 0; }
+
+// Of files that are to be brought in whole: where pages come and go, huge ones would bring too much.
 std::vector<Chunk> chunks_of(std::span<const TensorFile> files) {
   std::vector<Chunk> chunks;
   for (const TensorFile& file : files) {
-    if (file.file().descriptor() < 0) continue;  // part of the program
+    if (!is_mapped(file)) continue;
     const auto bytes = file.file().bytes();
     // Decoding from huge pages is up to a fifth faster, and they are mapped in no time. Readers' faults bring them,
     // reading ahead would bring small ones.
@@ -64,10 +68,11 @@ void populate(const Chunk& chunk) {
 
 void warm_up(std::span<const TensorFile> files, int num_threads,
              const std::function<void(int64_t done, int64_t total)>& progress, const std::atomic<bool>* cancel) {
-  const std::vector<Chunk> chunks = chunks_of(files);
   int64_t total = 0;
-  for (const Chunk& chunk : chunks) total += chunk.size;
+  for (const TensorFile& file : files)
+    if (is_mapped(file)) total += static_cast<int64_t>(file.file().bytes().size());
   if (total == 0 || total > available_memory()) return;
+  const std::vector<Chunk> chunks = chunks_of(files);
   std::atomic<size_t> next{0};
   std::atomic<int64_t> done{0};
   const auto cancelled = [&] { return cancel && cancel->load(); };
