@@ -100,6 +100,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
+    b.forget_lane();
     fetch_op(b, op + 1);
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];

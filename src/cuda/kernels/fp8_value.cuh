@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/ptx.cuh"
 #include "cuda/layout.h"
 
 namespace qwill::cuda {
@@ -37,14 +38,28 @@ __device__ __forceinline__ float most_of(const float4& v) {
   return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
+// fp8_scale and 1 / fp8_scale to the bit. Neither can leave the normal numbers, so a step of Newton's each is enough,
+// and there is no branch as a division has it: several blocks are rounded at once.
+struct Fp8Scale {
+  float scale, inverse;
+  __device__ __forceinline__ explicit Fp8Scale(float most) {
+    constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f, kInverse = 1.0f / 448.0f;
+    const float bounded = fminf(fmaxf(most, kLeast), kMost);
+    const float near = __fmul_rn(bounded, kInverse);
+    scale = __fmaf_rn(__fmaf_rn(near, -448.0f, bounded), kInverse, near);
+    const float guess = reciprocal_approx(scale);
+    inverse = __fmaf_rn(guess, -__fmaf_rn(scale, guess, -1.0f), guess);
+  }
+};
+
 // A block of 128 columns, four a lane: its bytes, and its scale.
 struct Fp8Block {
   uint32_t bytes;
   float scale;
 };
 __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
-  const float scale = fp8_scale(warp_most(most_of(v)));
-  return {pack_fp8(v, 1.0f / scale), scale};
+  const Fp8Scale scale(warp_most(most_of(v)));
+  return {pack_fp8(v, scale.inverse), scale.scale};
 }
 
 // Two and four bf16 as floats.

@@ -45,6 +45,10 @@ struct StepBlock {
   uint32_t arrivals = 0;            // at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;        // of keys and values, so far
 
+  // What depends on these is computed anew in each op, for the compiler does not know that they stay: kept from op to
+  // op it took more registers than there are, and came back from local memory where all blocks wait.
+  __device__ __forceinline__ void forget_lane() { asm volatile("" : "+r"(lane), "+r"(thread)); }
+
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
   __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * p.item_bytes; }
