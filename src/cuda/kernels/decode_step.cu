@@ -43,6 +43,14 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
 }
 
+// The compiler takes it for another one each time, and so keeps nothing that it has made of it from op to op: there are
+// not enough registers for that.
+__device__ __forceinline__ int32_t lane_again() {
+  int32_t lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  return lane;
+}
+
 // By the last multiplying warp; it has arrived when the op has ended.
 __device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
   if (op >= b.p.num_ops || b.warp != b.p.warps - 1 || b.lane >= static_cast<int>(sizeof(StepOp) / 16)) return;
@@ -91,8 +99,10 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   }
   wait_for_previous_kernel();
   if (p.seq_lens) {
-    b.num_keys = p.seq_lens[0];
-    b.slot = p.slots_of_rows[0];
+    if (threadIdx.x == 0) {
+      shared.num_keys = p.seq_lens[0];
+      shared.slot = p.slots_of_rows[0];
+    }
     read_pages(b);
   }
   const uint32_t base = p.state->base;
@@ -100,7 +110,8 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
-    b.forget_lane();
+    b.lane = lane_again();
+    b.thread = b.warp * 32 + b.lane;
     fetch_op(b, op + 1);
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];

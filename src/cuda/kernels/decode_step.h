@@ -83,7 +83,8 @@ struct StepLaunch {
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
-// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, weights are of
+// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, what is normed
+// no multiple of four, weights are of
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);

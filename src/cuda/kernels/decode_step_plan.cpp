@@ -34,11 +34,12 @@ const ItemFormat& items_of(StreamFormat format) {
 
 int32_t item_bytes(StreamFormat format) { return items_of(format).units * items_of(format).unit_bytes; }
 
+// Behind a bf16 operand pass its norm's weights, and then slices.
 int64_t operand_bytes(const StreamCall& c) {
-  const int64_t cols = c.layout.padded_cols();
+  const int64_t row = stream_row_bytes(c.layout.padded_cols()), norm = c.norm ? 4 * int64_t{c.cols} : 0;
   switch (c.format) {
-    case StreamFormat::bf16: return stream_row_bytes(cols);
-    case StreamFormat::int4: return stream_row_bytes(cols) + kStepSliceBytes;
+    case StreamFormat::bf16: return row + norm;
+    case StreamFormat::int4: return row + std::max(norm, kStepSliceBytes);
     case StreamFormat::fp8: return fp8_operand_bytes(c.layout, 1);
   }
   return 0;
@@ -47,7 +48,7 @@ int64_t operand_bytes(const StreamCall& c) {
 bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const StreamCall& c = op.product;
   const bool gated = c.output == StreamOutput::silu_mul;
-  if (c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
+  if (c.num_rows != 1 || (c.norm && (c.cols > kMaxNormCols || c.cols % 4 != 0))) return false;
   // Beside a quantised weight one of bf16 may be stored: the head.
   if (c.format != launch.format && (c.format != StreamFormat::bf16 || c.output != StreamOutput::store)) return false;
   room = std::max(room, operand_bytes(c));

@@ -72,6 +72,15 @@ __device__ __forceinline__ float2 load_float2(uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ float4 load_float4(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
 // Two floats as a pair of bf16, the first in the low half; to nearest even.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);

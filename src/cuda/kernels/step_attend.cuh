@@ -18,7 +18,8 @@ struct StepAttend {
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
-  const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
+  const int32_t num_keys = b.shared.num_keys, slot = b.shared.slot;
+  const int32_t num_tiles = (num_keys + kTile - 1) / kTile;
   const int32_t num_tasks = num_tiles * args.num_kv_heads;
   static constexpr int kRowWords = part_row_floats(kDim);
 
@@ -74,25 +75,30 @@ struct StepAttend {
     Head x;
     wait_for_words(b.p, op, [&] {
       bool there = true;
-      for_each_pair(half, b.lane, [&](int j, int i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int i = min(b.lane + 32 * j, half - 1);
         x.low[j] = load_word(from + i, b.epoch_before(), there);
         x.high[j] = load_word(from + i + half, b.epoch_before(), there);
-      });
+      }
       return there;
     });
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+      if (b.lane + 32 * j >= half) x.low[j] = x.high[j] = 0;
     return x;
   }
 
   __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
                                            const HeadConstants& constants) const {
     const int warp = b.warp, lane = b.lane;
-    const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && b.slot >= 0;
-    const int fresh_key = (b.num_keys - 1) % kTile;
+    const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && slot >= 0;
+    const int fresh_key = (num_keys - 1) % kTile;
     const uint32_t parity = (b.tiles_copied + i) % 2;
     const auto load_qkv = [&](int head) {
       return load_words_of_head(b.p.words + b.p.qkv_words + int64_t{head} * args.head_dim);
     };
-    prepare_heads(tile, args, load_qkv, kv_head, is_newest, b.slot, constants, warp, lane);
+    prepare_heads(tile, args, load_qkv, kv_head, is_newest, slot, constants, warp, lane);
     sync();
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
@@ -106,7 +112,7 @@ struct StepAttend {
       }
       score_keys<kDim>(scores, q, shared_address(tile.keys), warp, lane);
     }
-    mask_scores(scores, idx * kTile + warp * kWarpKeys, {b.num_keys - 1, b.num_keys - 1}, lane);
+    mask_scores(scores, idx * kTile + warp * kWarpKeys, {num_keys - 1, num_keys - 1}, lane);
     row_maxima(scores, part.m);
     put_maxima(tile, part.m, warp, lane);
     sync();  // all have read the keys, where the next keys or the values go now, and written their maxima
@@ -157,10 +163,13 @@ struct StepAttend {
         bool there = true;
         const auto read = [&](const StepWord* from) { return load_words(from, b.epoch(), there); };
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i)
-          if (begin + i < count) parts[i].load(first + (begin + i) * stride, b.lane, read);
+        for (int i = 0; i < kAhead; ++i) parts[i].load(first + min(begin + i, count - 1) * stride, b.lane, read);
         return there;
       });
+      // Registers that are loaded only sometimes would be the merge's for the whole kernel.
+#pragma unroll
+      for (int i = 1; i < kAhead; ++i)
+        if (begin + i >= count) parts[i] = {};
     });
   }
 

@@ -17,6 +17,7 @@ struct StepShared {
   float scratch[8];
   uint4 zeros;
   int32_t pages[kKnownTiles][2];
+  int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
   StepOp ops[2];  // this one and the next
 };
@@ -40,14 +41,9 @@ struct StepBlock {
   char* room;
   uint32_t ring, barriers;  // addresses of the first item, of its `full`; kept in registers
   int32_t warp, lane, thread;
-  int32_t num_keys = 0, slot = -1;  // of the step's sequence; where its new key goes
-  RingPlace place{};                // of the op's first item
-  uint32_t arrivals = 0;            // at the grid's barrier that end the op before this
-  uint32_t tiles_copied = 0;        // of keys and values, so far
-
-  // What depends on these is computed anew in each op, for the compiler does not know that they stay: kept from op to
-  // op it took more registers than there are, and came back from local memory where all blocks wait.
-  __device__ __forceinline__ void forget_lane() { asm volatile("" : "+r"(lane), "+r"(thread)); }
+  RingPlace place{};          // of the op's first item
+  uint32_t arrivals = 0;      // at the grid's barrier that end the op before this
+  uint32_t tiles_copied = 0;  // of keys and values, so far
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
@@ -74,6 +70,19 @@ struct StepBlock {
     if (op == 0) return;
     if (thread == 0) wait_for_grid(p, arrivals, op);
     sync();
+  }
+};
+
+// Where outputs of a product go that are stored or added.
+struct StepOutputs {
+  const StepBlock& b;
+  const StepOp& op;
+
+  __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
+    if (op.by_words)
+      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
+    else
+      static_cast<float*>(op.product.y)[n] = value;
   }
 };
 
