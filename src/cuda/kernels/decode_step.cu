@@ -122,9 +122,10 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
-    fence_async_proxy();  // the room may be copied to
-    b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
+    const bool words_alone = now.by_words;
+    if (words_alone) fence_async_proxy();  // keys will be copied to the room
+    b.sync();                              // the op's results are written
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, words_alone);
   }
 }
 

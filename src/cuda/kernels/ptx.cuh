@@ -186,6 +186,15 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
+// The same of what is read once in a while: in the L2 cache it makes room first ("createpolicy", evict_first).
+__device__ __forceinline__ void copy_bulk_once(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+  constexpr uint64_t kEvictFirst = 0x12F0000000000000;
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+          to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(kEvictFirst)
+      : "memory");
+}
 // A box of a tensor map ("cp.async.bulk.tensor"); zeros outside of the tensor.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier) {
   asm volatile(

@@ -74,8 +74,8 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
           if (elect_lane()) {
             const bool any = !kSlices || bytes > 0;
             barrier_expect_bytes(to.full, cut.second_at > 0 ? 2 * bytes : bytes);
-            if (any) copy_bulk(to.item, from, bytes, to.full);
-            if (any && cut.second_at > 0) copy_bulk(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
+            if (any) copy_bulk_once(to.item, from, bytes, to.full);
+            if (any && cut.second_at > 0) copy_bulk_once(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
           }
           __syncwarp();
           to.advance(b, end, item_bytes);
