@@ -39,8 +39,8 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   const StepLaunch& p = b.p;
   const int tile_pages = kTile / p.page_size, i = b.thread / 2, page = b.thread % 2;
   if (i >= kKnownTiles || p.num_kv_heads == 0) return;
-  const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-  b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
+  const int32_t tile = StepTasks{p.num_kv_heads}.tile(i);
+  b.shared.pages[i][page] = p.page_table[min(tile * tile_pages + page, p.max_pages - 1)];
 }
 
 // The compiler takes it for another one each time, and so keeps nothing that it has made of it from op to op: there are

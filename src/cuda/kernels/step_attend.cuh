@@ -1,7 +1,7 @@
-// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). The first eight
-// warps of a block take tasks blockIdx, blockIdx + gridDim, …; then heads to merge are dealt to warps of all blocks:
-// the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a merge
-// waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
+// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks are
+// of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to warps of all
+// blocks: the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a
+// merge waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
 
 #include "cuda/kernels/step_block.cuh"
@@ -20,28 +20,33 @@ struct StepAttend {
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
   const int32_t num_keys = b.shared.num_keys, slot = b.shared.slot;
   const int32_t num_tiles = (num_keys + kTile - 1) / kTile;
-  const int32_t num_tasks = num_tiles * args.num_kv_heads;
+  const StepTasks tasks{args.num_kv_heads};
+  const int32_t kv_head = tasks.kv_head();
   static constexpr int kRowWords = part_row_floats(kDim);
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
-  // The block's i-th task, its keys or values: one warp for each. Old keys depend on nothing of this step; the new key,
-  // which the copy lacks, is put in its place where it is read.
-  __device__ __forceinline__ void copy(int32_t i, bool values) const {
-    const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-    if (task >= num_tasks || b.warp != (values ? 2 : 1)) return;
+  // The keys or values of the block's i-th task: one warp for each. Old keys depend on nothing of this step; the new
+  // key, which the copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
+  __device__ __forceinline__ void copy(int32_t i, bool values, bool ahead = false) const {
+    const int32_t idx = tasks.tile(i);
+    if (idx >= num_tiles || b.warp != (values ? 2 : 1)) return;
     const KvLayout& kv = args.kv;
-    const int tile_pages = kTile / kv.page_size, kv_head = task % kv.num_kv_heads, idx = task / kv.num_kv_heads;
+    const int tile_pages = kTile / kv.page_size;
     if (elect_lane()) {
       const uint32_t barrier = shared_address(values ? &b.shared.values_full : &b.shared.keys_full);
       const uint32_t place = shared_address(values ? values_place : tile.keys);
-      barrier_expect_bytes(barrier, kTileBytes<kDim>);
+      if (!ahead) barrier_expect_bytes(barrier, kTileBytes<kDim>);
 #pragma unroll 1
       for (int page = 0; page < tile_pages; ++page) {
         const int32_t id =
             i < kKnownTiles ? b.shared.pages[i][page] : b.p.page_table[min(idx * tile_pages + page, b.p.max_pages - 1)];
         const bfloat* from =
             static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
+        if (ahead) {
+          prefetch_bulk(from, kv.page_size * kDim * 2);
+          continue;
+        }
         for (int block = 0; block < kDim / 64; ++block)
           copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 64,
                     kv.page_size * 128, barrier);
@@ -51,20 +56,12 @@ struct StepAttend {
   }
 
   __device__ __forceinline__ void run() const {
-    const bool busy = b.warp < kDecodeWarps && static_cast<int32_t>(blockIdx.x) < num_tasks;
-    HeadConstants constants;
-    if (busy) {
+    if (b.warp < kDecodeWarps && tasks.tile(0) < num_tiles) {
       copy(0, false);
-      if (b.p.values_apart) copy(0, true);
-      const int half = args.head_dim / 2;
-      constants.q_norm = load_head(args.q_norm, half, b.lane);
-      constants.k_norm = load_head(args.k_norm, half, b.lane);
-      constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
-      tile.clear_queries(b.thread);
-      sync();
+      copy(0, true, !b.p.values_apart);
+      prepare();
       int32_t i = 0;
-      for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
-        run_task(i, task % args.num_kv_heads, task / args.num_kv_heads, constants);
+      for (int32_t idx; (idx = tasks.tile(i)) < num_tiles; ++i) run_task(i, idx);
       b.tiles_copied += i;
     }
     merge_heads();
@@ -89,17 +86,28 @@ struct StepAttend {
     return x;
   }
 
-  __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
-                                           const HeadConstants& constants) const {
+  // The queries; and the new key and value, if the newest tile is one of the block's.
+  __device__ __forceinline__ void prepare() const {
+    const int half = args.head_dim / 2;
+    HeadConstants constants;
+    constants.q_norm = load_head(args.q_norm, half, b.lane);
+    constants.k_norm = load_head(args.k_norm, half, b.lane);
+    constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
+    tile.clear_queries(b.thread);
+    sync();
+    const auto load_qkv = [&](int head) {
+      return load_words_of_head(b.p.words + b.p.qkv_words + int64_t{head} * args.head_dim);
+    };
+    const bool has_newest = (num_tiles - 1 - tasks.tile(0)) % tasks.stride() == 0;
+    prepare_heads(tile, args, load_qkv, kv_head, has_newest, slot, constants, b.warp, b.lane);
+    sync();
+  }
+
+  __device__ __forceinline__ void run_task(int32_t i, int32_t idx) const {
     const int warp = b.warp, lane = b.lane;
     const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && slot >= 0;
     const int fresh_key = (num_keys - 1) % kTile;
     const uint32_t parity = (b.tiles_copied + i) % 2;
-    const auto load_qkv = [&](int head) {
-      return load_words_of_head(b.p.words + b.p.qkv_words + int64_t{head} * args.head_dim);
-    };
-    prepare_heads(tile, args, load_qkv, kv_head, is_newest, slot, constants, warp, lane);
-    sync();
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
     {
