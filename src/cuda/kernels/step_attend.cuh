@@ -142,7 +142,7 @@ struct StepAttend {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = lane / 4 + 8 * r;
-      if (row >= args.group()) continue;
+      if (row >= b.p.group) continue;
       StepWord* out = to + row * kRowWords;
       if (warp == 0 && lane % 4 == 0) store_words(out + kDim, part.m[r], part.l[r], b.epoch());
 #pragma unroll
@@ -155,17 +155,17 @@ struct StepAttend {
 
   // Parts of tiles; behind all of them, of groups.
   __device__ __forceinline__ StepWord* part_of(int32_t kv_head, int32_t idx) const {
-    return b.p.words + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
+    return b.p.words + (int64_t{kv_head} * b.p.max_tiles + idx) * b.p.group * kRowWords;
   }
   __device__ __forceinline__ StepWord* group_part_of(int32_t kv_head, int32_t group_idx) const {
     const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup;
-    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowWords;
+    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * b.p.group * kRowWords;
   }
 
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
-    const int64_t stride = int64_t{args.group()} * kRowWords;
-    constexpr int kAhead = 4;
+    const int64_t stride = int64_t{b.p.group} * kRowWords;
+    constexpr int kAhead = 6;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
@@ -187,26 +187,27 @@ struct StepAttend {
     if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
   }
 
-  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles.
+  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups, where
+  // there are several, those of what they yield.
   __device__ __forceinline__ void merge_heads() const {
-    const int32_t group = args.group(), num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t of_tiles = num_groups * num_heads, num_merges = of_tiles + (num_groups > 1 ? num_heads : 0);
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
-    const int32_t stride = num_blocks * b.p.warps;
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
-    for (int32_t i = first; i < num_groups * args.num_heads; i += stride) {
-      const int32_t head = i % args.num_heads, group_idx = i / args.num_heads, begin = group_idx * kGroup;
+#pragma unroll 1
+    for (int32_t i = first; i < num_merges; i += num_blocks * b.p.warps) {
+      const bool last = num_groups == 1 || i >= of_tiles;
+      const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
+      const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);
       const RowPart<kDim> part =
-          merge(part_of(head / group, begin) + head % group * kRowWords, min(kGroup, num_tiles - begin));
-      if (num_groups == 1) {
+          merge(from + head % group * kRowWords, i < of_tiles ? min(kGroup, num_tiles - begin) : num_groups);
+      if (last) {
         put_result(part, head);
       } else {
         StepWord* to = group_part_of(head / group, group_idx) + head % group * kRowWords;
         part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) { store_words(to + d, x, y, b.epoch()); });
       }
     }
-    if (num_groups == 1) return;
-    for (int32_t head = first; head < args.num_heads; head += stride)
-      put_result(merge(group_part_of(head / group, 0) + head % group * kRowWords, num_groups), head);
   }
 };
 
