@@ -1,5 +1,5 @@
 // Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks are
-// of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to warps of all
+// of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to these of all
 // blocks: the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a
 // merge waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
@@ -15,6 +15,7 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
+  const bool bulk;  // stores
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
@@ -56,7 +57,8 @@ struct StepAttend {
   }
 
   __device__ __forceinline__ void run() const {
-    if (b.warp < kDecodeWarps && tasks.tile(0) < num_tiles) {
+    if (b.warp >= kDecodeWarps) return;
+    if (tasks.tile(0) < num_tiles) {
       copy(0, false);
       copy(0, true, !b.p.values_apart);
       prepare();
@@ -181,10 +183,23 @@ struct StepAttend {
     });
   }
 
+  // By way of the room, where nothing is left of the tasks of this block.
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
-    part.store_result(row + int64_t{head} * args.head_dim, args.head_dim, b.lane);
-    if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+    bfloat* out = row + int64_t{head} * args.head_dim;
+    if (!bulk) {
+      part.store_result(out, args.head_dim, b.lane);
+      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+      return;
+    }
+    auto* place = reinterpret_cast<bfloat*>(b.room) + b.warp * kDim;
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
+    part.store_result(place, args.head_dim, b.lane);
+    fence_async_proxy();
+    __syncwarp();
+    if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
   }
 
   // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups, where
@@ -195,7 +210,7 @@ struct StepAttend {
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
 #pragma unroll 1
-    for (int32_t i = first; i < num_merges; i += num_blocks * b.p.warps) {
+    for (int32_t i = first; i < num_merges; i += num_blocks * kDecodeWarps) {
       const bool last = num_groups == 1 || i >= of_tiles;
       const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
       const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);
