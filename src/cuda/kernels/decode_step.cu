@@ -39,8 +39,8 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   const StepLaunch& p = b.p;
   const int tile_pages = kTile / p.page_size, i = b.thread / 2, page = b.thread % 2;
   if (i >= kKnownTiles || p.num_kv_heads == 0) return;
-  const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-  b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
+  const int32_t tile = StepTasks{p.num_kv_heads}.tile(i);
+  b.shared.pages[i][page] = p.page_table[min(tile * tile_pages + page, p.max_pages - 1)];
 }
 
 // The compiler takes it for another one each time, and so keeps nothing that it has made of it from op to op: there are
@@ -116,16 +116,16 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op}.run();
+      StepAttend<kDim>{b, now.attend, op, now.stores == StepStores::bulk}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
-    const bool words_alone = now.by_words;
-    if (words_alone) fence_async_proxy();  // keys will be copied to the room
-    b.sync();                              // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, words_alone);
+    wait_for_stores();
+    fence_async_proxy();  // the room may be copied to
+    b.sync();             // the op's results are written
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
   }
 }
 

@@ -11,11 +11,25 @@ namespace qwill::cuda {
 
 constexpr int kKnownTiles = 8;  // of a block whose pages it keeps in mind
 
+// A block's tasks of an attention: tiles of keys of one kv head, which the blocks of that head take in turns.
+struct StepTasks {
+  int32_t num_kv_heads;  // not more than blocks
+
+  __device__ __forceinline__ int32_t kv_head() const { return static_cast<int32_t>(blockIdx.x) % num_kv_heads; }
+  __device__ __forceinline__ int32_t stride() const {
+    return (static_cast<int32_t>(gridDim.x) - 1 - kv_head()) / num_kv_heads + 1;
+  }
+  __device__ __forceinline__ int32_t tile(int32_t i) const {
+    return static_cast<int32_t>(blockIdx.x) / num_kv_heads + i * stride();
+  }
+};
+
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
   uint64_t keys_full, values_full;
   float scratch[8];
   uint4 zeros;
+  float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
   int32_t pages[kKnownTiles][2];
   int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
@@ -79,7 +93,7 @@ struct StepOutputs {
   const StepOp& op;
 
   __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.by_words)
+    if (op.stores == StepStores::words)
       store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;
