@@ -118,7 +118,7 @@ StepStores stores_of(const StepOp& op) {
   bool bulk = false;
   if (op.is_attend)
     bulk = aligned(a.out, int64_t{a.head_dim} * 2) && a.ld_out == int64_t{a.num_heads} * a.head_dim;
-  else if (c.format == StreamFormat::bf16)
+  else
     bulk = c.output == StreamOutput::add        ? aligned(c.y, int64_t{c.num_outputs} * 4)
            : c.output == StreamOutput::silu_mul ? aligned(c.y, c.ldy * 2)
                                                 : false;

@@ -184,8 +184,7 @@ struct Fp8Tile {
     if (token() >= operand.num_rows) return;
     if (c.output == StreamOutput::silu_mul) {
       const int32_t n = unit * 8 + lane % 8;
-      if (lane % 16 < 8 && n < c.ldy)
-        static_cast<bfloat*>(c.y)[token() * c.ldy + n] = __float2bfloat16_rn(silu_times(y, up));
+      if (lane % 16 < 8 && n < c.ldy) outputs.put_gated(token(), n, __float2bfloat16_rn(silu_times(y, up)));
     } else {
       if (column() < c.num_outputs)
         outputs.put(token(), column(), c.output == StreamOutput::add ? __fadd_rn(before, y) : y);

@@ -87,13 +87,61 @@ struct StepBlock {
   }
 };
 
-// Where outputs of a product go that are stored or added.
+// Outputs of a warp, up to 64 bytes, by way of shared memory to the copy engine.
+struct StagedOutputs {
+  const StepBlock& b;
+  const bool chosen;
+
+  __device__ __forceinline__ explicit StagedOutputs(const StepBlock& block) : b(block), chosen(elect_lane()) {
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
+  }
+  template <typename T>
+  __device__ __forceinline__ T* place() const {
+    return reinterpret_cast<T*>(b.shared.outputs[b.warp]);
+  }
+  __device__ __forceinline__ void send(void* to, int32_t bytes) const {
+    fence_async_proxy();
+    __syncwarp();
+    if (chosen && bytes > 0) store_bulk(to, shared_address(place<char>()), static_cast<uint32_t>(bytes));
+  }
+};
+
+// Where outputs of a product of two tiles go, or of one that is stored or added.
 struct StepOutputs {
   const StepBlock& b;
   const StepOp& op;
 
+  // All that the warp has put, of a unit of 16 rows of weights.
+  template <typename Put>
+  __device__ __forceinline__ void put_all(int32_t unit, const Put& put) const {
+    if (op.stores != StepStores::bulk) return put();
+    const StreamCall& c = op.product;
+    const StagedOutputs staged(b);
+    put();
+    if (c.output == StreamOutput::silu_mul)
+      staged.send(static_cast<bfloat*>(c.y) + unit * 8, 16);
+    else
+      staged.send(static_cast<float*>(c.y) + unit * 16, min(16, c.num_outputs - unit * 16) * 4);
+  }
+  __device__ __forceinline__ void put_gated(int32_t /*row*/, int32_t n, bfloat value) const {
+    if (op.stores == StepStores::bulk)
+      reinterpret_cast<bfloat*>(b.shared.outputs[b.warp])[n % 8] = value;
+    else
+      static_cast<bfloat*>(op.product.y)[n] = value;
+  }
+  // By the lanes that have put the eight outputs before: of eight columns the first one's clears all.
+  __device__ __forceinline__ void clear_gated(int32_t /*row*/, int32_t n) const {
+    bfloat* y = static_cast<bfloat*>(op.product.y) + n;
+    if (op.stores != StepStores::bulk)
+      *y = __float2bfloat16_rn(0.0f);
+    else if (n % 8 == 0)
+      store_bulk(y, shared_address(&b.shared.zeros), 16);
+  }
   __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.stores == StepStores::words)
+    if (op.stores == StepStores::bulk)
+      reinterpret_cast<float*>(b.shared.outputs[b.warp])[n % 16] = value;
+    else if (op.stores == StepStores::words)
       store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;
