@@ -84,6 +84,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
       }
       barrier_init(shared_address(&shared.keys_full), 1);
       barrier_init(shared_address(&shared.values_full), 1);
+      barrier_init(shared_address(&shared.norm_full), 1);
       barrier_init_fence();
     }
     __syncwarp();

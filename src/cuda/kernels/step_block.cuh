@@ -26,7 +26,7 @@ struct StepTasks {
 
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
-  uint64_t keys_full, values_full;
+  uint64_t keys_full, values_full, norm_full;
   float scratch[8];
   uint4 zeros;
   float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
@@ -58,6 +58,7 @@ struct StepBlock {
   RingPlace place{};          // of the op's first item
   uint32_t arrivals = 0;      // at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;  // of keys and values, so far
+  uint32_t norms = 0;         // whose weights have been copied
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
