@@ -89,7 +89,8 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
-  if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
+  if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
+    return false;
   if (!launch.seq_lens) {
     launch.seq_lens = a.seq_lens;
     launch.slots_of_rows = a.slots;

@@ -88,42 +88,28 @@ struct StepBlock {
   }
 };
 
-// Outputs of a warp, up to 64 bytes, by way of shared memory to the copy engine.
-struct StagedOutputs {
-  const StepBlock& b;
-  const bool chosen;
-
-  __device__ __forceinline__ explicit StagedOutputs(const StepBlock& block) : b(block), chosen(elect_lane()) {
-    if (chosen) wait_until_stores_read();
-    __syncwarp();
-  }
-  template <typename T>
-  __device__ __forceinline__ T* place() const {
-    return reinterpret_cast<T*>(b.shared.outputs[b.warp]);
-  }
-  __device__ __forceinline__ void send(void* to, int32_t bytes) const {
-    fence_async_proxy();
-    __syncwarp();
-    if (chosen && bytes > 0) store_bulk(to, shared_address(place<char>()), static_cast<uint32_t>(bytes));
-  }
-};
-
-// Where outputs of a product of two tiles go, or of one that is stored or added.
+// Where outputs of a product go.
 struct StepOutputs {
   const StepBlock& b;
   const StepOp& op;
 
-  // All that the warp has put, of a unit of 16 rows of weights.
+  // What put() puts, all of a warp's of a unit of 16 rows of weights; by way of shared memory to the copy engine.
   template <typename Put>
   __device__ __forceinline__ void put_all(int32_t unit, const Put& put) const {
     if (op.stores != StepStores::bulk) return put();
-    const StreamCall& c = op.product;
-    const StagedOutputs staged(b);
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
     put();
+    fence_async_proxy();
+    __syncwarp();
+    const StreamCall& c = op.product;
+    const uint32_t from = shared_address(b.shared.outputs[b.warp]);
+    if (!chosen) return;
     if (c.output == StreamOutput::silu_mul)
-      staged.send(static_cast<bfloat*>(c.y) + unit * 8, 16);
-    else
-      staged.send(static_cast<float*>(c.y) + unit * 16, min(16, c.num_outputs - unit * 16) * 4);
+      store_bulk(static_cast<bfloat*>(c.y) + unit * 8, from, 16);
+    else if (const int32_t count = min(16, c.num_outputs - unit * 16); count > 0)
+      store_bulk(static_cast<float*>(c.y) + unit * 16, from, static_cast<uint32_t>(count) * 4);
   }
   __device__ __forceinline__ void put_gated(int32_t /*row*/, int32_t n, bfloat value) const {
     if (op.stores == StepStores::bulk)
