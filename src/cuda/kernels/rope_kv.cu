@@ -26,9 +26,11 @@ __global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs 
   const int num_heads = args.num_heads + 2 * args.num_kv_heads;
   const int warps_of_row = (num_heads + kHeadsOfWarp - 1) / kHeadsOfWarp;
   const uint32_t warp = blockIdx.x * kWarps + threadIdx.x / 32;
-  const int64_t row = warp / warps_of_row;
-  const int first = static_cast<int>(warp % warps_of_row) * kHeadsOfWarp;
-  if (row >= args.num_rows) return;
+  // The last heads of all rows first: what the product has written last is still in the L2 cache.
+  const auto num_rows = static_cast<uint32_t>(args.num_rows);
+  const int64_t row = warp % num_rows;
+  const int first = (warps_of_row - 1 - static_cast<int>(warp / num_rows)) * kHeadsOfWarp;
+  if (first < 0) return;
 
   const int dim = args.head_dim, half = dim / 2;
   const int32_t slot = args.slots[row];
