@@ -1,5 +1,5 @@
-// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks are
-// of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to these of all
+// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks
+// are of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to these of all
 // blocks: the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a
 // merge waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
@@ -202,8 +202,8 @@ struct StepAttend {
     if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
   }
 
-  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups, where
-  // there are several, those of what they yield.
+  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,
+  // where there are several, those of what they yield.
   __device__ __forceinline__ void merge_heads() const {
     const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = (num_tiles + kGroup - 1) / kGroup;
     const int32_t of_tiles = num_groups * num_heads, num_merges = of_tiles + (num_groups > 1 ? num_heads : 0);

@@ -172,6 +172,8 @@ template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
+  RingPlace behind = b.place;
+  behind.skip(units.num_items(), b.p.slots);  // a division, which now is waited for by nobody
   std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units, idx);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
@@ -194,7 +196,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }
-  b.place.skip(units.num_items(), b.p.slots);
+  b.place = behind;
 }
 
 }  // namespace qwill::cuda
