@@ -43,22 +43,14 @@ struct Fp8Operand {
   // By a warp, four columns a lane: blocks of 128 columns of row t, from `first` on every eighth.
   template <int kCount>
   __device__ __forceinline__ void put_blocks(int32_t t, int32_t first, const float4 (&v)[kCount], int lane) const {
-    float most[kCount];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) most[i] = most_of(v[i]);
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) most[i] = fmaxf(most[i], __shfl_xor_sync(~0u, most[i], lanes));
-    }
+    Fp8Block blocks[kCount];
+    quantize_blocks(blocks, v);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const Fp8Scale scale(most[i]);
-      const uint32_t bytes = pack_fp8(v[i], scale.inverse);
       const int32_t block = first + kFp8Warps * i;
       if (block >= col_blocks) continue;
-      *reinterpret_cast<uint32_t*>(place(t, block, lane / 4) + lane % 4 * 4) = bytes;
-      if (lane == 0) scales(t)[block] = scale.scale;
+      *reinterpret_cast<uint32_t*>(place(t, block, lane / 4) + lane % 4 * 4) = blocks[i].bytes;
+      if (lane == 0) scales(t)[block] = blocks[i].scale;
     }
   }
   // Eight columns a lane, of bf16: pairs of blocks, from `first` on every eighth.
