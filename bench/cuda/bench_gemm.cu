@@ -1,6 +1,7 @@
 // Tests and times the bf16 products of cuda/kernels/gemm.h on the device at hand.
 //   bench_gemm            all of it
 //   bench_gemm test       the tests alone; exit 1 if one fails
+//   bench_gemm ROWS …     times of products with so many rows alone
 // Tests: every tile and the portable path against sums in double on ragged shapes, and against each other bit for bit,
 // with few rows and with many. Times: the matrices of Qwen3-8B, alone and as a step of 36 layers, and grouped products.
 #include <algorithm>
@@ -423,6 +424,12 @@ struct Bench {
     }
   }
 
+  void run_rows(const std::vector<std::string>& list) {
+    for (const std::string& rows : list) {
+      time_matrices(std::stoll(rows));
+      time_step(std::stoll(rows));
+    }
+  }
   void run() {
     for (int64_t rows : {9, 16, 32, 48, 64, 96, 128, 192, 256}) {
       time_matrices(rows);
@@ -449,7 +456,8 @@ int main(int argc, char** argv) {
   check(cudaStreamCreate(&queue), "stream");
   check(prepare_gemm_wgmma(), "prepare_gemm_wgmma");
   check(prepare_gemm_portable(), "prepare_gemm_portable");
-  run_tests();
-  if (argc < 2 || std::strcmp(argv[1], "test") != 0) Bench().run();
+  if (argc < 2 || std::strcmp(argv[1], "test") == 0) run_tests();
+  if (argc < 2) Bench().run();
+  if (argc >= 2 && std::strcmp(argv[1], "test") != 0) Bench().run_rows({argv + 1, argv + argc});
   return num_failed ? 1 : 0;
 }
