@@ -373,9 +373,15 @@ struct Bench {
     const GemmWeight weight = make_weight(pool.data, 151936, 4096);
     const GemmCall call = {
         .weight = &weight, .a = a.data, .lda = 4096, .num_rows = num_rows, .y = y.data, .ldy = 151936};
-    const GemmTile tile = choose_gemm_tile(151936, num_rows, num_sms);
-    const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, queue), "head"); });
-    std::printf("T %5ld head %.1f us: %.0f GB/s\n", num_rows, ms * 1e3, 151936 * 8192e-6 / ms);
+    const GemmTile chosen = choose_gemm_tile(151936, num_rows, num_sms);
+    std::printf("T %5ld head    ", num_rows);
+    for (const GemmTile& tile : kGemmTiles) {
+      if (!is_sensible(tile, num_rows)) continue;
+      const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, queue), "head"); });
+      std::printf("  %s%s %.1f us (%.0f GB/s)", tile == chosen ? "*" : "", name_of(tile).c_str(), ms * 1e3,
+                  151936 * 8192e-6 / ms);
+    }
+    std::printf("\n");
   }
 
   // Qwen3-30B-A3B: 128 experts, eight a token, [1536, 2048] and [2048, 768] each.
@@ -428,6 +434,7 @@ struct Bench {
     for (const std::string& rows : list) {
       time_matrices(std::stoll(rows));
       time_step(std::stoll(rows));
+      if (std::stoll(rows) <= 256) time_head(std::stoll(rows));
     }
   }
   void run() {
