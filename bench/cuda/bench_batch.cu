@@ -4,6 +4,7 @@
 // What a kind costs by this is what the step would gain if it took no time, its neighbours being nearer to each other.
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -95,11 +96,14 @@ struct Step {
     a.out = attended.data, a.ld_out = kWidth;
     return a;
   }
-  void multiply(const GemmWeight& w, const bfloat* a, int64_t k, Epilogue epilogue, void* y, int64_t ldy,
+  std::map<Kind, GemmTile> tiles;  // that are not the chosen ones
+  void multiply(Kind kind, const GemmWeight& w, const bfloat* a, int64_t k, Epilogue epilogue, void* y, int64_t ldy,
                 bool holds_next = false) const {
     const GemmCall call = {.weight = &w, .a = a, .lda = k, .num_rows = rows, .epilogue = epilogue, .y = y, .ldy = ldy,
                            .holds_next = holds_next};
-    check(gemm(call, true, num_sms, queue), "product");
+    const auto tile = tiles.find(kind);
+    const GemmTile chosen = choose_gemm_tile(w.rows, rows, num_sms);
+    check(gemm_wgmma(call, tile == tiles.end() ? chosen : tile->second, num_sms, queue), "product");
   }
   void norm_x() const {
     check(norm_rows(normed.data, nullptr, x.data, norm.data, 1e-6f, kWidth, kWidth, rows, queue), "norm");
@@ -109,19 +113,19 @@ struct Step {
     for (int64_t l = 0; l < layers; ++l) {
       const GemmWeight* w = &of_layers[4 * l];
       if (has(norm1)) norm_x();
-      if (has(qkv)) multiply(w[0], normed.data, kWidth, Epilogue::store, qkv_rows.data, 6144, ahead);
+      if (has(qkv)) multiply(qkv, w[0], normed.data, kWidth, Epilogue::store, qkv_rows.data, 6144, ahead);
       if (has(attention)) {
         DecodePlan of_layer = plan;
         of_layer.reads_ahead = ahead && has(qkv);
         check(attend_decode(attend_args(l), of_layer, queue), "attend");
       }
-      if (has(o)) multiply(w[1], attended.data, kWidth, Epilogue::add, x.data, kWidth);
+      if (has(o)) multiply(o, w[1], attended.data, kWidth, Epilogue::add, x.data, kWidth);
       if (has(norm2)) norm_x();
-      if (has(gate_up)) multiply(w[2], normed.data, kWidth, Epilogue::silu_mul, gated.data, kMlp);
-      if (has(down)) multiply(w[3], gated.data, kMlp, Epilogue::add, x.data, kWidth);
+      if (has(gate_up)) multiply(gate_up, w[2], normed.data, kWidth, Epilogue::silu_mul, gated.data, kMlp);
+      if (has(down)) multiply(down, w[3], gated.data, kMlp, Epilogue::add, x.data, kWidth);
     }
     if (has(final_norm)) norm_x();
-    if (has(head)) multiply(of_head, normed.data, kWidth, Epilogue::store, logits.data, kVocab);
+    if (has(head)) multiply(head, of_head, normed.data, kWidth, Epilogue::store, logits.data, kVocab);
   }
 
   void run() {
@@ -144,6 +148,24 @@ struct Step {
     std::printf("  attention that does not read ahead: the step %.3f ms\n", time([](int) { return true; }));
     ahead = true;
     for (int blocks : {1, 2, 3, 4, 5, 6, 8}) try_plan(blocks);
+    try_tiles();
+  }
+
+  // Other tiles for one product, each beside the chosen ones.
+  void try_tiles() {
+    const auto whole = [&] { return time_ms([&] { enqueue([](int) { return true; }); }); };
+    for (const auto& [kind, n] : {std::pair{qkv, 6144}, {o, 4096}, {gate_up, 24576}, {down, 4096}, {head, 151936}})
+      for (const GemmTile& tile : kGemmTiles) {
+        const int64_t covered = int64_t{tile.tokens} * tile.token_cluster;
+        if (tile.tokens > 16 && covered >= 2 * rows) continue;
+        if (covered < std::min<int64_t>(rows, 128) || (tile.rows < 64 && n > 24000)) continue;
+        const double before = whole();
+        tiles[kind] = tile;
+        const double ms = whole();
+        tiles.clear();
+        std::printf("  %-8s %-16s%s %.3f ms, %+.0f us a step\n", kNames[kind], name_of(tile).c_str(),
+                    tile == choose_gemm_tile(n, rows, num_sms) ? "*" : " ", ms, (ms - before) * 1e3);
+      }
   }
 
   // Other ways to split attention.

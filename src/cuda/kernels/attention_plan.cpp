@@ -25,9 +25,13 @@ DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t ma
     plan.all_groups = plan.max_groups() > 1 && plan.max_groups() <= 4;
     return plan;
   }
-  const auto blocks = static_cast<int32_t>(std::max<int64_t>(plan.max_groups(), (full + pairs - 1) / pairs));
+  int64_t blocks = (full + pairs - 1) / pairs;
+  // One block a multiprocessor leaves some of its rate; two with few tiles each lose more by beginning and ending.
+  if (blocks == 1 && 2 * pairs < 3 * multiprocessors && plan.max_groups() > 1) blocks = 2;
   if (plan.max_tiles <= DecodePlan::kMostSequenceTiles && blocks <= DecodePlan::kMostSequenceBlocks) {
-    plan.sequence_blocks = std::clamp(blocks, 1, std::max(1, plan.max_tiles));
+    blocks = std::min<int64_t>(blocks, plan.max_tiles);
+    if (blocks > 1) plan.sequence_blocks = static_cast<int32_t>(blocks);
+    plan.all_groups = blocks == 1 && plan.max_groups() > 1;
     return plan;
   }
   const auto num_blocks = [&] {
