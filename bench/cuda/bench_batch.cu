@@ -49,7 +49,8 @@ struct Step {
   std::vector<GemmWeight> of_layers;
   GemmWeight of_head;
   DecodePlan plan;
-  bool ahead = true;  // attention reads the cache ahead of its turn
+  // When the next kernel's blocks come.
+  std::map<Kind, NextStart> starts{{qkv, NextStart::behind}};
   Buffer<uint32_t> counters{static_cast<size_t>(rows * kKvHeads)};
   Buffer<float> partials{static_cast<size_t>(rows * kHeads * 4 * part_row_floats(kDim))};
 
@@ -97,10 +98,10 @@ struct Step {
     return a;
   }
   std::map<Kind, GemmTile> tiles;  // that are not the chosen ones
-  void multiply(Kind kind, const GemmWeight& w, const bfloat* a, int64_t k, Epilogue epilogue, void* y, int64_t ldy,
-                bool holds_next = false) const {
-    const GemmCall call = {.weight = &w, .a = a, .lda = k, .num_rows = rows, .epilogue = epilogue, .y = y, .ldy = ldy,
-                           .holds_next = holds_next};
+  void multiply(Kind kind, const GemmWeight& w, const bfloat* a, int64_t k, Epilogue epilogue, void* y,
+                int64_t ldy) const {
+    GemmCall call = {.weight = &w, .a = a, .lda = k, .num_rows = rows, .epilogue = epilogue, .y = y, .ldy = ldy};
+    if (const auto start = starts.find(kind); start != starts.end()) call.next = start->second;
     const auto tile = tiles.find(kind);
     const GemmTile chosen = choose_gemm_tile(w.rows, rows, num_sms);
     check(gemm_wgmma(call, tile == tiles.end() ? chosen : tile->second, num_sms, queue), "product");
@@ -113,10 +114,10 @@ struct Step {
     for (int64_t l = 0; l < layers; ++l) {
       const GemmWeight* w = &of_layers[4 * l];
       if (has(norm1)) norm_x();
-      if (has(qkv)) multiply(qkv, w[0], normed.data, kWidth, Epilogue::store, qkv_rows.data, 6144, ahead);
+      if (has(qkv)) multiply(qkv, w[0], normed.data, kWidth, Epilogue::store, qkv_rows.data, 6144);
       if (has(attention)) {
         DecodePlan of_layer = plan;
-        of_layer.reads_ahead = ahead && has(qkv);
+        of_layer.reads_ahead = has(qkv) && starts.contains(qkv);
         check(attend_decode(attend_args(l), of_layer, queue), "attend");
       }
       if (has(o)) multiply(o, w[1], attended.data, kWidth, Epilogue::add, x.data, kWidth);
@@ -144,11 +145,44 @@ struct Step {
     const double products = time([](int k) { return k != norm1 && k != norm2 && k != attention && k != final_norm; });
     std::printf("  products alone %.3f ms, without head %.2f us a layer\n", products,
                 1e3 / layers * time([](int k) { return k == qkv || k == o || k == gate_up || k == down; }));
-    ahead = false;
-    std::printf("  attention that does not read ahead: the step %.3f ms\n", time([](int) { return true; }));
-    ahead = true;
-    for (int blocks : {1, 2, 3, 4, 5, 6, 8}) try_plan(blocks);
+    try_starts();
+    for (int blocks : {1, 2, 3}) try_plan(blocks);
     try_tiles();
+  }
+
+  void try_starts() {
+    const auto whole = [&] { return time_ms([&] { enqueue([](int) { return true; }); }); };
+    const auto report = [&](const char* what) { std::printf("  %-60s %.3f ms\n", what, whole()); };
+    using enum NextStart;
+    for (int round = 0; round < 2; ++round) {
+      starts = {};
+      report("all at once");
+      starts = {{qkv, behind}};
+      report("qkv behind");
+      starts = {{qkv, loaded}};
+      report("qkv loaded");
+      starts = {{qkv, behind}, {down, loaded}};
+      report("qkv behind, down loaded");
+      starts = {{qkv, behind}, {down, loaded}, {o, loaded}};
+      report("qkv behind, down, o loaded");
+      starts = {{qkv, behind}, {down, loaded}, {o, loaded}, {gate_up, loaded}};
+      report("qkv behind, down, o, gate_up loaded");
+      plan.next_late = true;
+      report("qkv behind, down, o, gate_up loaded, attention late");
+      starts = {{qkv, loaded}, {down, loaded}, {o, loaded}, {gate_up, loaded}};
+      report("all loaded, attention late");
+      starts = {{qkv, behind}, {down, loaded}};
+      report("qkv behind, down loaded, attention late");
+      starts = {{qkv, loaded}, {down, loaded}};
+      report("qkv loaded, down loaded, attention late");
+      plan.next_late = false;
+      starts = {{qkv, behind}};
+      for (int tiles : {1, 2, 4, 8}) {
+        plan.prefetched = tiles;
+        report(("prefetched " + std::to_string(tiles)).c_str());
+      }
+      plan.prefetched = 0;
+    }
   }
 
   // Other tiles for one product, each beside the chosen ones.

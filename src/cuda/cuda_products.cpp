@@ -199,7 +199,8 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                 .fresh_weight = weight.compute == Compute::int4};
   if (weight.compute == Compute::bf16) {
     // Before attention, which then fetches keys and values while queries are still multiplied.
-    call.holds_next = holds_next_ = device_.hopper && epilogue == Epilogue::store;
+    holds_next_ = device_.hopper && epilogue == Epilogue::store;
+    if (holds_next_) call.next = NextStart::behind;
     return check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
   }
   // Slice after slice, as the stream adds them.

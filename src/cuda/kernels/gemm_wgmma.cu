@@ -72,7 +72,7 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
   const auto* variant = std::ranges::find(kVariants, tile, &GemmVariant<Bf16Products>::tile);
   if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
   GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens * tile.token_cluster);
-  task.holds_next = call.holds_next;
+  task.next = call.next;
   const Ring ring = {.stages = variant->stages(),
                      .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile),
                      .early_stages = early_stages(tile, variant->stages())};
