@@ -1,7 +1,8 @@
 // Where the time of a decode step of many sequences goes: the layers of Qwen3-8B as a step's chain of kernels, timed
 // as a recorded graph, whole and without one kind of kernel at a time.
 //   bench_batch ROWS [CONTEXT] [LAYERS]
-// What a kind costs by this is what the step would gain if it took no time, its neighbours being nearer to each other.
+// and with other tiles and other splits of attention. What a kind costs by this is what the step would gain if it took
+// no time, its neighbours being nearer to each other.
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -35,7 +36,8 @@ Buffer<T> make(int64_t count) {
 
 struct Step {
   int64_t rows, context, layers, pages_each = (context + kPage - 1) / kPage;
-  Buffer<bfloat> weights{static_cast<size_t>(layers * (kWidth * (6144 + 4096 + 2 * kMlp) + kMlp * kWidth) + kVocab * kWidth)};
+  Buffer<bfloat> weights{
+      static_cast<size_t>(layers * (kWidth * (6144 + 4096 + 2 * kMlp) + kMlp * kWidth) + kVocab * kWidth)};
   int64_t layer_cache = rows * pages_each * kKvHeads * 2 * kPage * kDim;
   Buffer<bfloat> cache{static_cast<size_t>(layers * layer_cache + kKvHeads * 2 * kPage * kDim)};
   Buffer<float> x = make<float>(rows * kWidth), qkv_rows = make<float>(rows * 6144), norm = make<float>(kWidth),
@@ -49,8 +51,7 @@ struct Step {
   std::vector<GemmWeight> of_layers;
   GemmWeight of_head;
   DecodePlan plan;
-  // When the next kernel's blocks come.
-  std::map<Kind, NextStart> starts{{qkv, NextStart::behind}};
+  bool ahead = true;  // attention reads the cache while queries are multiplied
   Buffer<uint32_t> counters{static_cast<size_t>(rows * kKvHeads)};
   Buffer<float> partials{static_cast<size_t>(rows * kHeads * 4 * part_row_floats(kDim))};
 
@@ -101,7 +102,7 @@ struct Step {
   void multiply(Kind kind, const GemmWeight& w, const bfloat* a, int64_t k, Epilogue epilogue, void* y,
                 int64_t ldy) const {
     GemmCall call = {.weight = &w, .a = a, .lda = k, .num_rows = rows, .epilogue = epilogue, .y = y, .ldy = ldy};
-    if (const auto start = starts.find(kind); start != starts.end()) call.next = start->second;
+    if (kind == qkv && ahead) call.next = NextStart::behind;
     const auto tile = tiles.find(kind);
     const GemmTile chosen = choose_gemm_tile(w.rows, rows, num_sms);
     check(gemm_wgmma(call, tile == tiles.end() ? chosen : tile->second, num_sms, queue), "product");
@@ -117,7 +118,7 @@ struct Step {
       if (has(qkv)) multiply(qkv, w[0], normed.data, kWidth, Epilogue::store, qkv_rows.data, 6144);
       if (has(attention)) {
         DecodePlan of_layer = plan;
-        of_layer.reads_ahead = has(qkv) && starts.contains(qkv);
+        of_layer.reads_ahead = ahead && has(qkv);
         check(attend_decode(attend_args(l), of_layer, queue), "attend");
       }
       if (has(o)) multiply(o, w[1], attended.data, kWidth, Epilogue::add, x.data, kWidth);
@@ -134,8 +135,9 @@ struct Step {
     const double whole = time([](int) { return true; });
     const double weight_gb = 2e-9 * static_cast<double>(weights.size);
     const double cache_gb = 4e-9 * kKvHeads * kDim * static_cast<double>(layers * rows * context);
-    std::printf("%ld rows at %ld, %ld layers: %.3f ms, %.1f GB of weights and %.1f of the cache: %.0f GB/s, %.0f tok/s\n",
-                rows, context, layers, whole, weight_gb, cache_gb, (weight_gb + cache_gb) / whole * 1e3, rows / whole * 1e3);
+    std::printf(
+        "%ld rows at %ld, %ld layers: %.3f ms, %.1f GB of weights and %.1f of the cache: %.0f GB/s, %.0f tok/s\n", rows,
+        context, layers, whole, weight_gb, cache_gb, (weight_gb + cache_gb) / whole * 1e3, rows / whole * 1e3);
     std::printf("  %-10s %12s %12s\n", "us each", "by itself", "in the step");
     for (int kind = 0; kind < kNumKinds; ++kind) {
       const double count = kind < final_norm ? static_cast<double>(layers) : 1;
@@ -145,44 +147,11 @@ struct Step {
     const double products = time([](int k) { return k != norm1 && k != norm2 && k != attention && k != final_norm; });
     std::printf("  products alone %.3f ms, without head %.2f us a layer\n", products,
                 1e3 / layers * time([](int k) { return k == qkv || k == o || k == gate_up || k == down; }));
-    try_starts();
+    ahead = false;
+    std::printf("  attention that does not read ahead: the step %.3f ms\n", time([](int) { return true; }));
+    ahead = true;
     for (int blocks : {1, 2, 3}) try_plan(blocks);
     try_tiles();
-  }
-
-  void try_starts() {
-    const auto whole = [&] { return time_ms([&] { enqueue([](int) { return true; }); }); };
-    const auto report = [&](const char* what) { std::printf("  %-60s %.3f ms\n", what, whole()); };
-    using enum NextStart;
-    for (int round = 0; round < 2; ++round) {
-      starts = {};
-      report("all at once");
-      starts = {{qkv, behind}};
-      report("qkv behind");
-      starts = {{qkv, loaded}};
-      report("qkv loaded");
-      starts = {{qkv, behind}, {down, loaded}};
-      report("qkv behind, down loaded");
-      starts = {{qkv, behind}, {down, loaded}, {o, loaded}};
-      report("qkv behind, down, o loaded");
-      starts = {{qkv, behind}, {down, loaded}, {o, loaded}, {gate_up, loaded}};
-      report("qkv behind, down, o, gate_up loaded");
-      plan.next_late = true;
-      report("qkv behind, down, o, gate_up loaded, attention late");
-      starts = {{qkv, loaded}, {down, loaded}, {o, loaded}, {gate_up, loaded}};
-      report("all loaded, attention late");
-      starts = {{qkv, behind}, {down, loaded}};
-      report("qkv behind, down loaded, attention late");
-      starts = {{qkv, loaded}, {down, loaded}};
-      report("qkv loaded, down loaded, attention late");
-      plan.next_late = false;
-      starts = {{qkv, behind}};
-      for (int tiles : {1, 2, 4, 8}) {
-        plan.prefetched = tiles;
-        report(("prefetched " + std::to_string(tiles)).c_str());
-      }
-      plan.prefetched = 0;
-    }
   }
 
   // Other tiles for one product, each beside the chosen ones.

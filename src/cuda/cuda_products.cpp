@@ -89,7 +89,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
     return;
   }
   if (operand.rows->rows == 0) return;
-  holds_next_ = false;
+  next_is_behind_ = false;
   switch (weight.compute) {
     case Compute::bf16:
     case Compute::int4: return product_bf16(operand, weight, epilogue, y);
@@ -199,8 +199,8 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                 .fresh_weight = weight.compute == Compute::int4};
   if (weight.compute == Compute::bf16) {
     // Before attention, which then fetches keys and values while queries are still multiplied.
-    holds_next_ = device_.hopper && epilogue == Epilogue::store;
-    if (holds_next_) call.next = NextStart::behind;
+    next_is_behind_ = device_.hopper && epilogue == Epilogue::store;
+    if (next_is_behind_) call.next = NextStart::behind;
     return check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
   }
   // Slice after slice, as the stream adds them.
@@ -229,6 +229,8 @@ void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epil
                .epilogue = epilogue,
                .y = y.data,
                .ldy = stride_of(y)};
+  next_is_behind_ = epilogue == Epilogue::store && !is_wide(tile);
+  if (next_is_behind_) call.next = NextStart::behind;
   if (epilogue == Epilogue::silu_mul && rounds_at_once(tile))
     call.rounded = rounded_gated_ = fp8_rows(fp8_gated_, fp8_gated_scales_, rows, y.cols, 1);
   check(gemm_fp8(call, tile, device_.num_sms, device_.stream), "product");

@@ -57,8 +57,6 @@ struct DecodePlan {
   bool all_groups = false;       // with 8: a block takes one group of tiles after another, all of them
   int32_t sequence_blocks = 0;   // else, if not 0: so many blocks, a cluster, share all tiles of a sequence evenly
   bool reads_ahead = false;      // all kernels but the last have ended: only args.qkv has to be waited for
-  bool next_late = false;        // the next kernel's blocks come when each block has begun its last tile
-  int32_t prefetched = 0;
   uint32_t* counters = nullptr;  // [num_sequences * KV], zero before the first launch; every launch leaves them so
   float* partials = nullptr;     // decode_partial_bytes
 

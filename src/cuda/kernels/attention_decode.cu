@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   }
   __syncthreads();
   arrive_at_cluster();
-  if (!plan.next_late) let_next_kernel_start();
+  let_next_kernel_start();
   if (!plan.reads_ahead) wait_for_previous_kernel();
 
   // Page ids are asked for before it is known how many of them are in use: every entry names some page.
@@ -99,19 +99,6 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   };
   copy(0, false);
   copy(0, true);
-  if (plan.reads_ahead && plan.prefetched > 0 && blockIdx.z * args.num_kv_heads + kv_head < 264) {
-    const int last = min(plan.prefetched, count - 1);
-    for (int i = 1; i <= last; ++i) {
-      const int page_idx = warp / kBlocks, block = warp % kBlocks;
-      const int id = __shfl_sync(kAllLanes, page, (by_sequence ? first_tile + i : i % kGroup) * tile_pages + page_idx);
-      if (lane != 0 || page_idx >= tile_pages) continue;
-      for (int v = 0; v < 2; ++v) {
-        const void* from = static_cast<const bfloat*>(kv.data) + (v ? kv.values(id, kv_head) : kv.keys(id, kv_head)) + block * kv.page_size * 64;
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(kv.page_size * 128) : "memory");
-      }
-    }
-    __syncwarp();
-  }
   // Where no values come to stand, nothing may be that zero times it is not zero. Later tiles find earlier values.
   for (int i = tile_keys(0) * 8 + threadIdx.x; i < kTile * 8; i += 32 * kWarps)
     for (int block = 0; block < kBlocks; ++block)
@@ -157,7 +144,6 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const uint32_t keys = shared_address(shared.keys), values = shared_address(shared.values);
   for (int i = 0; i < count; ++i) {
     const bool has_fresh = is_newest && slot >= 0 && i == count - 1;
-    if (plan.next_late && i == count - 1) let_next_kernel_start();
     barrier_wait(shared_address(&shared.keys_full), i % 2);
     if (has_fresh && fresh_key / kWarpKeys == warp)
       patch_row(shared.keys, fresh_key, shared.fresh[0], 0, kDim / 8, lane);
@@ -242,8 +228,8 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
 
 template <int kDim>
 cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaStream_t stream) {
-  constexpr size_t kMost = sizeof(DecodeShared<kDim>) +
-                           sizeof(float) * DecodePlan::kMostSequenceTiles * kDecodeRows * part_row_floats(kDim);
+  constexpr size_t kMost =
+      sizeof(DecodeShared<kDim>) + sizeof(float) * DecodePlan::kMostSequenceTiles * kDecodeRows * part_row_floats(kDim);
   static const cudaError_t allowed = allow_shared(attend_decode_kernel<kDim>, kMost);
   if (allowed != cudaSuccess) return allowed;
   size_t bytes = sizeof(DecodeShared<kDim>);

@@ -34,9 +34,7 @@ DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t ma
     plan.all_groups = blocks == 1 && plan.max_groups() > 1;
     return plan;
   }
-  const auto num_blocks = [&] {
-    return pairs * ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block);
-  };
+  const auto num_blocks = [&] { return pairs * ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block); };
   while (plan.tiles_per_block > 1 && num_blocks() < full) plan.tiles_per_block /= 2;
   return plan;
 }

@@ -55,8 +55,8 @@ struct GemmCall {
   void* y = nullptr;  // 16-byte aligned
   int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
-  bool fresh_weight = false;  // the kernel before writes the weight: it may not be read ahead of its end
-  NextStart next = NextStart::at_once;
+  bool fresh_weight = false;            // the kernel before writes the weight: it may not be read ahead of its end
+  NextStart next = NextStart::at_once;  // or behind
 };
 
 // --- Hopper: wgmma and the copy engine ---
@@ -74,10 +74,10 @@ struct GemmTile {
   friend constexpr bool operator==(const GemmTile&, const GemmTile&) = default;
 };
 inline constexpr GemmTile kGemmTiles[] = {
-    {32, 16, false, 1},    {32, 16, true, 1},      {64, 16, false, 1},     {64, 16, true, 1},
-    {32, 32, true, 1},     {64, 32, true, 1},      {64, 64, true, 1},      {64, 128, true, 1},
-    {128, 128, true, 1},   {64, 128, true, 1, 2},  {128, 128, true, 1, 2}, {192, 128, true, 1, 2},
-    {192, 128, true, 2},   {128, 256, true, 2},
+    {32, 16, false, 1},     {32, 16, true, 1},   {64, 16, false, 1},  {64, 16, true, 1},     {32, 32, false, 1},
+    {64, 32, false, 1},     {64, 32, true, 1},   {32, 64, false, 1},  {32, 64, false, 2},    {64, 64, false, 1},
+    {64, 64, true, 1},      {64, 128, true, 1},  {128, 128, true, 1}, {64, 128, true, 1, 2}, {128, 128, true, 1, 2},
+    {192, 128, true, 1, 2}, {192, 128, true, 2}, {128, 256, true, 2},
 };
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.

@@ -65,7 +65,7 @@ struct StagePlace {
 };
 
 template <typename Products, int kRows, int kTokens, int kRowCluster, int kTokenCluster>
-__global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__(
+__global__ __cluster_dims__(kRowCluster* kTokenCluster, 1, 1) __launch_bounds__(
     Shape<Products, kRows, kTokens>::kThreads,
     Shape<Products, kRows, kTokens>::kBlocksPerSm) void gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
                                                                     const __grid_constant__ CUtensorMap token_map,
@@ -263,13 +263,12 @@ struct GemmVariant {
 template <typename Products, const auto& kTiles>
 constexpr auto make_variants() {
   return []<size_t... I>(std::index_sequence<I...>) {
-    return std::array{GemmVariant<Products>{kTiles[I],
-                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster,
-                                                        kTiles[I].token_cluster>,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
-                                                Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
+    return std::array{GemmVariant<Products>{
+        kTiles[I], gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster, kTiles[I].token_cluster>,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
+            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
   }(std::make_index_sequence<std::size(kTiles)>());
 }
 
