@@ -229,8 +229,6 @@ void CudaOps::product_fp8(const Operand& operand, const CudaWeight& weight, Epil
                .epilogue = epilogue,
                .y = y.data,
                .ldy = stride_of(y)};
-  next_is_behind_ = epilogue == Epilogue::store && !is_wide(tile);
-  if (next_is_behind_) call.next = NextStart::behind;
   if (epilogue == Epilogue::silu_mul && rounds_at_once(tile))
     call.rounded = rounded_gated_ = fp8_rows(fp8_gated_, fp8_gated_scales_, rows, y.cols, 1);
   check(gemm_fp8(call, tile, device_.num_sms, device_.stream), "product");

@@ -78,8 +78,7 @@ struct Fp8Call {
   void* y = nullptr;  // as GemmCall's
   int64_t ldy = 0;
   const GroupTiles* grouped = nullptr;
-  Fp8Rows rounded;                      // where rounds_at_once: of silu_mul what y, rounded by 128 columns, would be
-  NextStart next = NextStart::at_once;  // or behind, but not by wide tiles
+  Fp8Rows rounded;  // where rounds_at_once: of silu_mul what y, rounded by 128 columns, would be
 };
 
 inline constexpr GemmTile kFp8Tiles[] = {

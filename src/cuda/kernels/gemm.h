@@ -74,10 +74,9 @@ struct GemmTile {
   friend constexpr bool operator==(const GemmTile&, const GemmTile&) = default;
 };
 inline constexpr GemmTile kGemmTiles[] = {
-    {32, 8, false, 1},     {64, 8, false, 1},      {64, 8, true, 1},       {32, 16, false, 1},  {64, 16, false, 1},
-    {64, 16, true, 1},     {32, 32, false, 1},     {64, 32, false, 1},     {64, 32, true, 1},   {32, 64, false, 1},
-    {32, 64, false, 2},    {64, 64, false, 1},     {64, 64, true, 1},      {64, 128, true, 1},  {128, 128, true, 1},
-    {64, 128, true, 1, 2}, {128, 128, true, 1, 2}, {192, 128, true, 1, 2}, {192, 128, true, 2}, {128, 256, true, 2},
+    {32, 16, false, 1},     {64, 16, false, 1},     {64, 16, true, 1},   {64, 32, true, 1},
+    {64, 64, true, 1},      {64, 128, true, 1},     {128, 128, true, 1}, {64, 128, true, 1, 2},
+    {128, 128, true, 1, 2}, {192, 128, true, 1, 2}, {192, 128, true, 2}, {128, 256, true, 2},
 };
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.

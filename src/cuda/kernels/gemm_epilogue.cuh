@@ -96,7 +96,6 @@ class WarpOutput {
   static constexpr int32_t kPitch = 20;  // floats from token to token: no bank conflicts, neither way
   static constexpr int32_t kStagingBytes = 16 * kPitch * 4;
   static constexpr int kPieces = kTokens / 8;
-  static constexpr int kAtOnce = kPieces < 2 ? kPieces : 2;  // through shared memory
   static constexpr int kAhead = kTokens >= 256 ? 16 : kPieces < 8 ? kPieces : 8;
   static constexpr bool kAllAhead = kAhead == kPieces;
 
@@ -144,13 +143,13 @@ class WarpOutput {
     float* const put = staging + lane() % 4 * 2 * kPitch + lane() / 4;
     const float* const get = staging + token_in_8() * kPitch + lane() % 4 * 4;
 #pragma unroll
-    for (int piece = 0; piece < kPieces; piece += kAtOnce) {
+    for (int piece = 0; piece < kPieces; piece += 2) {
       __syncwarp();  // the last sixteen tokens have been read
 #pragma unroll
-      for (int i = 0; i < 4 * kAtOnce; ++i) put[(i / 4 * 8 + i % 2) * kPitch + i % 4 / 2 * 8] = d[4 * piece + i];
+      for (int i = 0; i < 8; ++i) put[(i / 4 * 8 + i % 2) * kPitch + i % 4 / 2 * 8] = d[4 * piece + i];
       __syncwarp();
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) write_piece<kAdd>(task, piece + i, get + 8 * i * kPitch);
+      for (int i = 0; i < 2; ++i) write_piece<kAdd>(task, piece + i, get + 8 * i * kPitch);
     }
   }
 

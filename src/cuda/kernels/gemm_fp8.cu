@@ -124,15 +124,14 @@ cudaError_t gemm_fp8(const Fp8Call& call, const GemmTile& tile, int num_sms, cud
       call.epilogue == Epilogue::silu_mul ? call.ldy % kAtomCols == 0 : call.weight->rows % 4 == 0 && call.ldy % 4 == 0;
   const bool wide = is_wide(tile) && !call.grouped && aligned;
   if (call.a.padded_cols != call.weight->layout.padded_cols() || call.a.scale_stride % 4 != 0 ||
-      (wide && call.next != NextStart::at_once) || (call.grouped && call.a.scale_copies != kGroupedScaleCopies) ||
+      (call.grouped && call.a.scale_copies != kGroupedScaleCopies) ||
       (call.rounded.data != nullptr && !(wide && rounds_at_once(tile))))
     return cudaErrorInvalidValue;
   if (wide) return gemm_fp8_wide(call, tile, num_sms, stream);
   const GemmTile of_ring = is_wide(tile) ? std::end(kFp8Tiles)[-1] : tile;
   const auto* variant = std::ranges::find(kVariants, of_ring, &GemmVariant<Fp8Products>::tile);
   if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
-  GemmTask task = make_task(call, of_ring.rows * of_ring.cluster, of_ring.tokens);
-  task.next = call.next;
+  const GemmTask task = make_task(call, of_ring.rows * of_ring.cluster, of_ring.tokens);
   const Ring ring = {.stages = variant->stages(),
                      .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, of_ring),
                      .early_stages = early_stages(of_ring, variant->stages())};

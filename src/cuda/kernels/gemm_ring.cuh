@@ -223,7 +223,7 @@ __global__ __cluster_dims__(kRowCluster* kTokenCluster, 1, 1) __launch_bounds__(
         output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
       };
       const typename Products::RowScales row_scales(operands, first_block(place) * kAtomRows + warp * 16);
-      const bool has_rows = warp * 16 < kRows;
+      const bool has_rows = kRows >= kMostBoxRows || warp * 16 < kRows;
       if constexpr (!Products::template kBeginsLate<kTokens>)
         if (has_rows) begin_output();
       float d[kTokens / 2];

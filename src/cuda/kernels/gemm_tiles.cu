@@ -43,7 +43,6 @@ GemmTile choose_tile(std::span<const GemmTile> choices, const Cycles& cycles, in
     const int64_t tiles = count_tiles(tile);
     // A shallow ring is 2 % faster while each multiprocessor has one block or none: the next kernel's find room.
     if (!tile.deep && (tiles > num_sms || num_rows > tile.tokens)) continue;
-    if (tile.tokens > 16 && (tile.rows == 32 || (!tile.deep && &choices[0] == &kGemmTiles[0]))) continue;
     if (tile.tokens > 16 && tile.tokens >= 2 * num_rows) continue;
     // Of few rows every weight is read once: two blocks that read the same do so at different times.
     if (num_rows <= 64 && tile.tokens < num_rows) continue;

@@ -4,10 +4,12 @@
 // Weights are wgmma's M operand, tokens its N. In a block one warp loads and one to three warpgroups multiply, over a
 // ring of stages of 64 columns; blocks are persistent, so that loads run on through a tile's epilogue. Two blocks of a
 // cluster have the same tokens and neighbouring weights, and share the loading of the tokens: without, the L2 cache
-// binds the largest tile (24576 x 4096, 2048 rows: 720 TFLOP/s alone, 838 in pairs). Before it waits for the kernel
-// before it, a block has its ring full of weights on the way.
-// Tried and lost: fetching more weights to the L2 cache ahead of the wait; clusters for the smaller tiles (1 % at best,
-// mostly slower); sums stored from the registers (no faster).
+// binds the largest tile (24576 x 4096, 2048 rows: 720 TFLOP/s alone, 838 in pairs). Of 129 to 256 rows they have the
+// same weights and share the loading of these. Before it waits for the kernel before it, a block has its ring full of
+// weights on the way.
+// Tried and lost: fetching more weights to the L2 cache ahead of the wait; clusters that share tokens for the smaller
+// tiles (1 % at best, mostly slower), clusters of four; sums stored from the registers (no faster); tiles of 192 x 256,
+// of 8 tokens, shallow ones of 32 and 64 tokens (docs/performance.md, "Batches").
 // equals: ops/reference.cpp linear, gated; bit for bit gemm_portable.cu    test and bench: bench/cuda/bench_gemm.cu
 #include "cuda/kernels/gemm_ring.cuh"
 #include "cuda/kernels/tensor_map.cuh"

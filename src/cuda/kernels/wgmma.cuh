@@ -85,7 +85,6 @@ __device__ __forceinline__ void give_registers() {
                  : QWILL_SUMS_##registers(0)                                                                \
                  : "l"(a), "l"(b));                                                                         \
   }
-QWILL_WGMMA(8, 4, "%4", "%5")
 QWILL_WGMMA(16, 8, "%8", "%9")
 QWILL_WGMMA(32, 16, "%16", "%17")
 QWILL_WGMMA(64, 32, "%32", "%33")
