@@ -190,6 +190,7 @@ struct Int4Format {
           if (t >= c.num_rows) continue;
           outputs.put_gated(t, n, __float2bfloat16_rn(silu_times(sums[i], sums[i + 2])));
           if (unit + 1 == c.layout.row_blocks / 2)
+#pragma unroll 1
             for (int32_t pad = n + 8; pad < c.ldy; pad += 8) outputs.clear_gated(t, pad);
         }
       } else {
