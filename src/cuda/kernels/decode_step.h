@@ -65,6 +65,7 @@ struct StepLaunch {
   int32_t num_blocks = 0;
   int32_t warps = 0, item_bytes = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
   int32_t padded_dim = 128;
+  bool fp8_cache = false;
   float score_scale = 0;
   int32_t num_kv_heads = 0, group = 0, page_size = 128;
   int32_t max_tiles = 0;      // of the page table

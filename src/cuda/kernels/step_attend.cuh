@@ -10,12 +10,12 @@ namespace qwill::cuda {
 
 constexpr int kAttendThreads = 32 * kDecodeWarps;
 
-template <int kDim>
+template <int kDim, typename Cache>
 struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
+  DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
   const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
@@ -34,15 +34,14 @@ struct StepAttend {
     if (elect_lane()) {
       const uint32_t barrier = shared_address(values ? &b.shared.values_full : &b.shared.keys_full);
       const uint32_t place = shared_address(values ? values_place : tile.keys);
-      barrier_expect_bytes(barrier, kTileBytes<kDim>);
+      barrier_expect_bytes(barrier, kCachedBytes<kDim, Cache>);
 #pragma unroll 1
       for (int page = 0; page < tile_pages; ++page) {
         const int32_t id =
             i < kKnownTiles ? b.shared.pages[i][page] : b.p.page_table[min(idx * tile_pages + page, b.p.max_pages - 1)];
-        const bfloat* from =
-            static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
-        for (int block = 0; block < kDim / 64; ++block)
-          copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 64,
+        const uint8_t* from = cached_block<Cache>(kv, id, kv_head, values);
+        for (int block = 0; block < kCachedBlocks<kDim, Cache>; ++block)
+          copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 128,
                     kv.page_size * 128, barrier);
       }
     }
@@ -101,10 +100,10 @@ struct StepAttend {
       load_queries(q, tile, lane);
       wait_for(shared_address(&b.shared.keys_full), parity, b.p, StepWait::keys, op, i);
       if (has_fresh && fresh_key / kWarpKeys == warp) {
-        patch_row(tile.keys, fresh_key, tile.fresh[0], 0, kDim / 8, lane);
+        patch_row(tile.keys, fresh_key, tile.fresh[0], 0, kDim, lane);
         fence_async_proxy();  // another tile may be copied over it
       }
-      score_keys<kDim>(scores, q, shared_address(tile.keys), warp, lane);
+      score_keys<kDim, Cache>(scores, q, shared_address(tile.keys), warp, lane);
     }
     mask_scores(scores, idx * kTile + warp * kWarpKeys, {b.num_keys - 1, b.num_keys - 1}, lane);
     row_maxima(scores, part.m);
@@ -116,10 +115,10 @@ struct StepAttend {
     sync();  // all have written their probabilities
     wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, op, i);
     if (has_fresh) {
-      patch_row(values_place, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
+      patch_row(values_place, fresh_key, tile.fresh[1], warp * kWarpDims<kDim>, kWarpDims<kDim>, lane);
       fence_async_proxy();
     }
-    RowSums sums;
+    RowSums<Cache> sums;
     sum_values<kDim>(part.o, sums, tile, shared_address(values_place), warp, lane);
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);

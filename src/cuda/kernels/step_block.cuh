@@ -21,7 +21,9 @@ struct StepShared {
   StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
-static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64) && sizeof(DecodeTile<128>) == step_attend_bytes(128));
+static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64, 2) &&
+              sizeof(DecodeTile<128>) == step_attend_bytes(128, 2) &&
+              sizeof(DecodeTile<128, Fp8Cache>) == step_attend_bytes(128, 1));
 
 constexpr uint32_t kEmptyBehindFull = offsetof(StepShared, empty) - offsetof(StepShared, full);
 
