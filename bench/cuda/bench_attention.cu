@@ -1,7 +1,7 @@
 // Attention on the device: every path against a slow one in double, bit equality between paths, splits and chunkings,
 // then how fast the paths are. Prints a line for each case; exits with 1 if any check failed.
 //
-//     bench_attention [check|time]
+//     bench_attention [check|time|caches]       caches: bf16 beside e4m3, a few cases
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -734,8 +734,18 @@ void time_all() {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
-  if (what != "time") check_all();
-  if (what != "check") time_all();
+  if (what == "check" || what == "all") check_all();
+  if (what == "time" || what == "all") time_all();
+  if (what == "caches") {
+    for (const auto& [sequences, context] : {std::pair{1, 4096}, {1, 32768}, {8, 1100}, {64, 1100}, {256, 1100}}) {
+      time_decode<Bf16Cache>(sequences, context, 64);
+      time_decode<Fp8Cache>(sequences, context, 64);
+    }
+    for (const int rows : {2048, 8192}) {
+      time_prefill<Bf16Cache>(0, rows);
+      time_prefill<Fp8Cache>(0, rows);
+    }
+  }
   std::printf("%d checks failed\n", failures);
   return failures > 0;
 }

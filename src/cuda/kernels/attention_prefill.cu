@@ -79,6 +79,7 @@ __device__ void widen_tiles(PrefillShared<kDim>& shared, const AttendArgs& args,
     const bool values = part % 2 != 0;
     const uint32_t place = shared_address(values ? shared.v[stage] : shared.k[stage]);
     barrier_wait(shared_address(values ? &shared.v_copied[stage] : &shared.k_copied[stage]), part / 2 / kStages % 2);
+    __syncwarp();
     // A thread has one chunk of every sixteenth row.
     const int chunk = thread % 8;
 #pragma unroll 1
@@ -211,14 +212,14 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   const int num_tiles = queries.num_key_tiles();
 
   if (threadIdx.x >= kConsumers * kWarpgroup) {
-    give_registers<kWidens ? 32 : 24>();
+    give_registers<kWidens ? 72 : 24>();  // three times 168 are dealt anew
     if constexpr (kWidens)
       widen_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     else if (threadIdx.x == kConsumers * kWarpgroup)
       copy_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     return;
   }
-  take_registers<240>();
+  take_registers<kWidens ? 216 : 240>();
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / kWarpgroup, 0);  // known to be uniform
   const int lane = threadIdx.x % 32;
   queries.load<kDim>(shared.q, threadIdx.x % kWarpgroup, kWarpgroup, warpgroup * 64, 64);
