@@ -70,7 +70,8 @@ struct StepLaunch {
   int32_t num_kv_heads = 0, group = 0, page_size = 128;
   int32_t max_tiles = 0;      // of the page table
   int64_t qkv_words = 0;      // where among the words queries, keys and values are
-  bool values_apart = false;  // from the keys in shared memory, and not in their place when these have been read
+  // From the keys in shared memory, and not in their place when these have been read; of e4m3, two tiles at a time.
+  bool values_apart = false;
   const int32_t* seq_lens = nullptr;
   const int32_t* slots_of_rows = nullptr;
   const int32_t* page_table = nullptr;
@@ -84,7 +85,8 @@ struct StepLaunch {
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
-// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, weights are of
+// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, what is normed
+// no multiple of four, weights are of
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);

@@ -34,11 +34,12 @@ const ItemFormat& items_of(StreamFormat format) {
 
 int32_t item_bytes(StreamFormat format) { return items_of(format).units * items_of(format).unit_bytes; }
 
+// Behind a bf16 operand pass its norm's weights, and then slices.
 int64_t operand_bytes(const StreamCall& c) {
-  const int64_t cols = c.layout.padded_cols();
+  const int64_t row = stream_row_bytes(c.layout.padded_cols()), norm = c.norm ? 4 * int64_t{c.cols} : 0;
   switch (c.format) {
-    case StreamFormat::bf16: return stream_row_bytes(cols);
-    case StreamFormat::int4: return stream_row_bytes(cols) + kStepSliceBytes;
+    case StreamFormat::bf16: return row + norm;
+    case StreamFormat::int4: return row + std::max(norm, kStepSliceBytes);
     case StreamFormat::fp8: return fp8_operand_bytes(c.layout, 1);
   }
   return 0;
@@ -47,7 +48,7 @@ int64_t operand_bytes(const StreamCall& c) {
 bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const StreamCall& c = op.product;
   const bool gated = c.output == StreamOutput::silu_mul;
-  if (c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
+  if (c.num_rows != 1 || (c.norm && (c.cols > kMaxNormCols || c.cols % 4 != 0))) return false;
   // Beside a quantised weight one of bf16 may be stored: the head.
   if (c.format != launch.format && (c.format != StreamFormat::bf16 || c.output != StreamOutput::store)) return false;
   room = std::max(room, operand_bytes(c));
@@ -88,7 +89,8 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
-  if (a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
+  if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
+    return false;
   if (!launch.seq_lens) {
     launch.seq_lens = a.seq_lens;
     launch.slots_of_rows = a.slots;
@@ -142,8 +144,9 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks;
   if (launch.seq_lens) {
     const int64_t element_bytes = launch.fp8_cache ? 1 : 2;
+    const int64_t parts = launch.fp8_cache ? (launch.values_apart ? 3 : 1) : launch.values_apart;
     room = std::max(room, step_attend_bytes(launch.padded_dim, element_bytes) +
-                              (launch.values_apart ? step_values_bytes(launch.padded_dim, element_bytes) : 0));
+                              parts * step_values_bytes(launch.padded_dim, element_bytes));
   }
   room = (room + 1023) / 1024 * 1024;
   launch.item_bytes = item_bytes(launch.format);

@@ -24,9 +24,12 @@ struct Patience {
     const uint64_t now = nanoseconds();
     if (start == 0) start = now;
     if (now - start < 500'000'000) return;
-    // A report for each warp.
-    p.reports->reports[blockIdx.x * kMaxStepWarps + threadIdx.x / 32] = {static_cast<int32_t>(what) + 1, op, place,
-                                                                         static_cast<int32_t>(seen)};
+    // A report for each warp. (Its place is found here alone: it shall take no register elsewhere.)
+    uint32_t block, thread;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    p.reports->reports[block * kMaxStepWarps + thread / 32] = {static_cast<int32_t>(what) + 1, op, place,
+                                                               static_cast<int32_t>(seen)};
     __threadfence_system();
     // The others shall have time to say what they wait for.
     while (nanoseconds() - now < 50'000'000) {
