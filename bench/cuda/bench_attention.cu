@@ -232,7 +232,8 @@ __device__ double element(const KvLayout& kv, int64_t page, int head, int64_t en
                                                            Cache::in_block(kv, entry, Cache::place(dim, is_value))]);
 }
 
-// Largest error of q, k and v as stored, relative to the head's largest element; a thread a head.
+// Largest error of q, k and v as stored, relative to the head's largest element, or to the least that is not subnormal;
+// a thread a head.
 template <typename Cache>
 __global__ void check_heads(AttendArgs a, float* errors) {
   const int heads = a.num_heads + 2 * a.num_kv_heads, item = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -263,7 +264,7 @@ __global__ void check_heads(AttendArgs a, float* errors) {
     error = fmax(error, fabs(got - wanted));
     largest = fmax(largest, fabs(wanted));
   }
-  errors[item] = static_cast<float>(error / largest);
+  errors[item] = static_cast<float>(error / fmax(largest, a.kv.is_fp8 ? 0x1p-6 : 0.0));
 }
 
 // Attention in double of q and the pages as they are, a block a (row, head), a thread a dimension: the result, and the
