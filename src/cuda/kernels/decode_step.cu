@@ -119,15 +119,16 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim, Cache>{b, now.attend, op}.run();
+      StepAttend<kDim, Cache>{b, now.attend, op, now.stores == StepStores::bulk}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
+    wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
   }
 }
 

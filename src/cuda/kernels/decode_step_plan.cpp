@@ -110,6 +110,23 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
          launch.page_size == a.kv.page_size && launch.num_kv_heads == a.num_kv_heads && launch.group == a.group();
 }
 
+// The copy engine takes whole 16 bytes.
+StepStores stores_of(const StepOp& op) {
+  const auto aligned = [](const void* place, int64_t bytes) {
+    return reinterpret_cast<uintptr_t>(place) % 16 == 0 && bytes % 16 == 0;
+  };
+  const StreamCall& c = op.product;
+  const AttendArgs& a = op.attend;
+  bool bulk = false;
+  if (op.is_attend)
+    bulk = aligned(a.out, int64_t{a.head_dim} * 2) && a.ld_out == int64_t{a.num_heads} * a.head_dim;
+  else if (c.format == StreamFormat::bf16)
+    bulk = c.output == StreamOutput::add        ? aligned(c.y, int64_t{c.num_outputs} * 4)
+           : c.output == StreamOutput::silu_mul ? aligned(c.y, c.ldy * 2)
+                                                : false;
+  return bulk ? StepStores::bulk : StepStores::plain;
+}
+
 }  // namespace
 
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch) {
@@ -127,7 +144,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t max_tiles = 0, consumers = 1, longest = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
-    op.by_words = false;
+    op.stores = stores_of(op);
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -138,7 +155,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
     if (i == 0 || ops[i - 1].is_attend || ops[i - 1].product.y != a.qkv ||
         ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
-    ops[i - 1].by_words = true;
+    ops[i - 1].stores = StepStores::words;
   }
   // Where a block has several tiles, the values of one are copied while its keys are scored.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks;

@@ -1,5 +1,5 @@
 // Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks
-// are of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to warps of all
+// are of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to these of all
 // blocks: the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a
 // merge waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
@@ -15,6 +15,7 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
+  const bool bulk;  // stores
   DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
   // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
@@ -26,6 +27,10 @@ struct StepAttend {
   const StepTasks tasks{args.num_kv_heads};
   const int32_t kv_head = tasks.kv_head();
   static constexpr int kRowWords = part_row_floats(kDim);
+  // What of a tile the warp copies: of keys by half the warps, of values by the others.
+  static constexpr int kHalf = kDecodeWarps / 2, kBlocks = kCachedBlocks<kDim, Cache>;
+  const int32_t page = b.warp % kHalf / kBlocks, block = b.warp % kBlocks;
+  int32_t later_pages = 0;  // its pages of tasks kKnownTiles and on, a lane each
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
@@ -39,42 +44,44 @@ struct StepAttend {
     return tile.keys + (apart ? sizeof(tile) + stage(i) * (2 * kBytes) : 0);
   }
 
-  // The keys or values of the block's i-th task: one warp for each. Old keys depend on nothing of this step; the new
-  // key, which the copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
+  // The keys or values of the block's i-th task, in pieces of a page's 128 bytes of a row, a warp each (one takes
+  // longer than what is computed between meetings). Old keys depend on nothing of this step; the new key, which the
+  // copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
   __device__ __forceinline__ void copy(int32_t i, bool values, bool ahead = false) const {
-    const int32_t idx = tasks.tile(i);
-    if (idx >= num_tiles || b.warp != (values ? 2 : 1)) return;
     const KvLayout& kv = args.kv;
-    const int tile_pages = kTile / kv.page_size;
+    if (tasks.tile(i) >= num_tiles || b.warp / kHalf != (values ? 1 : 0) || page >= kTile / kv.page_size) return;
+    const int32_t id = i < kKnownTiles        ? b.shared.pages[i][page]
+                       : i < kKnownTiles + 32 ? __shfl_sync(kAllLanes, later_pages, i - kKnownTiles)
+                                              : page_of(i);
     if (elect_lane()) {
-      const uint32_t barrier = shared_address(values ? &b.shared.values_full[stage(i)] : &b.shared.keys_full[stage(i)]);
-      const uint32_t place = shared_address(values ? values_place(i) : keys_place(i));
-      if (!ahead) barrier_expect_bytes(barrier, kBytes);
-#pragma unroll 1
-      for (int page = 0; page < tile_pages; ++page) {
-        const int32_t id =
-            i < kKnownTiles ? b.shared.pages[i][page] : b.p.page_table[min(idx * tile_pages + page, b.p.max_pages - 1)];
-        const uint8_t* from = cached_block<Cache>(kv, id, kv_head, values);
-        if (ahead) {
-          prefetch_bulk(from, kv.page_size * kCachedBlocks<kDim, Cache> * 128);
-          continue;
-        }
-        for (int block = 0; block < kCachedBlocks<kDim, Cache>; ++block)
-          copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 128,
-                    kv.page_size * 128, barrier);
+      const uint8_t* from = cached_block<Cache>(kv, id, kv_head, values) + block * kv.page_size * 128;
+      if (ahead) {
+        prefetch_bulk(from, kv.page_size * 128);
+      } else {
+        const uint32_t barrier =
+            shared_address(values ? &b.shared.values_full[stage(i)] : &b.shared.keys_full[stage(i)]);
+        const uint32_t place = shared_address(values ? values_place(i) : keys_place(i));
+        if (b.warp % kHalf == 0) barrier_expect_bytes(barrier, kBytes);
+        copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from, kv.page_size * 128, barrier);
       }
     }
     __syncwarp();
   }
 
-  __device__ __forceinline__ void run() const {
-    if (b.warp < kDecodeWarps && tasks.tile(0) < num_tiles) {
+  __device__ __forceinline__ int32_t page_of(int32_t i) const {
+    return b.p.page_table[min(tasks.tile(i) * (kTile / args.kv.page_size) + page, b.p.max_pages - 1)];
+  }
+
+  __device__ __forceinline__ void run() {
+    if (b.warp >= kDecodeWarps) return;
+    if (tasks.tile(0) < num_tiles) {
       copy(0, false);
       copy(0, true, !apart);
       if (in_pairs) {
         copy(1, false);
         copy(1, true);
       }
+      if (tasks.tile(kKnownTiles) < num_tiles) later_pages = page_of(kKnownTiles + b.lane);
       prepare();
       int32_t i = 0;
       for (int32_t idx; (idx = tasks.tile(i)) < num_tiles; ++i) run_task(i, idx);
@@ -199,10 +206,23 @@ struct StepAttend {
     });
   }
 
+  // By way of the room, where nothing is left of the tasks of this block.
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
-    part.store_result(row + int64_t{head} * args.head_dim, args.head_dim, b.lane);
-    if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+    bfloat* out = row + int64_t{head} * args.head_dim;
+    if (!bulk) {
+      part.store_result(out, args.head_dim, b.lane);
+      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+      return;
+    }
+    auto* place = reinterpret_cast<bfloat*>(b.room) + b.warp * kDim;
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
+    part.store_result(place, args.head_dim, b.lane);
+    fence_async_proxy();
+    __syncwarp();
+    if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
   }
 
   // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,
@@ -213,7 +233,7 @@ struct StepAttend {
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
 #pragma unroll 1
-    for (int32_t i = first; i < num_merges; i += num_blocks * b.p.warps) {
+    for (int32_t i = first; i < num_merges; i += num_blocks * kDecodeWarps) {
       const bool last = num_groups == 1 || i >= of_tiles;
       const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
       const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);

@@ -44,9 +44,9 @@ struct Bf16Unit {
       : b(block), op(step_op), unit(unit_in) {
     const StreamCall& c = op.product;
     if (kPair || c.output != StreamOutput::add || count() <= 0) return;
-    const float* y = static_cast<const float*>(c.y) + column();
-    before.x = y[0];
-    if (count() > 1) before.y = y[1];
+    const float* y = static_cast<const float*>(c.y) + column();  // where the copy engine has written
+    before.x = __ldcg(y);
+    if (count() > 1) before.y = __ldcg(y + 1);
   }
 
   // next_item(): until the unit's next item is there; its address. done(): the item before has been multiplied. Fragments
@@ -97,21 +97,43 @@ struct Bf16Unit {
 
   __device__ __forceinline__ void write() const {
     const StreamCall& c = op.product;
-    const int32_t n = column();
+    const bool add = c.output == StreamOutput::add;
+    const float first = add ? __fadd_rn(before.x, sums[0]) : sums[0], second = add ? __fadd_rn(before.y, sums[1]) : sums[1];
+    if (op.stores == StepStores::bulk) return write_bulk(first, second);
+    if (count() <= 0) return;
+    const StepOutputs outputs{b, op};
+    outputs.put(0, column(), first);
+    if (count() > 1) outputs.put(0, column() + 1, second);
+  }
+
+ private:
+  // All eight outputs, or as many as there are.
+  __device__ __forceinline__ void write_bulk(float first, float second) const {
+    const StreamCall& c = op.product;
+    auto* outputs = reinterpret_cast<float*>(b.shared.outputs[b.warp]);
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
     if (kPair) {
-      if (b.lane % 4 != 0 || n >= c.ldy) return;
-      auto* y = static_cast<bfloat*>(c.y) + n;
-      *y = __float2bfloat16_rn(silu_times(sums[0], sums[2]));
-      if (unit + 1 == c.layout.row_blocks / 2)
-#pragma unroll 1
-        for (int64_t pad = 8; n + pad < c.ldy; pad += 8) y[pad] = __float2bfloat16_rn(0.0f);
+      if (b.lane % 4 == 0)
+        reinterpret_cast<bfloat*>(outputs)[b.lane / 4] = __float2bfloat16_rn(silu_times(sums[0], sums[2]));
+    } else if (b.lane < 4) {
+      *reinterpret_cast<float2*>(outputs + 2 * b.lane) = make_float2(first, second);
+    }
+    fence_async_proxy();
+    __syncwarp();
+    if (!chosen) return;
+    const int32_t n = unit * 8;
+    if (!kPair) {
+      const int32_t bytes = min(8, c.num_outputs - n) * 4;
+      if (bytes > 0) store_bulk(static_cast<float*>(c.y) + n, shared_address(outputs), bytes);
       return;
     }
-    if (count() <= 0) return;
-    const bool add = c.output == StreamOutput::add;
-    const StepOutputs outputs{b, op};
-    outputs.put(0, n, add ? __fadd_rn(before.x, sums[0]) : sums[0]);
-    if (count() > 1) outputs.put(0, n + 1, add ? __fadd_rn(before.y, sums[1]) : sums[1]);
+    auto* y = static_cast<bfloat*>(c.y) + n;
+    store_bulk(y, shared_address(outputs), 16);
+    if (unit + 1 == c.layout.row_blocks / 2)
+#pragma unroll 1
+      for (int64_t pad = 8; n + pad < c.ldy; pad += 8) store_bulk(y + pad, shared_address(&b.shared.zeros), 16);
   }
 };
 

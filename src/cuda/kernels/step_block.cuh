@@ -29,6 +29,7 @@ struct StepShared {
   uint64_t keys_full[2], values_full[2];
   float scratch[8];
   uint4 zeros;
+  float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
   int32_t pages[kKnownTiles][2];
   int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
@@ -94,7 +95,7 @@ struct StepOutputs {
   const StepOp& op;
 
   __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.by_words)
+    if (op.stores == StepStores::words)
       store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;

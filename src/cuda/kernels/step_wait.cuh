@@ -45,9 +45,13 @@ __device__ __forceinline__ void wait_for(uint32_t barrier, uint32_t parity, cons
   while (!barrier_try_wait(barrier, parity)) patience.spent(what, op, place, parity);
 }
 
-// The grid's barrier: arrivals only ever grow (and wrap around).
-__device__ __forceinline__ void arrive_at_grid(StepState* state) {
-  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
+// The grid's barrier: arrivals only ever grow (and wrap around). A fence before waits for all that is under way,
+// weights included: 1 to 2 us. It is needed only where the block has stored plainly.
+__device__ __forceinline__ void arrive_at_grid(StepState* state, bool fence) {
+  if (fence)
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
+  else
+    asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
 }
 __device__ __forceinline__ void wait_for_grid(const StepLaunch& p, uint32_t target, int32_t op) {
   Patience patience{p};
