@@ -353,10 +353,12 @@ struct DecodeScratch {
         sequences(list) {}
 };
 
-// What a block takes: so many tiles, or with kAllGroups all groups of them; 0: as planned.
+// What a block takes: so many tiles, or with kAllGroups all groups of them; 0: as planned; -n: an n-th of all tiles.
 constexpr int kAllGroups = 16;
 void split_by(DecodePlan& plan, int split) {
   if (split == 0) return;
+  plan.sequence_blocks = std::max(0, -split);
+  if (split < 0) return;
   plan.tiles_per_block = std::min<int>(split, qwill::kGroupTiles);
   plan.all_groups = split == kAllGroups;
 }
@@ -444,7 +446,8 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const Index rows = scene.row_by_row();
   const DeviceIndex row_index(rows);
   const AttendArgs row_args = make_args(scene, in, row_index, pages.data, q.data, out.data);
-  for (const int split : {1, 2, 4, 8, kAllGroups}) {
+  for (const int split : {1, 2, 4, 8, kAllGroups, -1, -2, -3, -4, -5, -8}) {
+    if (split < 0 && scene.max_context() > qwill::kTileKeys * DecodePlan::kMostSequenceTiles) continue;
     // The new key and value must come from the launch itself, except where an earlier row's is another row's history.
     filled_out();
     decode(row_args, scene.max_context(), split);
@@ -682,23 +685,23 @@ void time_prefill(int before, int rows, int sequences = 1) {
   std::printf("\n");
 }
 
+template <typename Cache>
 void check_all() {
+  constexpr bool kFp8 = sizeof(typename Cache::Element) == 1;
   const std::vector<Span> ragged = {{0, 1},     {0, 5},   {0, 130}, {37, 64}, {200, 1},
                                     {1000, 30}, {127, 2}, {0, 300}, {2095, 5}};
   for (const int group : {1, 2, 4, 5, 8, 16})
     for (const int dim : {24, 64, 128})
-      for (const int page_size : {64, 128}) {
-        check_step<Bf16Cache>({2, group, dim, page_size}, ragged);
-        if (dim != 64) check_step<Fp8Cache>({2, group, dim, page_size, true}, ragged);
-      }
-  check_step<Bf16Cache>({2, 4, 128, 64}, {{0, 2100}});
-  check_step<Bf16Cache>({1, 1, 2, 64}, {{0, 200}});
-  check_step<Fp8Cache>({2, 4, 128, 64, true}, {{0, 2100}});
-  check_step<Fp8Cache>({1, 1, 2, 64, true}, {{0, 200}});
-  check_chunks<Bf16Cache>({2, 4, 128, 64}, 1100);
-  check_chunks<Bf16Cache>({1, 5, 64, 128}, 1100);
-  check_chunks<Fp8Cache>({2, 4, 128, 64, true}, 1100);
-  check_chunks<Fp8Cache>({1, 5, 64, 128, true}, 1100);
+      for (const int page_size : {64, 128})
+        if (!kFp8 || dim != 64) check_step<Cache>({2, group, dim, page_size, kFp8}, ragged);
+  for (const int page_size : {64, 128})
+    check_step<Cache>({2, 4, 128, page_size, kFp8},
+                      {{0, 1}, {0, 9}, {127, 2}, {128, 1}, {300, 1}, {1023, 1}, {1024, 1}, {1100, 9}, {2040, 8}});
+  check_step<Cache>({1, 16, 128, 64, kFp8}, {{2047, 1}, {1151, 1}});
+  check_step<Cache>({2, 4, 128, 64, kFp8}, {{0, 2100}});
+  check_step<Cache>({1, 1, 2, 64, kFp8}, {{0, 200}});
+  check_chunks<Cache>({2, 4, 128, 64, kFp8}, 1100);
+  check_chunks<Cache>({1, 5, 64, 128, kFp8}, 1100);
 }
 
 template <typename Cache>
@@ -735,7 +738,10 @@ void time_all() {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
-  if (what == "check" || what == "all") check_all();
+  if (what == "check" || what == "all") {
+    check_all<Bf16Cache>();
+    check_all<Fp8Cache>();
+  }
   if (what == "time" || what == "all") time_all();
   if (what == "caches") {
     for (const auto& [sequences, context] : {std::pair{1, 4096}, {1, 32768}, {8, 1100}, {64, 1100}, {256, 1100}}) {

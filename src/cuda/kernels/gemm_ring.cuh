@@ -22,22 +22,28 @@
 
 namespace qwill::cuda {
 
-// Weights are copied in boxes of 64 rows by 64 columns.
-constexpr int32_t kBoxRows = 64;
-constexpr int32_t kBoxBytes = kBoxRows * 128;
+// Weights are copied in boxes of at most 64 rows by 64 columns.
+constexpr int32_t kMostBoxRows = 64;
+constexpr int32_t kMostBoxBytes = kMostBoxRows * 128;
 
 // What follows from a tile's size.
 template <typename Products, int kRows, int kTokens>
 struct Shape {
-  static constexpr int kConsumers = kRows / 64 * 128;
-  // The sums of the largest tile want registers that only a whole loading warpgroup can give away ("setmaxnreg").
-  static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256;
-  static constexpr int kThreads = kConsumers + (kMovesRegisters ? 128 : 32);
-  static constexpr int kBlocksPerSm = kRows == 64 ? 2 : 1;
+  static constexpr int kBoxRows = kRows < kMostBoxRows ? kRows : kMostBoxRows;
+  static constexpr int kBoxBytes = kBoxRows * 128;
+  // Of fewer than 64 rows the warpgroup multiplies what stands behind them, too, for nothing.
+  static constexpr int kConsumers = kRows / kBoxRows * 128;
+  // The sums of three warpgroups of the largest width leave no registers to a loading warp: the first consumer loads.
+  static constexpr bool kConsumerLoads = kConsumers * kTokens >= 384 * 256;
+  // Those of two want registers that only a whole loading warpgroup can give away ("setmaxnreg").
+  static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256 && !kConsumerLoads;
+  static constexpr int kThreads = kConsumers + (kConsumerLoads ? 0 : kMovesRegisters ? 128 : 32);
+  static constexpr int kBlocksPerSm = kRows <= 64 ? 2 : 1;
   static constexpr int kWeightBytes = kRows * 128;
   static constexpr int kStageBytes = kWeightBytes + kTokens * 128;
   static constexpr int kScaleBytes = Products::template kScaleBytes<kTokens>;
-  static constexpr int kStagingBytes = kConsumers / 32 * WarpOutput<kTokens>::kStagingBytes;
+  using Output = WarpOutput<kTokens, kConsumerLoads>;
+  static constexpr int kStagingBytes = kConsumers / 32 * Output::kStagingBytes;
 };
 
 // Shared memory holds the stages, their scales, what the epilogue stages, and three barriers a stage.
@@ -61,8 +67,8 @@ struct StagePlace {
   uint32_t weights, tokens, scales;
 };
 
-template <typename Products, int kRows, int kTokens, int kCluster>
-__global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
+template <typename Products, int kRows, int kTokens, int kRowCluster, int kTokenCluster>
+__global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__(
     Shape<Products, kRows, kTokens>::kThreads,
     Shape<Products, kRows, kTokens>::kBlocksPerSm) void gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
                                                                     const __grid_constant__ CUtensorMap token_map,
@@ -71,6 +77,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
                                                                     const __grid_constant__ GemmTask task,
                                                                     const Ring ring) {
   using S = Shape<Products, kRows, kTokens>;
+  constexpr int kCluster = kRowCluster * kTokenCluster;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t stages = shared_address(shared);
   const uint32_t scales = stages + ring.stages * S::kStageBytes;
@@ -83,27 +90,42 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
   // The compiler sees that this is the same in all lanes, and keeps the loader in uniform registers: without, loading a
   // stage takes longer than multiplying it.
   const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
-  constexpr int32_t kLoader = S::kConsumers / 32;
+  constexpr int32_t kLoader = S::kConsumerLoads ? 0 : S::kConsumers / 32;
   const int32_t rank = kCluster == 1 ? 0 : rank_in_cluster(), cols = task.col_blocks;
+  const int32_t row_rank = rank % kRowCluster, token_rank = rank / kRowCluster;
   const int32_t first_tile = blockIdx.x / kCluster, tile_step = gridDim.x / kCluster;
 
   const auto place_of = [&](int32_t tile, int32_t token_tiles) {
-    TilePlace place = place_tile(task, tile, token_tiles, kTokens);
-    place.row_tile = place.row_tile * kCluster + rank;
+    TilePlace place = place_tile(task, tile, token_tiles, kTokens * kTokenCluster);
+    place.row_tile = place.row_tile * kRowCluster + row_rank;
+    if constexpr (kTokenCluster > 1) {
+      place.token += token_rank * kTokens;
+      place.end_token = max(place.token, min(place.end_token, place.token + kTokens));
+    }
     return place;
   };
+  // Blocks of the cluster: rank 0 and those with the same weights, or with the same tokens.
+  constexpr uint16_t kSameTokens = (1 << kRowCluster) - 1;
+  constexpr uint16_t kSameWeights = kTokenCluster == 1 ? 1 : 1 | 1 << kRowCluster;
+  static_assert(kTokenCluster <= 2);
   const auto first_block = [&](const TilePlace& place) {
     return place.expert * task.row_blocks + place.row_tile * (kRows / kAtomRows);
   };
   const auto token_boxes = [&](const TilePlace& place) {
     return (place.end_token - place.token + ring.box_rows - 1) / ring.box_rows;
   };
-  // By one lane of the loading warp.
+  // By one lane of the loading warp. Of blocks that share weights each loads every so many columns for all.
   const auto load_weights = [&](int32_t stage, int32_t row_block, int32_t k, uint32_t barrier) {
+    if (kTokenCluster > 1 && k % kTokenCluster != token_rank) return;
 #pragma unroll
-    for (int32_t box = 0; box < kRows / kBoxRows; ++box)
-      copy_box(stages + stage * S::kStageBytes + box * kBoxBytes, &weight_map, 0, k,
-               row_block + box * kBoxRows / kAtomRows, barrier);
+    for (int32_t box = 0; box < kRows / S::kBoxRows; ++box) {
+      const uint32_t to = stages + stage * S::kStageBytes + box * S::kBoxBytes;
+      const int32_t block = row_block + box * S::kBoxRows / kAtomRows;
+      if constexpr (kTokenCluster == 1)
+        copy_box(to, &weight_map, 0, k, block, barrier);
+      else
+        copy_box_to_cluster(to, &weight_map, 0, k, block, barrier, kSameWeights << row_rank);
+    }
   };
 
   int32_t ahead = 0;  // stages whose weights are on the way before anything of the kernel before is needed
@@ -124,7 +146,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
     __syncthreads();
   else
     sync_cluster();
-  let_next_kernel_start();
+  if (!task.holds_next) let_next_kernel_start();
   if (warp == kLoader && task.groups == nullptr) {
     const TilePlace place = place_of(first_tile, task.token_tiles);
     const int32_t row_block = first_block(place);
@@ -140,45 +162,68 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
     }
   }
   wait_for_previous_kernel();
+  if (task.holds_next) let_next_kernel_start();
 
   const int32_t token_tiles = count_token_tiles(task);
   const int32_t num_tiles = task.row_tiles * token_tiles;
+  // By the loading warp: what a stage lacks, as soon as it is free.
+  const auto load_stage = [&](const TilePlace& place, int32_t row_block, int32_t boxes, int32_t k,
+                              const RingPosition& at) {
+    const int32_t box_bytes = ring.box_rows * 128;
+    const bool weights_needed = --ahead < 0;
+    barrier_wait(weights_needed ? empty(at.stage) : early(at.stage), weights_needed ? at.parity ^ 1 : 0);
+    if (elect_lane()) {
+      barrier_expect_bytes(full(at.stage), (weights_needed ? S::kWeightBytes : 0) + S::kScaleBytes + boxes * box_bytes);
+      if (weights_needed) load_weights(at.stage, row_block, k, full(at.stage));
+      Products::template load_scales<kTokens>(operands, scales + at.stage * S::kScaleBytes, place.token, k,
+                                              full(at.stage));
+      const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
+#pragma unroll 1
+      for (int32_t box = row_rank; box < boxes; box += kRowCluster) {
+        const int32_t token = place.token + box * ring.box_rows;
+        if constexpr (kRowCluster == 1)
+          copy_box(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage));
+        else
+          copy_box_to_cluster(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage),
+                              kSameTokens << token_rank * kRowCluster);
+      }
+    }
+  };
+  const auto prefetch_tile = [&](const TilePlace& place) {
+    if (task.epilogue == Epilogue::add && !S::Output::kAllAhead) prefetch_sums<kRows>(task, place);
+  };
   RingPosition at;
-  if (warp >= kLoader) {
+  if (warp >= kLoader && !S::kConsumerLoads) {
     if constexpr (S::kMovesRegisters) give_registers<40>();
     if (warp == kLoader) {
       for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
         const TilePlace place = place_of(tile, token_tiles);
-        if (task.epilogue == Epilogue::add && !WarpOutput<kTokens>::kAllAhead) prefetch_sums<kRows>(task, place);
-        const int32_t row_block = first_block(place), boxes = token_boxes(place), box_bytes = ring.box_rows * 128;
+        prefetch_tile(place);
+        const int32_t row_block = first_block(place), boxes = token_boxes(place);
 #pragma unroll 1
-        for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) {
-          const bool weights_needed = --ahead < 0;
-          barrier_wait(weights_needed ? empty(at.stage) : early(at.stage), weights_needed ? at.parity ^ 1 : 0);
-          if (elect_lane()) {
-            barrier_expect_bytes(full(at.stage),
-                                 (weights_needed ? S::kWeightBytes : 0) + S::kScaleBytes + boxes * box_bytes);
-            if (weights_needed) load_weights(at.stage, row_block, k, full(at.stage));
-            Products::template load_scales<kTokens>(operands, scales + at.stage * S::kScaleBytes, place.token, k,
-                                                    full(at.stage));
-            const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
-#pragma unroll 1
-            for (int32_t box = rank; box < boxes; box += kCluster) {
-              const int32_t token = place.token + box * ring.box_rows;
-              if constexpr (kCluster == 1)
-                copy_box(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage));
-              else
-                copy_box_to_cluster(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage),
-                                    (1 << kCluster) - 1);
-            }
-          }
-        }
+        for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) load_stage(place, row_block, boxes, k, at);
       }
     }
   } else {
     if constexpr (S::kMovesRegisters) take_registers<232>();
+    // A consumer that loads goes through the same one stage at a time.
+    int32_t next_tile = first_tile - tile_step, next_k = cols;
+    TilePlace next_place;
+    RingPosition next_at;
+    const auto load_next = [&] {
+      if (next_k == cols) {
+        if ((next_tile += tile_step) >= num_tiles) return;
+        next_k = 0;
+        next_place = place_of(next_tile, token_tiles);
+        prefetch_tile(next_place);
+      }
+      load_stage(next_place, first_block(next_place), token_boxes(next_place), next_k++, next_at);
+      next_at.advance(ring.stages);
+    };
+    if (S::kConsumerLoads && warp == kLoader)
+      for (int32_t i = 0; i < ring.stages; ++i) load_next();
     uint8_t* const staging =
-        shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * WarpOutput<kTokens>::kStagingBytes;
+        shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * S::Output::kStagingBytes;
     // Word to every block of the cluster that the stage has been read.
     const auto release = [&](int32_t stage) {
       constexpr int32_t kGroup = 128 / Products::kReleases;
@@ -194,21 +239,27 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
         else
           barrier_arrive_at(empty(stage), threadIdx.x % kGroup);
       }
+      if constexpr (S::kConsumerLoads) {
+        __syncwarp();
+        if (warp == kLoader) load_next();
+      }
     };
     for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
       const TilePlace place = place_of(tile, token_tiles);
-      WarpOutput<kTokens> output;
+      typename S::Output output;
       const auto begin_output = [&] {
         output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
       };
       const typename Products::RowScales row_scales(operands, first_block(place) * kAtomRows + warp * 16);
-      if constexpr (!Products::template kBeginsLate<kTokens>) begin_output();
+      const bool has_rows = warp * 16 < kRows;
+      if constexpr (!Products::template kBeginsLate<kTokens>)
+        if (has_rows) begin_output();
       float d[kTokens / 2];
 #pragma unroll
       for (float& sum : d) sum = 0;
       const auto wait = [&] { barrier_wait(full(at.stage), at.parity); };
       const auto stage_at = [&](int32_t stage) {
-        return StagePlace{stages + stage * S::kStageBytes + warp / 4 * kBoxBytes,
+        return StagePlace{stages + stage * S::kStageBytes + warp / 4 * S::kBoxBytes,
                           stages + stage * S::kStageBytes + S::kWeightBytes, scales + stage * S::kScaleBytes};
       };
       Products::sum(d, cols, at, ring.stages, wait, stage_at, release);
@@ -217,7 +268,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
         begin_output();
       }
       row_scales.apply(d);
-      output.finish(task, d, reinterpret_cast<float*>(staging));
+      if (has_rows) output.finish(task, d, reinterpret_cast<float*>(staging));
     }
   }
   // Others may still send tokens and arrivals to this block's shared memory.
@@ -241,7 +292,8 @@ template <typename Products, const auto& kTiles>
 constexpr auto make_variants() {
   return []<size_t... I>(std::index_sequence<I...>) {
     return std::array{GemmVariant<Products>{kTiles[I],
-                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster>,
+                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster,
+                                                        kTiles[I].token_cluster>,
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
                                             Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
                                                 Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
@@ -274,9 +326,9 @@ inline int32_t choose_box_rows(bool grouped, int64_t num_rows, const GemmTile& t
 
 // Persistent blocks, in clusters.
 inline unsigned count_blocks(const GemmTask& task, const GemmTile& tile, int num_sms) {
-  const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.cluster,
+  const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.blocks(),
                                     static_cast<int64_t>(task.row_tiles) * task.token_tiles);
-  return static_cast<unsigned>(clusters * tile.cluster);
+  return static_cast<unsigned>(clusters * tile.blocks());
 }
 
 }  // namespace qwill::cuda

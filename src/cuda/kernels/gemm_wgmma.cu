@@ -58,11 +58,11 @@ constexpr auto kVariants = make_variants<Bf16Products, kGemmTiles>();
 
 }  // namespace
 
-cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map) {
+cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map, int32_t box_rows) {
   // An atom as 128 elements of eight bytes, since a box has at most 256.
   const auto row_blocks = static_cast<cuuint64_t>(layout.row_blocks), cols = static_cast<cuuint64_t>(layout.col_blocks);
   return encode_map<3>(map, CU_TENSOR_MAP_DATA_TYPE_UINT64, data, {kAtomBytes / 8, cols, row_blocks},
-                       {kAtomBytes, kAtomBytes * cols}, {kAtomBytes / 8, 1, kBoxRows / kAtomRows},
+                       {kAtomBytes, kAtomBytes * cols}, {kAtomBytes / 8, 1, static_cast<cuuint32_t>(box_rows / kAtomRows)},
                        CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
@@ -71,11 +71,15 @@ cudaError_t prepare_gemm_wgmma() { return allow_variants(kVariants); }
 cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, cudaStream_t stream) {
   const auto* variant = std::ranges::find(kVariants, tile, &GemmVariant<Bf16Products>::tile);
   if (variant == std::end(kVariants)) return cudaErrorInvalidValue;
-  const GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens);
+  GemmTask task = make_task(call, tile.rows * tile.cluster, tile.tokens * tile.token_cluster);
+  task.holds_next = call.holds_next;
   const Ring ring = {.stages = variant->stages(),
                      .box_rows = choose_box_rows(call.grouped != nullptr, call.num_rows, tile),
                      .early_stages = early_stages(tile, variant->stages())};
-  CUtensorMap token_map;
+  CUtensorMap token_map, weight_map = call.weight->map;
+  if (tile.rows < kMostBoxRows)
+    if (const cudaError_t error = make_weight_map(call.weight->data, call.weight->layout, weight_map, tile.rows))
+      return error;
   const cudaError_t error = encode_map<2>(
       token_map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, call.a,
       {static_cast<cuuint64_t>(call.weight->layout.padded_cols()), static_cast<cuuint64_t>(call.num_rows)},
@@ -83,7 +87,7 @@ cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, 
       CU_TENSOR_MAP_SWIZZLE_128B);
   if (error != cudaSuccess) return error;
   return launch(call.fresh_weight ? Start::after : Start::early, variant->kernel, count_blocks(task, tile, num_sms),
-                variant->threads, variant->shared_bytes(), stream, call.weight->map, token_map,
+                variant->threads, variant->shared_bytes(), stream, weight_map, token_map,
                 Bf16Products::Operands{}, task, ring);
 }
 

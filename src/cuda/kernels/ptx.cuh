@@ -244,6 +244,14 @@ __device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map
       "l"(map), "r"(barrier), "r"(x), "r"(y), "h"(blocks)
       : "memory");
 }
+__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y, int32_t z,
+                                                    uint32_t barrier, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
+      : "memory");
+}
 __device__ __forceinline__ void prefetch_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
