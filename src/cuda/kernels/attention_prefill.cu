@@ -12,7 +12,6 @@ constexpr int kWarpgroup = 128;  // of a warpgroup
 constexpr int kConsumers = 2;    // warpgroups that multiply, 64 of the 128 pairs each; one more copies
 constexpr int kStages = 2;
 constexpr int kConsumerWarps = 4 * kConsumers;
-constexpr int kProducerWarps = 4;
 
 template <int kDim>
 struct PrefillShared {
@@ -21,7 +20,7 @@ struct PrefillShared {
   uint8_t v[kStages][kTileBytes<kDim>];
   float total[kDim / 2][kConsumers * kWarpgroup];  // o of the groups merged so far, by thread
   uint64_t k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
-  uint64_t copied[2 * kStages][kProducerWarps];  // of e4m3: full are tiles that have been widened
+  uint64_t k_copied[kStages], v_copied[kStages];  // of e4m3, which are full when they have been widened
 };
 
 // The copying thread: keys and values of tile after tile, in pieces of a page's 64-column blocks.
@@ -52,62 +51,59 @@ __device__ void copy_tiles(PrefillShared<kDim>& shared, const AttendArgs& args, 
 }
 
 // The same where pages are e4m3, by the whole warpgroup: a tile is copied to the second half of its place, and widened
-// to f16 over all of it. A row's second half ends where the row was copied to, so a warp that takes whole rows is in
-// nobody's way: each brings and widens a quarter of the tile by itself.
+// to f16 over all of it, half its keys at a time: their result goes where they were, and where no others are.
 template <int kDim>
 __device__ void widen_tiles(PrefillShared<kDim>& shared, const AttendArgs& args, int sequence, int kv_head,
                             int num_tiles) {
-  constexpr int kWarpRows = kTile / kProducerWarps;
   const KvLayout& kv = args.kv;
   const int32_t* pages = args.page_table + int64_t{sequence} * args.max_pages;
-  const int warp = threadIdx.x / 32 % kProducerWarps, lane = threadIdx.x % 32;
-  const int first_row = warp * kWarpRows, chunk = lane % 8;
+  const int thread = threadIdx.x % kWarpgroup, tile_pages = kTile / kv.page_size;
   // Parts are keys and values by turns.
-  const auto place_of = [&](int part) {
-    const int stage = part / 2 % kStages;
-    return shared_address(part % 2 != 0 ? shared.v[stage] : shared.k[stage]);
-  };
-  const auto copied = [&](int part) { return shared_address(&shared.copied[part % (2 * kStages)][warp]); };
   const auto copy = [&](int part) {
-    const int t = part / 2, stage = t % kStages, key = t * kTile + first_row;
-    barrier_wait(shared_address(part % 2 != 0 ? &shared.v_empty[stage] : &shared.k_empty[stage]), t / kStages % 2 ^ 1);
-    barrier_expect_bytes(copied(part), kWarpRows * 128);
-    copy_bulk(place_of(part) + kTileBlockBytes + first_row * 128,
-              cached_block<Fp8Cache>(kv, pages[min(key / kv.page_size, args.max_pages - 1)], kv_head, part % 2 != 0) +
-                  key % kv.page_size * 128,
-              kWarpRows * 128, copied(part));
+    const int t = part / 2, stage = t % kStages;
+    const bool values = part % 2 != 0;
+    const uint32_t copied = shared_address(values ? &shared.v_copied[stage] : &shared.k_copied[stage]);
+    const uint32_t to = shared_address(values ? shared.v[stage] : shared.k[stage]) + kTileBlockBytes;
+    barrier_wait(shared_address(values ? &shared.v_empty[stage] : &shared.k_empty[stage]), t / kStages % 2 ^ 1);
+    barrier_expect_bytes(copied, kCachedBytes<kDim, Fp8Cache>);
+    for (int i = 0; i < tile_pages; ++i)
+      copy_bulk(to + i * kv.page_size * 128,
+                cached_block<Fp8Cache>(kv, pages[min(t * tile_pages + i, args.max_pages - 1)], kv_head, values),
+                kv.page_size * 128, copied);
   };
-  if (lane == 0) copy(0);
+  if (thread == 0) copy(0);
 #pragma unroll 1
   for (int part = 0; part < 2 * num_tiles; ++part) {
-    if (lane == 0 && part + 1 < 2 * num_tiles) copy(part + 1);
-    __syncwarp();
+    if (thread == 0 && part + 1 < 2 * num_tiles) copy(part + 1);
     const int stage = part / 2 % kStages;
     const bool values = part % 2 != 0;
-    const uint32_t place = place_of(part);
-    barrier_wait(copied(part), part / 2 / kStages % 2);
+    const uint32_t place = shared_address(values ? shared.v[stage] : shared.k[stage]);
+    barrier_wait(shared_address(values ? &shared.v_copied[stage] : &shared.k_copied[stage]), part / 2 / kStages % 2);
+    __syncwarp();
+    // A thread has one chunk of every sixteenth row.
+    const int chunk = thread % 8;
 #pragma unroll 1
-    for (int first = first_row; first < first_row + kWarpRows; first += 16) {
-      uint4 sixteen[4];  // of every fourth row
+    for (int first = 0; first < kTile; first += kTile / 2) {
+      uint4 sixteen[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        sixteen[i] = load_16(place + kTileBlockBytes + (first + i * 4 + lane / 8) * 128 + chunk * 16);
-      __syncwarp();  // the rows have been read
+        sixteen[i] = load_16(place + kTileBlockBytes + swizzled(first + i * 16 + thread / 8, chunk));
+      sync_threads<kWarpgroup>(3);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int row = first + i * 4 + lane / 8, dims = chunk ^ (row & 7);
+        const int key = first + i * 16 + thread / 8;
         uint4 chunks[2];
         Fp8Cache::widen_chunk(chunks, sixteen[i], values);
-        // Lanes of the second block begin with their second chunk: other banks.
-        const bool second = dims >= 4;
+        // The second block's threads begin with their second chunk: other banks.
+        const bool second = chunk >= 4;
         const uint32_t block = place + (second ? kTileBlockBytes : 0);
-        store_16(block + swizzled(row, dims % 4 * 2 + second), second ? chunks[1] : chunks[0]);
-        store_16(block + swizzled(row, dims % 4 * 2 + !second), second ? chunks[0] : chunks[1]);
+        store_16(block + swizzled(key, chunk % 4 * 2 + second), second ? chunks[1] : chunks[0]);
+        store_16(block + swizzled(key, chunk % 4 * 2 + !second), second ? chunks[0] : chunks[1]);
       }
     }
     fence_async_proxy();
     __syncwarp();
-    if (lane == 0) barrier_arrive(shared_address(values ? &shared.v_full[stage] : &shared.k_full[stage]));
+    if (thread % 32 == 0) barrier_arrive(shared_address(values ? &shared.v_full[stage] : &shared.k_full[stage]));
   }
 }
 
@@ -198,13 +194,13 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   constexpr bool kWidens = std::is_same_v<Cache, Fp8Cache>;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
-      barrier_init(shared_address(&shared.k_full[i]), kWidens ? kProducerWarps : 1);
-      barrier_init(shared_address(&shared.v_full[i]), kWidens ? kProducerWarps : 1);
+      barrier_init(shared_address(&shared.k_full[i]), kWidens ? kWarpgroup / 32 : 1);
+      barrier_init(shared_address(&shared.v_full[i]), kWidens ? kWarpgroup / 32 : 1);
+      barrier_init(shared_address(&shared.k_copied[i]), 1);
+      barrier_init(shared_address(&shared.v_copied[i]), 1);
       barrier_init(shared_address(&shared.k_empty[i]), kConsumerWarps);
       barrier_init(shared_address(&shared.v_empty[i]), kConsumerWarps);
     }
-    for (auto& of_part : shared.copied)
-      for (uint64_t& copied : of_part) barrier_init(shared_address(&copied), 1);
     barrier_init_fence();
   }
   __syncthreads();
@@ -216,14 +212,14 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   const int num_tiles = queries.num_key_tiles();
 
   if (threadIdx.x >= kConsumers * kWarpgroup) {
-    give_registers<kWidens ? 56 : 24>();  // three times 168 are dealt anew
+    give_registers<kWidens ? 72 : 24>();  // three times 168 are dealt anew
     if constexpr (kWidens)
       widen_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     else if (threadIdx.x == kConsumers * kWarpgroup)
       copy_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     return;
   }
-  take_registers<kWidens ? 224 : 240>();
+  take_registers<kWidens ? 216 : 240>();
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / kWarpgroup, 0);  // known to be uniform
   const int lane = threadIdx.x % 32;
   queries.load<kDim>(shared.q, threadIdx.x % kWarpgroup, kWarpgroup, warpgroup * 64, 64);
