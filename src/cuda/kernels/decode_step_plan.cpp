@@ -74,6 +74,9 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
+// Where all products have at most so many columns, little is multiplied between one op and the next (measured).
+constexpr int32_t kShortCols = 4096;
+
 // Of the page table.
 int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
@@ -157,8 +160,9 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
       return false;
     ops[i - 1].stores = StepStores::words;
   }
-  // Where a block has several tiles, the values of one are copied while its keys are scored.
-  launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks;
+  // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
+  // enough without that room.
+  launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
   if (launch.seq_lens) {
     const int64_t element_bytes = launch.fp8_cache ? 1 : 2;
     const int64_t parts = launch.fp8_cache ? (launch.values_apart ? 3 : 1) : launch.values_apart;
@@ -173,7 +177,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   if (launch.slots < kMinSlots) return false;
   launch.in_flight = std::min(tuning.in_flight > 0 ? tuning.in_flight : 9, max_in_flight(launch.slots, consumers));
   // Measured too: where an op is soon over, less should be in front of what the next waits for.
-  const int32_t quiet = launch.format != StreamFormat::bf16 || longest <= 4096 ? 2 : 3;
+  const int32_t quiet = launch.format != StreamFormat::bf16 || longest <= kShortCols ? 2 : 3;
   launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
   launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * launch.item_bytes + room;

@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/step_block.cuh"
+#include "cuda/kernels/wgmma.cuh"
 
 namespace qwill::cuda {
 
@@ -49,9 +50,9 @@ struct Bf16Unit {
     if (count() > 1) before.y = __ldcg(y + 1);
   }
 
-  // next_item(): until the unit's next item is there; its address. done(): the item before has been multiplied. Fragments
-  // are loaded 64 columns before their product, also from one item to the next. (The compiler would move each load to
-  // just before its product, but not over __syncwarp.)
+  // next_item(): until the unit's next item is there; its address. done(): the item before has been multiplied.
+  // Fragments are loaded 64 columns before their product, also from one item to the next. (The compiler would move each
+  // load to just before its product, but not over __syncwarp.)
   template <typename Next, typename Done>
   __device__ __forceinline__ void multiply(const Next& next_item, const Done& done) {
     const int lane = b.lane, row = lane % 8;
@@ -68,7 +69,8 @@ struct Bf16Unit {
     for (bool is_first = true; left > 0; left -= 2, is_first = false) {
       const bool begins = place == 0;
       if (begins) {
-        const uint32_t item = next_item() + static_cast<uint32_t>(row * 128 + (kPair ? lane / 8 % 2 * kAtoms * kAtomBytes : 0));
+        const uint32_t item =
+            next_item() + static_cast<uint32_t>(row * 128 + (kPair ? lane / 8 % 2 * kAtoms * kAtomBytes : 0));
 #pragma unroll
         for (int i = 0; i < kLoads; ++i)
           weights[i] = item + ((kPair ? 2 * i + lane / 16 : 4 * i + lane / 8) ^ row) * 16;
@@ -98,7 +100,8 @@ struct Bf16Unit {
   __device__ __forceinline__ void write() const {
     const StreamCall& c = op.product;
     const bool add = c.output == StreamOutput::add;
-    const float first = add ? __fadd_rn(before.x, sums[0]) : sums[0], second = add ? __fadd_rn(before.y, sums[1]) : sums[1];
+    const float first = add ? __fadd_rn(before.x, sums[0]) : sums[0],
+                second = add ? __fadd_rn(before.y, sums[1]) : sums[1];
     if (op.stores == StepStores::bulk) return write_bulk(first, second);
     if (count() <= 0) return;
     const StepOutputs outputs{b, op};
@@ -137,18 +140,25 @@ struct Bf16Unit {
   }
 };
 
+// Warps come in an order in which those of the loading warp's quarter of the multiprocessor are last.
+__device__ __forceinline__ int32_t consumer_of(const StepBlock& b) {
+  if (b.p.warps % 4 != 0) return b.warp;
+  return b.warp % 4 != 0 ? b.warp / 4 * 3 + b.warp % 4 - 1 : (b.p.warps + b.warp) / 4 + b.p.warps / 2;
+}
+
 // Units of weights of bf16, a warp each. kArrivals: of a slot's consumers.
 template <bool kPair, int kArrivals>
 __device__ __forceinline__ void multiply_bf16_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
                                                     int32_t idx) {
+  const int32_t consumer = consumer_of(b);
   RingPlace at = b.place;
-  at.advance(b.warp, b.p.slots);
+  at.advance(consumer, b.p.slots);
   RingPlace held = at;  // the item that is multiplied
 #pragma unroll 1
   for (int32_t first = units.first; first < units.end; first += units.at_once) {
     const int32_t consumers = units.consumers_of_round(first);
-    if (b.warp >= consumers) break;  // of the last round
-    Bf16Unit<kPair> unit(b, op, first + b.warp);
+    if (consumer >= consumers) break;  // of the last round
+    Bf16Unit<kPair> unit(b, op, first + consumer);
     unit.multiply(
         [&] {
           wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
@@ -162,6 +172,43 @@ __device__ __forceinline__ void multiply_bf16_units(const StepBlock& b, const St
           held.advance(consumers, b.p.slots);
         });
     unit.write();
+  }
+}
+
+// Where a block has one unit at once, of whole items, by a warpgroup: wgmma takes 20 cycles for 16 columns where a
+// warp's mma takes 26, and hardly an instruction. The token is the first operand, its row eight times, of which others
+// begin 8 columns later, and these eight times: rows that nobody asks for. The outputs are those of row 0, in the first
+// four lanes of warp 0, as those of mma.
+__device__ __forceinline__ void multiply_bf16_alone(const StepBlock& b, const StepOp& op, const BlockUnits& units,
+                                                    int32_t idx) {
+  if (b.warp >= 4) return;
+  RingPlace at = b.place;
+#pragma unroll 1
+  for (int32_t first = units.first; first < units.end; ++first) {
+    Bf16Unit<false> unit(b, op, first);
+    int32_t held = 0;
+#pragma unroll 1
+    for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk) {
+      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
+      // From a reduction, so that the compiler counts on in uniform registers: one instruction for a descriptor, not
+      // six.
+      const uint64_t weights = atom_descriptor(__reduce_or_sync(~0u, b.item(at.slot)));
+      const uint64_t token =
+          rows_descriptor(__reduce_or_sync(~0u, shared_address(b.room) + chunk * kItemAtoms * 128), 1);
+      wgmma_fence();
+#pragma unroll
+      for (int step = 0; step < 4 * kItemAtoms; ++step)
+        wgmma(unit.sums, token + step * descriptor_step(32),
+              weights + step / 4 * descriptor_step(kAtomBytes) + step % 4 * kDescriptorK16);
+      wgmma_commit();
+      wgmma_wait<1>();  // the item before
+      if (b.lane == 0 && chunk > 0) barrier_arrive(b.empty(held));
+      held = at.slot;
+      at.advance(1, b.p.slots);
+    }
+    wgmma_wait<0>(unit.sums);
+    if (b.lane == 0) barrier_arrive(b.empty(held));
+    if (b.warp == 0) unit.write();
   }
 }
 

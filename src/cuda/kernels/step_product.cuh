@@ -163,23 +163,30 @@ struct NoUnits {
   __device__ __forceinline__ void multiply() {}
 };
 
-// What a slot's consumers arrive with when they have multiplied it.
-constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::fp8 ? 4 : 1; }
+// What a slot's consumers arrive with when they have multiplied it: the warps of a warpgroup, or a warp for four.
+constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::int4 ? 1 : 4; }
 
 template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
+  RingPlace behind = b.place;
+  behind.skip(units.num_items(), b.p.slots);  // a division, which now is waited for by nobody
   std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units, idx);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
     load_step_operand(b, c, idx);
+  const bool alone = kFormat == StreamFormat::bf16 && c.output != StreamOutput::silu_mul && op.cut.consumers() == 1 &&
+                     c.layout.col_blocks % kItemAtoms == 0;
+  if (alone) fence_async_proxy();  // wgmma reads the operand
   b.sync();
   b.set_running(idx);
   if (c.format == StreamFormat::bf16) {
     if (kFormat == StreamFormat::bf16 && c.output == StreamOutput::silu_mul)
       multiply_bf16_units<true, slot_arrivals(kFormat)>(b, op, units, idx);
+    else if (alone)
+      multiply_bf16_alone(b, op, units, idx);
     else
       multiply_bf16_units<false, slot_arrivals(kFormat)>(b, op, units, idx);
   } else if (kFormat == StreamFormat::int4) {
@@ -187,7 +194,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }
-  b.place.skip(units.num_items(), b.p.slots);
+  b.place = behind;
 }
 
 }  // namespace qwill::cuda
