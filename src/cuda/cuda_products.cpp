@@ -89,7 +89,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
     return;
   }
   if (operand.rows->rows == 0) return;
-  holds_next_ = false;
+  next_is_behind_ = false;
   switch (weight.compute) {
     case Compute::bf16:
     case Compute::int4: return product_bf16(operand, weight, epilogue, y);
@@ -199,7 +199,8 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                 .fresh_weight = weight.compute == Compute::int4};
   if (weight.compute == Compute::bf16) {
     // Before attention, which then fetches keys and values while queries are still multiplied.
-    call.holds_next = holds_next_ = device_.hopper && epilogue == Epilogue::store;
+    next_is_behind_ = device_.hopper && epilogue == Epilogue::store;
+    if (next_is_behind_) call.next = NextStart::behind;
     return check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
   }
   // Slice after slice, as the stream adds them.

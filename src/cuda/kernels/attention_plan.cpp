@@ -27,16 +27,14 @@ DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t ma
   }
   int64_t blocks = (full + pairs - 1) / pairs;
   // One block a multiprocessor leaves some of its rate; two with few tiles each lose more by beginning and ending.
-  if (blocks == 1 && 2 * pairs < 3 * multiprocessors && plan.max_groups() > 1) blocks = 2;
+  if (blocks == 1 && 4 * pairs < 5 * multiprocessors && plan.max_groups() > 1) blocks = 2;
   if (plan.max_tiles <= DecodePlan::kMostSequenceTiles && blocks <= DecodePlan::kMostSequenceBlocks) {
     blocks = std::min<int64_t>(blocks, plan.max_tiles);
     if (blocks > 1) plan.sequence_blocks = static_cast<int32_t>(blocks);
     plan.all_groups = blocks == 1 && plan.max_groups() > 1;
     return plan;
   }
-  const auto num_blocks = [&] {
-    return pairs * ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block);
-  };
+  const auto num_blocks = [&] { return pairs * ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block); };
   while (plan.tiles_per_block > 1 && num_blocks() < full) plan.tiles_per_block /= 2;
   return plan;
 }

@@ -39,6 +39,13 @@ struct GroupTiles {
   int32_t row_blocks_per_expert = 0;
 };
 
+// When the blocks of the next kernel may come, as far as there is room for them.
+enum class NextStart : uint8_t {
+  at_once,
+  behind,  // when all kernels before this one have ended, so that it may read at once what they wrote
+  loaded,  // when, after that, each block has asked for its last stage: what it fetches ahead fills the gap between
+};
+
 struct GemmCall {
   const GemmWeight* weight = nullptr;
   const void* a = nullptr;  // bf16 [num_rows, lda], zeros from the weight's columns to its padded_cols
@@ -48,8 +55,8 @@ struct GemmCall {
   void* y = nullptr;  // 16-byte aligned
   int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
-  bool fresh_weight = false;  // the kernel before writes the weight: it may not be read ahead of its end
-  bool holds_next = false;    // the next kernel starts when all before this one have ended, and may read what they write
+  bool fresh_weight = false;            // the kernel before writes the weight: it may not be read ahead of its end
+  NextStart next = NextStart::at_once;  // or behind
 };
 
 // --- Hopper: wgmma and the copy engine ---
@@ -67,10 +74,9 @@ struct GemmTile {
   friend constexpr bool operator==(const GemmTile&, const GemmTile&) = default;
 };
 inline constexpr GemmTile kGemmTiles[] = {
-    {32, 16, false, 1},    {32, 16, true, 1},      {64, 16, false, 1},     {64, 16, true, 1},
-    {32, 32, true, 1},     {64, 32, true, 1},      {64, 64, true, 1},      {64, 128, true, 1},
-    {128, 128, true, 1},   {64, 128, true, 1, 2},  {128, 128, true, 1, 2}, {192, 128, true, 1, 2},
-    {192, 128, true, 2},   {128, 256, true, 2},    {192, 256, true, 2},    {192, 256, true, 1},
+    {32, 16, false, 1},     {64, 16, false, 1},     {64, 16, true, 1},   {64, 32, true, 1},
+    {64, 64, true, 1},      {64, 128, true, 1},     {128, 128, true, 1}, {64, 128, true, 1, 2},
+    {128, 128, true, 1, 2}, {192, 128, true, 1, 2}, {192, 128, true, 2}, {128, 256, true, 2},
 };
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.

@@ -9,7 +9,7 @@ namespace qwill::cuda {
 // A call as the kernels see it: tiles of weight rows (or of clusters of them) times tiles of tokens.
 struct GemmTask {
   Epilogue epilogue;
-  bool holds_next = false;  // see GemmCall
+  NextStart next;      // see GemmCall
   int32_t rows;        // of one weight matrix
   int32_t row_tiles;   // that cover rows, or what silu_mul fills with zeros beyond
   int32_t row_blocks;  // of one expert's matrix
@@ -30,7 +30,7 @@ GemmTask make_task(const Call& call, int64_t tile_rows, int64_t tile_tokens) {
   const GroupTiles none, &groups = call.grouped ? *call.grouped : none;
   return {
       .epilogue = call.epilogue,
-      .holds_next = false,
+      .next = NextStart::at_once,
       .rows = static_cast<int32_t>(weight.rows),
       .row_tiles = tiles(call.epilogue == Epilogue::silu_mul ? 2 * call.ldy : weight.rows, tile_rows),
       .row_blocks = call.grouped ? groups.row_blocks_per_expert : static_cast<int32_t>(weight.layout.row_blocks),
@@ -90,13 +90,13 @@ __device__ __forceinline__ void prefetch_sums(const GemmTask& task, const TilePl
 // f32 sums go through shared memory, sixteen tokens at a time, so that a thread reads and writes pieces of four
 // neighbours: piece i is of token 8 i + token_in_8(). What they are to be added to is read kAhead pieces ahead, and the
 // first ones whenever begin() is called, which may be long before the sums are there.
-template <int kTokens, bool kFewRegisters = false>
+template <int kTokens>
 class WarpOutput {
  public:
   static constexpr int32_t kPitch = 20;  // floats from token to token: no bank conflicts, neither way
   static constexpr int32_t kStagingBytes = 16 * kPitch * 4;
   static constexpr int kPieces = kTokens / 8;
-  static constexpr int kAhead = kFewRegisters ? 2 : kTokens >= 256 ? 16 : kPieces < 8 ? kPieces : 8;
+  static constexpr int kAhead = kTokens >= 256 ? 16 : kPieces < 8 ? kPieces : 8;
   static constexpr bool kAllAhead = kAhead == kPieces;
 
   __device__ __forceinline__ void begin(const GemmTask& task, int32_t row, int32_t token, int32_t end_token) {

@@ -33,17 +33,14 @@ struct Shape {
   static constexpr int kBoxBytes = kBoxRows * 128;
   // Of fewer than 64 rows the warpgroup multiplies what stands behind them, too, for nothing.
   static constexpr int kConsumers = kRows / kBoxRows * 128;
-  // The sums of three warpgroups of the largest width leave no registers to a loading warp: the first consumer loads.
-  static constexpr bool kConsumerLoads = kConsumers * kTokens >= 384 * 256;
-  // Those of two want registers that only a whole loading warpgroup can give away ("setmaxnreg").
-  static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256 && !kConsumerLoads;
-  static constexpr int kThreads = kConsumers + (kConsumerLoads ? 0 : kMovesRegisters ? 128 : 32);
+  // The sums of the largest tile want registers that only a whole loading warpgroup can give away ("setmaxnreg").
+  static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256;
+  static constexpr int kThreads = kConsumers + (kMovesRegisters ? 128 : 32);
   static constexpr int kBlocksPerSm = kRows <= 64 ? 2 : 1;
   static constexpr int kWeightBytes = kRows * 128;
   static constexpr int kStageBytes = kWeightBytes + kTokens * 128;
   static constexpr int kScaleBytes = Products::template kScaleBytes<kTokens>;
-  using Output = WarpOutput<kTokens, kConsumerLoads>;
-  static constexpr int kStagingBytes = kConsumers / 32 * Output::kStagingBytes;
+  static constexpr int kStagingBytes = kConsumers / 32 * WarpOutput<kTokens>::kStagingBytes;
 };
 
 // Shared memory holds the stages, their scales, what the epilogue stages, and three barriers a stage.
@@ -68,7 +65,7 @@ struct StagePlace {
 };
 
 template <typename Products, int kRows, int kTokens, int kRowCluster, int kTokenCluster>
-__global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__(
+__global__ __cluster_dims__(kRowCluster* kTokenCluster, 1, 1) __launch_bounds__(
     Shape<Products, kRows, kTokens>::kThreads,
     Shape<Products, kRows, kTokens>::kBlocksPerSm) void gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
                                                                     const __grid_constant__ CUtensorMap token_map,
@@ -90,7 +87,7 @@ __global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__
   // The compiler sees that this is the same in all lanes, and keeps the loader in uniform registers: without, loading a
   // stage takes longer than multiplying it.
   const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
-  constexpr int32_t kLoader = S::kConsumerLoads ? 0 : S::kConsumers / 32;
+  constexpr int32_t kLoader = S::kConsumers / 32;
   const int32_t rank = kCluster == 1 ? 0 : rank_in_cluster(), cols = task.col_blocks;
   const int32_t row_rank = rank % kRowCluster, token_rank = rank / kRowCluster;
   const int32_t first_tile = blockIdx.x / kCluster, tile_step = gridDim.x / kCluster;
@@ -146,7 +143,7 @@ __global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__
     __syncthreads();
   else
     sync_cluster();
-  if (!task.holds_next) let_next_kernel_start();
+  if (task.next == NextStart::at_once) let_next_kernel_start();
   if (warp == kLoader && task.groups == nullptr) {
     const TilePlace place = place_of(first_tile, task.token_tiles);
     const int32_t row_block = first_block(place);
@@ -162,68 +159,47 @@ __global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__
     }
   }
   wait_for_previous_kernel();
-  if (task.holds_next) let_next_kernel_start();
+  if (task.next == NextStart::behind) let_next_kernel_start();
 
   const int32_t token_tiles = count_token_tiles(task);
   const int32_t num_tiles = task.row_tiles * token_tiles;
-  // By the loading warp: what a stage lacks, as soon as it is free.
-  const auto load_stage = [&](const TilePlace& place, int32_t row_block, int32_t boxes, int32_t k,
-                              const RingPosition& at) {
-    const int32_t box_bytes = ring.box_rows * 128;
-    const bool weights_needed = --ahead < 0;
-    barrier_wait(weights_needed ? empty(at.stage) : early(at.stage), weights_needed ? at.parity ^ 1 : 0);
-    if (elect_lane()) {
-      barrier_expect_bytes(full(at.stage), (weights_needed ? S::kWeightBytes : 0) + S::kScaleBytes + boxes * box_bytes);
-      if (weights_needed) load_weights(at.stage, row_block, k, full(at.stage));
-      Products::template load_scales<kTokens>(operands, scales + at.stage * S::kScaleBytes, place.token, k,
-                                              full(at.stage));
-      const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
-#pragma unroll 1
-      for (int32_t box = row_rank; box < boxes; box += kRowCluster) {
-        const int32_t token = place.token + box * ring.box_rows;
-        if constexpr (kRowCluster == 1)
-          copy_box(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage));
-        else
-          copy_box_to_cluster(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage),
-                              kSameTokens << token_rank * kRowCluster);
-      }
-    }
-  };
-  const auto prefetch_tile = [&](const TilePlace& place) {
-    if (task.epilogue == Epilogue::add && !S::Output::kAllAhead) prefetch_sums<kRows>(task, place);
-  };
   RingPosition at;
-  if (warp >= kLoader && !S::kConsumerLoads) {
+  if (warp >= kLoader) {
     if constexpr (S::kMovesRegisters) give_registers<40>();
     if (warp == kLoader) {
       for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
         const TilePlace place = place_of(tile, token_tiles);
-        prefetch_tile(place);
-        const int32_t row_block = first_block(place), boxes = token_boxes(place);
+        if (task.epilogue == Epilogue::add && !WarpOutput<kTokens>::kAllAhead) prefetch_sums<kRows>(task, place);
+        const int32_t row_block = first_block(place), boxes = token_boxes(place), box_bytes = ring.box_rows * 128;
 #pragma unroll 1
-        for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) load_stage(place, row_block, boxes, k, at);
+        for (int32_t k = 0; k < cols; ++k, at.advance(ring.stages)) {
+          const bool weights_needed = --ahead < 0;
+          barrier_wait(weights_needed ? empty(at.stage) : early(at.stage), weights_needed ? at.parity ^ 1 : 0);
+          if (elect_lane()) {
+            barrier_expect_bytes(full(at.stage),
+                                 (weights_needed ? S::kWeightBytes : 0) + S::kScaleBytes + boxes * box_bytes);
+            if (weights_needed) load_weights(at.stage, row_block, k, full(at.stage));
+            Products::template load_scales<kTokens>(operands, scales + at.stage * S::kScaleBytes, place.token, k,
+                                                    full(at.stage));
+            const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
+#pragma unroll 1
+            for (int32_t box = row_rank; box < boxes; box += kRowCluster) {
+              const int32_t token = place.token + box * ring.box_rows;
+              if constexpr (kRowCluster == 1)
+                copy_box(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage));
+              else
+                copy_box_to_cluster(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage),
+                                    kSameTokens << token_rank * kRowCluster);
+            }
+          }
+        }
       }
+      if (task.next == NextStart::loaded) let_next_kernel_start();
     }
   } else {
     if constexpr (S::kMovesRegisters) take_registers<232>();
-    // A consumer that loads goes through the same one stage at a time.
-    int32_t next_tile = first_tile - tile_step, next_k = cols;
-    TilePlace next_place;
-    RingPosition next_at;
-    const auto load_next = [&] {
-      if (next_k == cols) {
-        if ((next_tile += tile_step) >= num_tiles) return;
-        next_k = 0;
-        next_place = place_of(next_tile, token_tiles);
-        prefetch_tile(next_place);
-      }
-      load_stage(next_place, first_block(next_place), token_boxes(next_place), next_k++, next_at);
-      next_at.advance(ring.stages);
-    };
-    if (S::kConsumerLoads && warp == kLoader)
-      for (int32_t i = 0; i < ring.stages; ++i) load_next();
     uint8_t* const staging =
-        shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * S::Output::kStagingBytes;
+        shared + ring.stages * (S::kStageBytes + S::kScaleBytes) + warp * WarpOutput<kTokens>::kStagingBytes;
     // Word to every block of the cluster that the stage has been read.
     const auto release = [&](int32_t stage) {
       constexpr int32_t kGroup = 128 / Products::kReleases;
@@ -239,19 +215,15 @@ __global__ __cluster_dims__(kRowCluster * kTokenCluster, 1, 1) __launch_bounds__
         else
           barrier_arrive_at(empty(stage), threadIdx.x % kGroup);
       }
-      if constexpr (S::kConsumerLoads) {
-        __syncwarp();
-        if (warp == kLoader) load_next();
-      }
     };
     for (int32_t tile = first_tile; tile < num_tiles; tile += tile_step) {
       const TilePlace place = place_of(tile, token_tiles);
-      typename S::Output output;
+      WarpOutput<kTokens> output;
       const auto begin_output = [&] {
         output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
       };
       const typename Products::RowScales row_scales(operands, first_block(place) * kAtomRows + warp * 16);
-      const bool has_rows = warp * 16 < kRows;
+      const bool has_rows = kRows >= kMostBoxRows || warp * 16 < kRows;
       if constexpr (!Products::template kBeginsLate<kTokens>)
         if (has_rows) begin_output();
       float d[kTokens / 2];
@@ -291,13 +263,12 @@ struct GemmVariant {
 template <typename Products, const auto& kTiles>
 constexpr auto make_variants() {
   return []<size_t... I>(std::index_sequence<I...>) {
-    return std::array{GemmVariant<Products>{kTiles[I],
-                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster,
-                                                        kTiles[I].token_cluster>,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
-                                                Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
+    return std::array{GemmVariant<Products>{
+        kTiles[I], gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster, kTiles[I].token_cluster>,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
+            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
   }(std::make_index_sequence<std::size(kTiles)>());
 }
 

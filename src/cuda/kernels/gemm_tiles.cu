@@ -47,7 +47,6 @@ GemmTile choose_tile(std::span<const GemmTile> choices, const Cycles& cycles, in
     // Of few rows every weight is read once: two blocks that read the same do so at different times.
     if (num_rows <= 64 && tile.tokens < num_rows) continue;
     if (tile.token_cluster > 1 && (num_rows <= tile.tokens || num_rows > 2 * tile.tokens)) continue;
-    if (tile.rows == 192 && tile.tokens == 256 && (num_rows > 256 || tile.cluster == 1)) continue;
     const double work = static_cast<double>((tiles + num_sms - 1) / num_sms) * cycles(tile);
     const std::pair cost(std::max(memory, work), work);
     if (best.rows == 0 || cost < best_cost) best = tile, best_cost = cost;
