@@ -1,7 +1,7 @@
 // Attention on the device: every path against a slow one in double, bit equality between paths, splits and chunkings,
 // then how fast the paths are. Prints a line for each case; exits with 1 if any check failed.
 //
-//     bench_attention [check|time]
+//     bench_attention [check|time|caches]       caches: bf16 beside e4m3, a few cases
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -54,6 +54,9 @@ struct Device {
 };
 
 // About normal: the sum of four hashed uniforms.
+__device__ void put(float& to, float x) { to = x; }
+__device__ void put(bfloat& to, float x) { to = __float2bfloat16_rn(x); }
+__device__ void put(uint8_t& to, float x) { to = Fp8Cache::element(x); }
 template <typename T>
 __global__ void fill_random(T* data, size_t count, uint32_t seed) {
   for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count; i += size_t{gridDim.x} * blockDim.x) {
@@ -64,7 +67,7 @@ __global__ void fill_random(T* data, size_t count, uint32_t seed) {
       x ^= x >> 13;
       sum += static_cast<float>(x >> 8) * 0x1p-24f;
     }
-    data[i] = T(sum * 1.7f);
+    put(data[i], sum * 1.7f);
   }
 }
 template <typename T>
@@ -74,8 +77,9 @@ void randomize(Device<T>& d, uint32_t seed) {
 
 struct Shape {
   int num_kv_heads, group, head_dim, page_size;
+  bool is_fp8 = false;  // the pages
   int num_heads() const { return num_kv_heads * group; }
-  int padded_dim() const { return (head_dim + 63) / 64 * 64; }
+  int padded_dim() const { return is_fp8 ? 128 : (head_dim + 63) / 64 * 64; }
   int qkv_cols() const { return (num_heads() + 2 * num_kv_heads) * head_dim; }
   int64_t out_cols() const { return (num_heads() * head_dim + 63) / 64 * 64; }
 };
@@ -199,7 +203,7 @@ AttendArgs make_args(const Scene& scene, const Inputs& in, const DeviceIndex& in
   a.seq_lens = index.seq_lens.data;
   a.page_table = index.page_table.data;
   a.max_pages = scene.max_pages;
-  a.kv = {pages, shape.num_kv_heads, shape.padded_dim(), shape.page_size};
+  a.kv = {pages, shape.num_kv_heads, shape.padded_dim(), shape.page_size, shape.is_fp8};
   a.q = q;
   a.out = out;
   a.ld_out = shape.out_cols();
@@ -208,15 +212,29 @@ AttendArgs make_args(const Scene& scene, const Inputs& in, const DeviceIndex& in
 
 // ---- The slow truth
 
-__device__ double element(const KvLayout& kv, int64_t block, int64_t entry, int64_t dim, bfloat) {
-  return static_cast<double>(__bfloat162float(static_cast<const bfloat*>(kv.data)[block + kv.in_block(entry, dim)]));
-}
-__device__ double element(const KvLayout& kv, int64_t block, int64_t entry, int64_t dim, float) {
-  return static_cast<double>(static_cast<const float*>(kv.data)[block + entry * kv.padded_dim + dim]);
+struct F32Cache {
+  using Element = float;
+  using Operand = float;
+  __device__ static int place(int dim, bool) { return dim; }
+  __device__ static int64_t in_block(const KvLayout& kv, int64_t entry, int64_t place) {
+    return entry * kv.padded_dim + place;
+  }
+};
+__device__ double to_double(float x) { return static_cast<double>(x); }
+__device__ double to_double(bfloat x) { return static_cast<double>(__bfloat162float(x)); }
+__device__ double to_double(__half x) { return static_cast<double>(__half2float(x)); }
+__device__ double to_double(uint8_t x) { return to_double(__half(__nv_cvt_fp8_to_halfraw(x, __NV_E4M3))); }
+
+template <typename Cache>
+__device__ double element(const KvLayout& kv, int64_t page, int head, int64_t entry, int dim, bool is_value) {
+  return to_double(
+      static_cast<const typename Cache::Element*>(kv.data)[(is_value ? kv.values(page, head) : kv.keys(page, head)) +
+                                                           Cache::in_block(kv, entry, Cache::place(dim, is_value))]);
 }
 
-// Largest error of q, k and v as stored, relative to the head's largest element; a thread a head.
-template <typename Element>
+// Largest error of q, k and v as stored, relative to the head's largest element, or to the least that is not subnormal;
+// a thread a head.
+template <typename Cache>
 __global__ void check_heads(AttendArgs a, float* errors) {
   const int heads = a.num_heads + 2 * a.num_kv_heads, item = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (item >= a.num_rows * heads) return;
@@ -240,20 +258,18 @@ __global__ void check_heads(AttendArgs a, float* errors) {
                : d < half ? normed(i) * c - normed(i + half) * s
                           : normed(i + half) * c + normed(i) * s;
     }
-    const double got =
-        head < a.num_heads
-            ? static_cast<double>(static_cast<float>(
-                  static_cast<const Element*>(a.q)[(int64_t{row} * a.num_heads + head) * a.kv.padded_dim + d]))
-            : element(a.kv, is_value ? a.kv.values(page, kv_head) : a.kv.keys(page, kv_head), entry, d, Element());
+    const double got = head < a.num_heads ? to_double(static_cast<const typename Cache::Operand*>(
+                                                a.q)[(int64_t{row} * a.num_heads + head) * a.kv.padded_dim + d])
+                                          : element<Cache>(a.kv, page, kv_head, entry, d, is_value);
     error = fmax(error, fabs(got - wanted));
     largest = fmax(largest, fabs(wanted));
   }
-  errors[item] = static_cast<float>(error / largest);
+  errors[item] = static_cast<float>(error / fmax(largest, a.kv.is_fp8 ? 0x1p-6 : 0.0));
 }
 
 // Attention in double of q and the pages as they are, a block a (row, head), a thread a dimension: the result, and the
 // mean |v|, to which errors are compared.
-template <typename Element>
+template <typename Cache>
 __global__ void slow_attention(AttendArgs a, float* result, float* magnitude) {
   extern __shared__ double scores[];
   const int row = blockIdx.x, head = blockIdx.y, d = threadIdx.x, dim = a.head_dim;
@@ -261,12 +277,13 @@ __global__ void slow_attention(AttendArgs a, float* result, float* magnitude) {
   while (a.row_begin[sequence + 1] <= row) ++sequence;
   const int num_keys = a.positions[row] + 1, kv_head = head / a.group();
   const int32_t* pages = a.page_table + int64_t{sequence} * a.max_pages;
-  const Element* q = static_cast<const Element*>(a.q) + (int64_t{row} * a.num_heads + head) * a.kv.padded_dim;
+  const auto* q =
+      static_cast<const typename Cache::Operand*>(a.q) + (int64_t{row} * a.num_heads + head) * a.kv.padded_dim;
   for (int key = d; key < num_keys; key += blockDim.x) {
-    const int64_t block = a.kv.keys(pages[key / a.kv.page_size], kv_head);
     double dot = 0;
     for (int i = 0; i < dim; ++i)
-      dot += static_cast<double>(static_cast<float>(q[i])) * element(a.kv, block, key % a.kv.page_size, i, Element());
+      dot +=
+          to_double(q[i]) * element<Cache>(a.kv, pages[key / a.kv.page_size], kv_head, key % a.kv.page_size, i, false);
     scores[key] = dot / sqrt(static_cast<double>(dim));
   }
   __syncthreads();
@@ -275,8 +292,7 @@ __global__ void slow_attention(AttendArgs a, float* result, float* magnitude) {
   for (int key = 0; key < num_keys; ++key) {
     const double p = exp(scores[key] - m);
     const double v =
-        d < dim ? element(a.kv, a.kv.values(pages[key / a.kv.page_size], kv_head), key % a.kv.page_size, d, Element())
-                : 0;
+        d < dim ? element<Cache>(a.kv, pages[key / a.kv.page_size], kv_head, key % a.kv.page_size, d, true) : 0;
     l += p;
     o += p * v;
     size += p * fabs(v);
@@ -387,10 +403,11 @@ void check_rounded(const AttendArgs& args, const Index& index) {
 }
 
 // All paths on one ragged step.
+template <typename Cache>
 void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const Scene scene(shape, spans);
-  std::printf("group %d head_dim %d page_size %d: %d rows of %zu sequences\n", shape.group, shape.head_dim,
-              shape.page_size, scene.num_rows, spans.size());
+  std::printf("%s, group %d head_dim %d page_size %d: %d rows of %zu sequences\n", shape.is_fp8 ? "e4m3" : "bf16",
+              shape.group, shape.head_dim, shape.page_size, scene.num_rows, spans.size());
   const Inputs in(shape, scene.index.positions);
   const DeviceIndex index(scene.index);
   const size_t q_elements = static_cast<size_t>(scene.num_rows * shape.num_heads() * shape.padded_dim());
@@ -401,15 +418,17 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const dim3 slow_grid(static_cast<unsigned>(scene.num_rows), static_cast<unsigned>(shape.num_heads()));
   const size_t slow_shared = static_cast<size_t>(scene.max_context()) * 8;
 
-  Device<bfloat> pages(scene.pool_elements()), q(q_elements), out(out_elements);
+  Device<typename Cache::Element> pages(scene.pool_elements());
+  Device<bfloat> q(q_elements), out(out_elements);
   if (shape.head_dim == shape.padded_dim()) randomize(pages, 4);
   const AttendArgs args = make_args(scene, in, index, pages.data, q.data, out.data);
   must(rope_and_store(args, nullptr), "rope_and_store");
-  check_heads<bfloat><<<static_cast<unsigned>(num_heads_all / 128 + 1), 128>>>(args, errors.data);
+  check_heads<Cache><<<static_cast<unsigned>(num_heads_all / 128 + 1), 128>>>(args, errors.data);
   must(cudaDeviceSynchronize(), "check_heads");
   const float head_error = largest_head_error();
-  report(head_error < 0x1.02p-8, "norm, rotation, pages", std::to_string(head_error * 256) + " half ulp of bf16");
-  slow_attention<bfloat><<<slow_grid, 128, slow_shared>>>(args, wanted.data, magnitude.data);
+  const float half_ulp = shape.is_fp8 ? 0x1p-4f : 0x1p-8f;
+  report(head_error < 1.01f * half_ulp, "norm, rotation, pages", std::to_string(head_error / half_ulp) + " half ulp");
+  slow_attention<Cache><<<slow_grid, 128, slow_shared>>>(args, wanted.data, magnitude.data);
   must(cudaDeviceSynchronize(), "slow_attention");
   const std::vector<float> truth = wanted.host(), size = magnitude.host();
 
@@ -441,13 +460,14 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   decode(row_args, scene.max_context() + 3000, 0, list);
   must_be_equal("decode of a list = portable", out.host(), portable, args.ld_out);
 
+  if (shape.is_fp8) return;
   Device<float> pages_f32(scene.pool_elements()), q_f32(q_elements), out_f32(out_elements);
   if (shape.head_dim == shape.padded_dim()) randomize(pages_f32, 4);
   const AttendArgs exact = make_args(scene, in, index, pages_f32.data, q_f32.data, out_f32.data);
   must(rope_and_store_f32(exact, nullptr), "rope_and_store_f32");
-  check_heads<float><<<static_cast<unsigned>(num_heads_all / 128 + 1), 128>>>(exact, errors.data);
+  check_heads<F32Cache><<<static_cast<unsigned>(num_heads_all / 128 + 1), 128>>>(exact, errors.data);
   const float exact_head_error = largest_head_error();
-  slow_attention<float><<<slow_grid, 128, slow_shared>>>(exact, wanted.data, magnitude.data);
+  slow_attention<F32Cache><<<slow_grid, 128, slow_shared>>>(exact, wanted.data, magnitude.data);
   must(attend_f32(exact, nullptr), "attend_f32");
   must(cudaDeviceSynchronize(), "attend_f32");
   const double exact_error = worst_error(out_f32.host(), wanted.host(), magnitude.host(), 1e-6);
@@ -456,18 +476,21 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
 }
 
 // One sequence from empty pages: whole, in chunks, and one by one.
+template <typename Cache>
 void check_chunks(const Shape& shape, int length) {
   const Scene whole(shape, {{0, length}});
-  std::printf("one sequence of %d, group %d head_dim %d page_size %d\n", length, shape.group, shape.head_dim,
-              shape.page_size);
+  std::printf("%s, one sequence of %d, group %d head_dim %d page_size %d\n", shape.is_fp8 ? "e4m3" : "bf16", length,
+              shape.group, shape.head_dim, shape.page_size);
   const Inputs in(shape, whole.index.positions);
   const DeviceIndex index(whole.index);
-  Device<bfloat> pages(whole.pool_elements()), out(static_cast<size_t>(length * shape.out_cols()));
+  Device<typename Cache::Element> pages(whole.pool_elements());
+  Device<bfloat> out(static_cast<size_t>(length * shape.out_cols()));
   Device<bfloat> q(static_cast<size_t>(length * shape.num_heads() * shape.padded_dim()));
   const AttendArgs args = make_args(whole, in, index, pages.data, q.data, out.data);
   must(rope_and_store(args, nullptr), "rope_and_store");
   prefill(attend_prefill, args, whole.index);
-  const std::vector<bfloat> wanted = out.host(), wanted_pages = pages.host();
+  const std::vector<bfloat> wanted = out.host();
+  const auto wanted_pages = pages.host();
 
   // Rows first … first + rows - 1 as a step of their own.
   const auto step = [&](int first, int rows, const std::function<void(const AttendArgs&, const Index&)>& attend) {
@@ -497,7 +520,9 @@ void check_chunks(const Shape& shape, int length) {
       first += rows;
     }
     must_be_equal(name, out.host(), wanted, args.ld_out);
-    must_be_equal((std::string(name) + ", pages").c_str(), pages.host(), wanted_pages, 1);
+    const auto got_pages = pages.host();
+    if (std::memcmp(got_pages.data(), wanted_pages.data(), wanted_pages.size() * sizeof wanted_pages[0]) != 0)
+      report(false, name, "pages differ");
   };
   const auto by = [](Prefill launch) {
     return [launch](const AttendArgs& a, const Index& i) {
@@ -598,19 +623,21 @@ void time_decode_between(int num_sequences, int context) {
 }
 
 // Decode of equal contexts, layer after layer: as many layers as it takes to miss the L2.
+template <typename Cache>
 void time_decode(int num_sequences, int context, int page_size) {
-  const Shape shape{8, 4, 128, page_size};
+  using Element = typename Cache::Element;
+  const Shape shape{8, 4, 128, page_size, sizeof(Element) == 1};
   const Scene scene(shape, std::vector<Span>(static_cast<size_t>(num_sequences), {context - 1, 1}));
   const Inputs in(shape, scene.index.positions);
   const DeviceIndex index(scene.index);
-  const double layer_bytes = 2.0 * static_cast<double>(scene.pool_elements());
+  const double layer_bytes = sizeof(Element) * static_cast<double>(scene.pool_elements());
   const int layers = std::clamp(static_cast<int>(3e8 / layer_bytes), 2, 144);
-  Device<bfloat> pages(scene.pool_elements() * static_cast<size_t>(layers));
+  Device<Element> pages(scene.pool_elements() * static_cast<size_t>(layers));
   randomize(pages, 5);
   Device<bfloat> out(static_cast<size_t>(scene.num_rows * shape.out_cols()));
   const AttendArgs args = make_args(scene, in, index, pages.data, nullptr, out.data);
-  const double bytes = 4.0 * num_sequences * context * shape.num_kv_heads * shape.head_dim;
-  std::printf("decode %3d x %5d, pages of %3d:", num_sequences, context, page_size);
+  const double bytes = 2.0 * sizeof(Element) * num_sequences * context * shape.num_kv_heads * shape.head_dim;
+  std::printf("%s decode %3d x %5d, pages of %3d:", shape.is_fp8 ? "e4m3" : "bf16", num_sequences, context, page_size);
   const DecodePlan planned = plan_decode(args, num_sequences, context, 132);
   const int chosen = planned.all_groups ? kAllGroups : planned.tiles_per_block;
   for (const int split : {1, 2, 4, 8, kAllGroups}) {
@@ -629,12 +656,15 @@ void time_decode(int num_sequences, int context, int page_size) {
   std::printf("\n");
 }
 
+template <typename Cache>
 void time_prefill(int before, int rows, int sequences = 1) {
-  const Shape shape{8, 4, 128, 64};
+  using Element = typename Cache::Element;
+  const Shape shape{8, 4, 128, 64, sizeof(Element) == 1};
   const Scene scene(shape, std::vector<Span>(static_cast<size_t>(sequences), {before, rows}));
   const Inputs in(shape, scene.index.positions);
   const DeviceIndex index(scene.index);
-  Device<bfloat> pages(scene.pool_elements()), out(static_cast<size_t>(scene.num_rows * shape.out_cols()));
+  Device<Element> pages(scene.pool_elements());
+  Device<bfloat> out(static_cast<size_t>(scene.num_rows * shape.out_cols()));
   randomize(pages, 5);
   Device<bfloat> q(static_cast<size_t>(scene.num_rows) * static_cast<size_t>(shape.num_heads() * shape.padded_dim()));
   const AttendArgs args = make_args(scene, in, index, pages.data, q.data, out.data);
@@ -643,8 +673,8 @@ void time_prefill(int before, int rows, int sequences = 1) {
   for (const int32_t p : scene.index.positions) keys += p + 1;
   const double flops = 4.0 * shape.num_heads() * shape.head_dim * keys;
   const double rope = time_graph(5, [&](int, cudaStream_t stream) { must(rope_and_store(args, stream), "rope"); });
-  std::printf("prefill %d x %5d after %5d: rope %7.1f us %5.0f GB/s", sequences, rows, before, rope,
-              6.0 * scene.num_rows * shape.qkv_cols() / rope / 1e3);
+  std::printf("%s prefill %d x %5d after %5d: rope %7.1f us %5.0f GB/s", shape.is_fp8 ? "e4m3" : "bf16", sequences,
+              rows, before, rope, 6.0 * scene.num_rows * shape.qkv_cols() / rope / 1e3);
   for (const auto& [name, launch] :
        {std::pair<const char*, Prefill>{"wgmma", attend_prefill}, {"portable", attend_portable}}) {
     const double us = time_graph(rows > 4096 ? 2 : 8, [&](int, cudaStream_t stream) {
@@ -655,28 +685,27 @@ void time_prefill(int before, int rows, int sequences = 1) {
   std::printf("\n");
 }
 
+template <typename Cache>
 void check_all() {
+  constexpr bool kFp8 = sizeof(typename Cache::Element) == 1;
   const std::vector<Span> ragged = {{0, 1},     {0, 5},   {0, 130}, {37, 64}, {200, 1},
                                     {1000, 30}, {127, 2}, {0, 300}, {2095, 5}};
   for (const int group : {1, 2, 4, 5, 8, 16})
     for (const int dim : {24, 64, 128})
-      for (const int page_size : {64, 128}) check_step({2, group, dim, page_size}, ragged);
+      for (const int page_size : {64, 128})
+        if (!kFp8 || dim != 64) check_step<Cache>({2, group, dim, page_size, kFp8}, ragged);
   for (const int page_size : {64, 128})
-    check_step({2, 4, 128, page_size},
-               {{0, 1}, {0, 9}, {127, 2}, {128, 1}, {300, 1}, {1023, 1}, {1024, 1}, {1100, 9}, {2040, 8}});
-  check_step({1, 16, 128, 64}, {{2047, 1}, {1151, 1}});
-  check_step({2, 4, 128, 64}, {{0, 2100}});
-  check_step({1, 1, 2, 64}, {{0, 200}});
-  check_chunks({2, 4, 128, 64}, 1100);
-  check_chunks({1, 5, 64, 128}, 1100);
+    check_step<Cache>({2, 4, 128, page_size, kFp8},
+                      {{0, 1}, {0, 9}, {127, 2}, {128, 1}, {300, 1}, {1023, 1}, {1024, 1}, {1100, 9}, {2040, 8}});
+  check_step<Cache>({1, 16, 128, 64, kFp8}, {{2047, 1}, {1151, 1}});
+  check_step<Cache>({2, 4, 128, 64, kFp8}, {{0, 2100}});
+  check_step<Cache>({1, 1, 2, 64, kFp8}, {{0, 200}});
+  check_chunks<Cache>({2, 4, 128, 64, kFp8}, 1100);
+  check_chunks<Cache>({1, 5, 64, 128, kFp8}, 1100);
 }
 
+template <typename Cache>
 void time_all() {
-  const double empty = time_graph(
-      100, [](int, cudaStream_t stream) { must(launch(empty_kernel, dim3(32), dim3(128), 0, stream), "empty"); });
-  std::printf("an empty kernel: %.2f us\n", empty);
-  for (const int context : {128, 512, 1024, 4096}) time_decode_between(1, context);
-  time_decode_between(8, 1024);
   for (const int page_size : {64, 128})
     for (const auto& [sequences, context] : std::initializer_list<std::pair<int, int>>{{1, 128},
                                                                                        {1, 512},
@@ -689,18 +718,41 @@ void time_all() {
                                                                                        {256, 1024},
                                                                                        {64, 1100},
                                                                                        {256, 1100}})
-      time_decode(sequences, context, page_size);
-  for (const int rows : {512, 1024, 2048, 4096, 8192, 16384}) time_prefill(0, rows);
-  time_prefill(8192, 2048);
-  time_prefill(1024, 8, 64);
+      time_decode<Cache>(sequences, context, page_size);
+  for (const int rows : {512, 1024, 2048, 4096, 8192, 16384}) time_prefill<Cache>(0, rows);
+  time_prefill<Cache>(8192, 2048);
+  time_prefill<Cache>(1024, 8, 64);
+}
+
+void time_all() {
+  const double empty = time_graph(
+      100, [](int, cudaStream_t stream) { must(launch(empty_kernel, dim3(32), dim3(128), 0, stream), "empty"); });
+  std::printf("an empty kernel: %.2f us\n", empty);
+  for (const int context : {128, 512, 1024, 4096}) time_decode_between(1, context);
+  time_decode_between(8, 1024);
+  time_all<Bf16Cache>();
+  time_all<Fp8Cache>();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "all";
-  if (what != "time") check_all();
-  if (what != "check") time_all();
+  if (what == "check" || what == "all") {
+    check_all<Bf16Cache>();
+    check_all<Fp8Cache>();
+  }
+  if (what == "time" || what == "all") time_all();
+  if (what == "caches") {
+    for (const auto& [sequences, context] : {std::pair{1, 4096}, {1, 32768}, {8, 1100}, {64, 1100}, {256, 1100}}) {
+      time_decode<Bf16Cache>(sequences, context, 64);
+      time_decode<Fp8Cache>(sequences, context, 64);
+    }
+    for (const int rows : {2048, 8192}) {
+      time_prefill<Bf16Cache>(0, rows);
+      time_prefill<Fp8Cache>(0, rows);
+    }
+  }
   std::printf("%d checks failed\n", failures);
   return failures > 0;
 }

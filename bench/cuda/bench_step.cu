@@ -4,7 +4,7 @@
 //   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
-// MODEL: 0.6b, 1.7b, 4b, 8b, 14b, 8b-int4, 8b-fp8.
+// MODEL: 0.6b, 1.7b, 4b, 8b, 14b, 8b-int4, 8b-fp8, 8b-kv8 (a cache of e4m3).
 //
 // Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode()
 // gives them, for several shapes, formats, contexts and tunings, three launches one after the other.
@@ -55,6 +55,15 @@ void check(cudaError_t error, const char* what) {
   std::exit(1);
 }
 
+// Of either sign, as many of each exponent, up to 2.
+__global__ void fill_e4m3(uint8_t* data, int64_t count) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x) {
+    uint32_t x = static_cast<uint32_t>(i) * 2654435761u + static_cast<uint32_t>(i >> 32);
+    x = (x ^ x >> 15) * 2246822519u;
+    data[i] = static_cast<uint8_t>((x >> 8) % 65 | (x >> 24 & 0x80));
+  }
+}
+
 struct Memory {
   char* data = nullptr;
   int64_t bytes = 0;
@@ -74,6 +83,7 @@ struct Memory {
   void random(uint64_t seed, float centre = 0, float spread = 1) const {
     check(random_f32(as<float>(), bytes / 4, seed, centre, spread, stream_of_all), "random");
   }
+  void random_e4m3() const { fill_e4m3<<<1024, 256, 0, stream_of_all>>>(as<uint8_t>(), bytes); }
   // bf16 in whole atoms.
   void random_atoms(uint64_t seed, float spread) const {
     const int64_t atoms = bytes / kAtomBytes;
@@ -85,6 +95,7 @@ struct Model {
   const char* name;
   int layers, cols, heads, kv_heads, head_dim, ffn, vocab, page_size;
   StreamFormat format = StreamFormat::bf16;  // of the layers; the head is of bf16
+  bool fp8_cache = false;
 };
 int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }
 
@@ -122,8 +133,9 @@ struct Scene {
     cos->random(13);
     sin->random(14);
     indices = std::make_unique<Memory>(4 * (4 + max_pages) + 64);
-    pages_bytes = int64_t{num_pages} * m.kv_heads * 2 * m.page_size * padded(D) * 2;
+    pages_bytes = int64_t{num_pages} * m.kv_heads * 2 * m.page_size * padded_dim() * (m.fp8_cache ? 1 : 2);
   }
+  int64_t padded_dim() const { return m.fp8_cache ? kFp8AtomCols : padded(m.head_dim); }
   int64_t cols_of(int i) const { return i == 1 ? m.heads * m.head_dim : i == 3 ? m.ffn : m.cols; }
   bool is_head(int weight) const { return weight == 4 * m.layers; }
   StreamFormat format_of(int weight) const { return is_head(weight) ? StreamFormat::bf16 : m.format; }
@@ -235,7 +247,8 @@ struct Run {
     a.row_begin = indices + 2;
     a.page_table = indices + 4;
     a.max_pages = s.max_pages;
-    a.kv = {pages.data + layer * s.pages_bytes, m.kv_heads, static_cast<int32_t>(padded(m.head_dim)), m.page_size};
+    a.kv = {pages.data + layer * s.pages_bytes, m.kv_heads, static_cast<int32_t>(s.padded_dim()), m.page_size,
+            m.fp8_cache};
     a.out = out.data;
     a.ld_out = padded(m.heads * m.head_dim);
     return op;
@@ -243,7 +256,9 @@ struct Run {
   // As the step finds them. With head_dim < padded_dim the pages' padding is zero, as all of them are then.
   void reset() const {
     x.random(21);
-    if (s.m.head_dim % 64 == 0)
+    if (s.m.head_dim == s.padded_dim() && s.m.fp8_cache)
+      pages.random_e4m3();
+    else if (s.m.head_dim == s.padded_dim())
       pages.random_atoms(22, 1);
     else
       check(cudaMemsetAsync(pages.data, 0, static_cast<size_t>(pages.bytes), stream_of_all), "clear");
@@ -403,7 +418,8 @@ const Model kModels[] = {{"0.6b", 28, 1024, 16, 8, 128, 3072, 151936, 64},
                          {"8b", 36, 4096, 32, 8, 128, 12288, 151936, 64},
                          {"14b", 40, 5120, 40, 8, 128, 17408, 151936, 64},
                          {"8b-int4", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::int4},
-                         {"8b-fp8", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::fp8}};
+                         {"8b-fp8", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::fp8},
+                         {"8b-kv8", 36, 4096, 32, 8, 128, 12288, 151936, 64, StreamFormat::bf16, true}};
 
 void print(const char* what, double ms, double bytes) {
   std::printf("  %-42s %.3f ms  %.0f GB/s\n", what, ms, bytes / ms / 1e6);
@@ -416,7 +432,7 @@ void time_model(const Model& m, const std::vector<int>& contexts, const std::vec
     scene.set_context(context);
     const Chain chain(scene, context);
     const double bytes = static_cast<double>(scene.weight_bytes) +
-                         4.0 * m.layers * m.kv_heads * m.head_dim * static_cast<double>(context);
+                         (m.fp8_cache ? 2.0 : 4.0) * m.layers * m.kv_heads * m.head_dim * static_cast<double>(context);
     std::printf("%s, context %d, %.3f GB\n", m.name, context, bytes / 1e9);
     chain.run.reset();
     print("chain", time_graph([&] { chain.launch(); }), bytes);
@@ -473,6 +489,12 @@ int main(int argc, char** argv) {
       test_model({int4 ? "int4, 4b" : "fp8, 4b", 2, 2560, 32, 8, 128, 9728, 20000, 64, format}, contexts);
       test_model({int4 ? "int4, 8b" : "fp8, 8b", 2, 4096, 32, 8, 128, 12288, 20000, 64, format}, contexts);
       test_model({int4 ? "int4, 32b" : "fp8, 32b", 1, 5120, 64, 8, 128, 25600, 20000, 64, format}, contexts);
+    }
+    for (const StreamFormat format : {StreamFormat::bf16, StreamFormat::int4, StreamFormat::fp8}) {
+      const char* const names[] = {"cache of e4m3", "cache of e4m3, int4", "cache of e4m3, fp8"};
+      test_model({names[static_cast<int>(format)], 2, 512, 4, 2, 128, 640, 1000, 64, format, true}, contexts);
+      test_model({"with ragged heads", 2, 1008, 6, 2, 96, 1216, 5000, 128, format, true}, contexts);
+      test_model({"of 8b", 2, 4096, 32, 8, 128, 12288, 20000, 64, format, true}, contexts);
     }
     std::printf("%d failed\n", num_failed);
     if (mode == "test") return num_failed > 0;

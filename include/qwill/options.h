@@ -14,9 +14,9 @@ namespace qwill {
 // and the output head stay bf16.
 enum class DTypeChoice : uint8_t { automatic, f32, bf16, fp8, int8, int4 };
 
-// Of cached keys and values. automatic: f32 with f32 weights, else f16 on the CPU and bf16 on a card. f16 and int8 (with
-// a scale for each 32 dimensions of a key or value) are the CPU's.
-enum class KvDTypeChoice : uint8_t { automatic, f32, bf16, f16, int8 };
+// Of cached keys and values. automatic: f32 with f32 weights, else f16 on the CPU and bf16 on a card. f16 and int8
+// (with a scale for each 32 dimensions of a key or value) are the CPU's, fp8 (e4m3 without scales) is a card's.
+enum class KvDTypeChoice : uint8_t { automatic, f32, bf16, f16, fp8, int8 };
 
 // When a model that has YaRN uses it: for every sequence, as the reference does, or only for those that may grow beyond
 // the trained length.

@@ -98,8 +98,10 @@ void add_run_options(CLI::App& command, LlmOptions& options) {
        {"f32", KvDTypeChoice::f32},
        {"f16", KvDTypeChoice::f16},
        {"bf16", KvDTypeChoice::bf16},
+       {"fp8", KvDTypeChoice::fp8},
        {"int8", KvDTypeChoice::int8}},
-      "of cached keys and values (auto: f32 with f32 weights, else f16, on a card bf16; f16 and int8: on the CPU)");
+      "of cached keys and values (auto: f32 with f32 weights, else f16, on a card bf16; f16 and int8: on the CPU; fp8: "
+      "on a card)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
              "threads (default: one per processor); the result does not depend on it");
   command

@@ -35,10 +35,11 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
   args.seq_lens = inputs_.seq_lens;
   args.page_table = inputs_.page_table;
   args.max_pages = static_cast<int32_t>(shape.pages);
-  args.kv = {kv.data, args.num_kv_heads, static_cast<int32_t>(g.padded_head_dim()), static_cast<int32_t>(g.page_size)};
+  args.kv = {kv.data, args.num_kv_heads, static_cast<int32_t>(g.padded_head_dim()), static_cast<int32_t>(g.page_size),
+             g.dtype == DType::f8_e4m3};
   args.out = out.data;
   args.ld_out = stride_of(out);
-  args.q = queries_.get<char>(shape.rows * args.num_heads * g.padded_head_dim() * dtype_bytes(g.dtype));
+  args.q = queries_.get<char>(shape.rows * args.num_heads * g.padded_head_dim() * (f32 ? 4 : 2));
 
   // What the next product rounds anyway, if heads are its blocks, and all rows come from one kernel.
   rounded_attend_ = {};

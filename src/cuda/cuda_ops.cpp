@@ -55,9 +55,10 @@ Weight CudaOps::do_place(std::span<const WeightSource> sources, WeightUse use, C
 PagedKv CudaOps::allocate_kv(const KvGeometry& wanted) {
   device_.make_current();
   KvGeometry geometry = wanted;
-  geometry.head_alignment = kAtomCols;
+  geometry.head_alignment = geometry.dtype == DType::f8_e4m3 ? kFp8AtomCols : kAtomCols;
   CHECK(geometry.page_size % 64 == 0 && kTileKeys % geometry.page_size == 0, "page size is 64 or 128");
-  CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16, "the cache is f32 or bf16");
+  CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::bf16 || geometry.dtype == DType::f8_e4m3,
+        "the cache is f32, bf16 or e4m3");
   if (geometry.padded_head_dim() > 128 || geometry.head_dim % 2 != 0)
     fail_unsupported("head_dim is {}: the CUDA kernels take even ones up to 128", geometry.head_dim);
   loader_.finish();  // its memory is needed now

@@ -107,11 +107,16 @@ struct Int4Layout {
 
 // A layer's pages: [page][kv head][keys, values][64-column block of head_dim][page_size][64] of bf16, rows swizzled as
 // in an atom (a page's rows are whole atoms). head_dim is padded to a multiple of 64 with zeros.
+//
+// Of e4m3: [page][kv head][keys, values][page_size][128], head_dim padded to 128, the 128-byte rows swizzled as those
+// of an atom. Sixteen dimensions are permuted within their 16 bytes, so that whoever loads matrices of 16-bit elements
+// finds what mma.sync wants: of a key the four that a lane multiplies side by side, of a value dimensions i and i + 8.
 struct KvLayout {
   void* data = nullptr;
   int32_t num_kv_heads = 0;
   int32_t padded_dim = 0;
   int32_t page_size = 0;
+  bool is_fp8 = false;
 
   QWILL_HOST_DEVICE constexpr int64_t block_elements() const { return static_cast<int64_t>(page_size) * padded_dim; }
   // Element offset of a page's keys of one head; its values follow.
@@ -124,6 +129,16 @@ struct KvLayout {
   // Offset of (entry, dim) from either.
   QWILL_HOST_DEVICE constexpr int64_t in_block(int64_t entry, int64_t dim) const {
     return dim / 64 * (static_cast<int64_t>(page_size) * 64) + entry / 8 * kAtomElements + offset_in_atom(entry, dim);
+  }
+  // The same of e4m3, for a dimension's place in its row.
+  QWILL_HOST_DEVICE static constexpr int64_t in_fp8_block(int64_t entry, int64_t place) {
+    return entry * kFp8AtomCols + ((place / 16) ^ (entry % 8)) * 16 + place % 16;
+  }
+  QWILL_HOST_DEVICE static constexpr int32_t fp8_key_place(int32_t dim) {
+    return dim / 16 * 16 + dim % 8 / 2 * 4 + dim % 16 / 8 * 2 + dim % 2;
+  }
+  QWILL_HOST_DEVICE static constexpr int32_t fp8_value_place(int32_t dim) {
+    return dim / 16 * 16 + dim % 8 * 2 + dim % 16 / 8;
   }
 };
 

@@ -26,7 +26,7 @@ DeviceChoice choose_device(const LlmOptions& options) {
   choice.max_sequences = or_default(options.max_sequences, kCpuSequences, 0);
   if (choice.on_cuda) {
     if (options.kv_dtype == KvDTypeChoice::f16 || options.kv_dtype == KvDTypeChoice::int8)
-      fail_unsupported("--kv-dtype {}: only on the CPU; on a card use auto, bf16 or f32",
+      fail_unsupported("--kv-dtype {}: only on the CPU; on a card use auto, fp8, bf16 or f32",
                        options.kv_dtype == KvDTypeChoice::f16 ? "f16" : "int8");
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
@@ -38,6 +38,8 @@ DeviceChoice choose_device(const LlmOptions& options) {
   } else {
     if (options.dtype == DTypeChoice::fp8)
       fail_unsupported("--dtype fp8: only on CUDA cards of the Hopper generation; on the CPU use int8");
+    if (options.kv_dtype == KvDTypeChoice::fp8)
+      fail_unsupported("--kv-dtype fp8: only on CUDA cards; on the CPU use int8");
     choice.cpu = {.num_threads = options.num_threads, .path = options.cpu_path};
     choice.name = cpu_device_name(choice.cpu);
   }
@@ -49,6 +51,7 @@ std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
     case KvDTypeChoice::f32: return DType::f32;
     case KvDTypeChoice::bf16: return DType::bf16;
     case KvDTypeChoice::f16: return DType::f16;
+    case KvDTypeChoice::fp8: return DType::f8_e4m3;
     case KvDTypeChoice::int8: return DType::i8;
     case KvDTypeChoice::automatic: break;
   }

@@ -7,7 +7,9 @@
 // else. On the CPU weights in int8, int4 and blocks of files meet activations rounded to eight bits with a scale for
 // each 32 columns of a row (cpu/panels.h). With Compute::fp8 both are rounded to e4m3 there, divided by scales: of a
 // weight's row the scale is its largest magnitude / 448, of activations that of each 128 columns of a row
-// (tensor/fp8.h); results of attend and norm_gated_mlp may be rounded to bf16 on the way.
+// (tensor/fp8.h); results of attend and norm_gated_mlp may be rounded to bf16 on the way. What a cache of fewer bits
+// holds is rounded when it is stored: to f8_e4m3 to the nearest (ties to even, beyond 448 to 448, NaN stays), without
+// scales; everybody reads that, the row itself and those of the same step too.
 //
 // Determinism: each output row depends on its own row only, and a sum's order is fixed by the weight's shape and dtype:
 // the same bits whatever else is in the batch, however it was chunked, however many threads run.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <deque>
 #include <numeric>
@@ -76,7 +77,8 @@ float load(const WeightSource& source, int64_t i) {
 class ReferenceOps final : public Ops {
  public:
   PagedKv allocate_kv(const KvGeometry& geometry) override {
-    kv_.emplace_back(static_cast<size_t>(geometry.total_bytes() / 4), 0.0f);
+    CHECK(geometry.dtype == DType::f32 || geometry.dtype == DType::f8_e4m3, "the reference's cache is f32 or e4m3");
+    kv_.emplace_back(static_cast<size_t>(geometry.total_bytes()));
     return {geometry, kv_.back().data()};
   }
   void free_kv(PagedKv& kv) override { kv = {}; }
@@ -159,8 +161,8 @@ class ReferenceOps final : public Ops {
         rotate(head, &cos_[static_cast<size_t>(t * D / 2)], &sin_[static_cast<size_t>(t * D / 2)]);
       }
       for (int64_t h = 0; h < KV; ++h) {
-        std::copy_n(qkv.row<float>(t) + (H + h) * D, D, entry(kv, 0, batch.slots[t], h));
-        std::copy_n(qkv.row<float>(t) + (H + KV + h) * D, D, entry(kv, 1, batch.slots[t], h));
+        store_entry(kv, 0, batch.slots[t], h, qkv.row<float>(t) + (H + h) * D);
+        store_entry(kv, 1, batch.slots[t], h, qkv.row<float>(t) + (H + KV + h) * D);
       }
     }
     Tensor out = make(qkv.rows, H * D);
@@ -227,17 +229,17 @@ class ReferenceOps final : public Ops {
       const int64_t first = tile * kTileKeys, last = std::min(num_keys, first + kTileKeys);
       std::vector<double> scores;
       for (int64_t key = first; key < last; ++key) {
-        const float* k = entry(kv, 0, slot(key), kv_head);
+        const std::vector<float> k = load_entry(kv, 0, slot(key), kv_head);
         double dot = 0;
-        for (int64_t d = 0; d < D; ++d) dot += static_cast<double>(q[d]) * k[d];
+        for (int64_t d = 0; d < D; ++d) dot += static_cast<double>(q[d]) * k[static_cast<size_t>(d)];
         scores.push_back(dot * scale);
       }
       Partial part{*std::ranges::max_element(scores), 0, std::vector<double>(static_cast<size_t>(D))};
       for (int64_t key = first; key < last; ++key) {
         const double p = std::exp(scores[static_cast<size_t>(key - first)] - part.m);
-        const float* v = entry(kv, 1, slot(key), kv_head);
+        const std::vector<float> v = load_entry(kv, 1, slot(key), kv_head);
         part.l += p;
-        for (int64_t d = 0; d < D; ++d) part.o[static_cast<size_t>(d)] += p * v[d];
+        for (size_t d = 0; d < v.size(); ++d) part.o[d] += p * v[d];
       }
       group.merge(part);
     }
@@ -245,11 +247,26 @@ class ReferenceOps final : public Ops {
     for (int64_t d = 0; d < D; ++d) out[d] = static_cast<float>(total.o[static_cast<size_t>(d)] / total.l);
   }
 
-  // [2 (key, value)][slot][kv head][D]
-  static float* entry(const LayerKv& kv, int64_t which, int64_t slot, int64_t head) {
+  // [2 (key, value)][slot][kv head][D] of f32 or e4m3
+  static int64_t entry(const LayerKv& kv, int64_t which, int64_t slot, int64_t head) {
     const KvGeometry& g = *kv.geometry;
-    return static_cast<float*>(kv.data) +
-           ((which * g.num_pages * g.page_size + slot) * g.num_kv_heads + head) * g.head_dim;
+    return ((which * g.num_pages * g.page_size + slot) * g.num_kv_heads + head) * g.head_dim;
+  }
+  static void store_entry(const LayerKv& kv, int64_t which, int64_t slot, int64_t head, const float* from) {
+    const int64_t D = kv.geometry->head_dim, first = entry(kv, which, slot, head);
+    if (kv.geometry->dtype == DType::f32)
+      std::copy_n(from, D, static_cast<float*>(kv.data) + first);
+    else
+      std::transform(from, from + D, static_cast<f8_e4m3*>(kv.data) + first, to_f8_e4m3);
+  }
+  static std::vector<float> load_entry(const LayerKv& kv, int64_t which, int64_t slot, int64_t head) {
+    const int64_t first = entry(kv, which, slot, head);
+    std::vector<float> values(static_cast<size_t>(kv.geometry->head_dim));
+    for (size_t d = 0; d < values.size(); ++d)
+      values[d] = kv.geometry->dtype == DType::f32
+                      ? static_cast<const float*>(kv.data)[first + static_cast<int64_t>(d)]
+                      : to_float(static_cast<const f8_e4m3*>(kv.data)[first + static_cast<int64_t>(d)]);
+    return values;
   }
 
   Tensor make(int64_t rows, int64_t cols) {
@@ -297,7 +314,8 @@ class ReferenceOps final : public Ops {
     return y;
   }
 
-  std::deque<std::vector<float>> arena_, kv_;
+  std::deque<std::vector<float>> arena_;
+  std::deque<std::vector<std::byte>> kv_;
   std::vector<float> cos_, sin_;
   HostDraws draws_;
 };

@@ -346,6 +346,7 @@ def test_dtypes_devices_and_paths(checks, world):
     for kv_dtype in ("f32", "f16", "bf16", "int8"):
         checks.good(run("--device", "cpu", "--kv-dtype", kv_dtype))
     checks.refused(run("--device", "cuda", "--kv-dtype", "int8"), 1, "--kv-dtype", "CPU")
+    checks.refused(run("--device", "cpu", "--kv-dtype", "fp8"), 1, "--kv-dtype fp8", "CUDA", "int8")
     checks.refused(run("--kv-dtype", "f64"), 2, "--kv-dtype")
     checks.refused(run("--cuda-path", "volta"), 2, "--cuda-path")
     for dtype in ("bf16", "int8", "int4"):

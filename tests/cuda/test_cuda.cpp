@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "cuda/cuda_ops.h"
@@ -67,10 +68,17 @@ struct Loaded {
 struct Subject {
   const char* name;
   DTypeChoice dtype;
+  std::optional<DType> cache = {};
 };
-constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic}, {"nib-moe", DTypeChoice::automatic},
-                                 {"nib", DTypeChoice::int4},      {"nib-moe", DTypeChoice::int4},
-                                 {"nib", DTypeChoice::fp8},       {"nib-moe", DTypeChoice::fp8}};
+constexpr Subject kSubjects[] = {{"nib", DTypeChoice::automatic},
+                                 {"nib-moe", DTypeChoice::automatic},
+                                 {"nib", DTypeChoice::int4},
+                                 {"nib-moe", DTypeChoice::int4},
+                                 {"nib", DTypeChoice::fp8},
+                                 {"nib-moe", DTypeChoice::fp8},
+                                 {"nib", DTypeChoice::automatic, DType::f8_e4m3},
+                                 {"nib-moe", DTypeChoice::int4, DType::f8_e4m3},
+                                 {"nib", DTypeChoice::fp8, DType::f8_e4m3}};
 
 // Requests of many lengths that come and go; the answers by request.
 std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size, int64_t num_requests,
@@ -100,10 +108,11 @@ std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size
 }
 
 TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
-  for (const auto& [name, dtype] : kSubjects) {
+  for (const auto& [name, dtype, cache] : kSubjects) {
     if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
     const Loaded on(GetParam(), name, dtype);
-    EngineCore engine(*on.ops, *on.model, {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8});
+    EngineCore engine(*on.ops, *on.model,
+                      {.max_seq_len = 512, .num_pages = 64, .chunk_size = 128, .max_sequences = 8, .kv_dtype = cache});
     const int64_t before = cuda_device_allocations();
     answers(engine, on.checkpoint.config().vocab_size, 40, 8);
     EXPECT_EQ(cuda_device_allocations(), before) << name;
@@ -112,7 +121,7 @@ TEST_P(CudaTest, NothingIsAllocatedOnceTheEngineIsReady) {
 
 // The plan rehearses without a card what the engine then does on one: they agree to the byte, also once it has worked.
 TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
-  for (const auto& [name, dtype] : kSubjects) {
+  for (const auto& [name, dtype, cache] : kSubjects) {
     if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
     SCOPED_TRACE(name);
     const int64_t held_before = cuda_device_bytes();
@@ -120,6 +129,7 @@ TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
     const int64_t held_loaded = cuda_device_bytes();
     LlmOptions options;
     options.dtype = dtype;
+    if (cache) options.kv_dtype = KvDTypeChoice::fp8;
     options.max_seq_len = 512;
     options.memory_bytes = int64_t{2} << 30;
     DeviceChoice device;
@@ -137,7 +147,8 @@ TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
                       {.max_seq_len = plan.max_seq_len,
                        .num_pages = plan.num_pages,
                        .chunk_size = device.chunk_size,
-                       .max_sequences = plan.max_sequences});
+                       .max_sequences = plan.max_sequences,
+                       .kv_dtype = cache});
     std::map<std::string, int64_t> planned, held;
     for (const MemoryPool& pool : plan.pools) planned[pool.purpose] = pool.bytes;
     for (const MemoryPool& pool : on.ops->memory()) held[pool.purpose] = pool.bytes;
@@ -152,15 +163,18 @@ TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
 
 // Alone every step of a sequence is of one row; together they are padded to other sizes, recorded and launched.
 TEST_P(CudaTest, AnswersAreTheSameInAnyCompany) {
-  for (const auto& [name, dtype] : kSubjects) {
+  for (const auto& [name, dtype, cache] : kSubjects) {
     if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
     const Loaded on(GetParam(), name, dtype);
     const int64_t vocab_size = on.checkpoint.config().vocab_size;
     std::vector<std::vector<int32_t>> wanted;
     for (const int64_t at_once : {1, 3, 16}) {
-      EngineCore engine(
-          *on.ops, *on.model,
-          {.max_seq_len = 256, .num_pages = 80, .chunk_size = at_once == 3 ? 33 : 128, .max_sequences = at_once});
+      EngineCore engine(*on.ops, *on.model,
+                        {.max_seq_len = 256,
+                         .num_pages = 80,
+                         .chunk_size = at_once == 3 ? 33 : 128,
+                         .max_sequences = at_once,
+                         .kv_dtype = cache});
       const auto got = answers(engine, vocab_size, 24, at_once);
       if (wanted.empty()) wanted = got;
       EXPECT_EQ(got, wanted) << name << ", " << at_once << " at once";
@@ -208,12 +222,13 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable"
 
 TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
-  for (const auto& [name, dtype] : kSubjects) {
+  for (const auto& [name, dtype, cache] : kSubjects) {
     if (dtype == DTypeChoice::fp8) continue;  // one kind alone has it
     std::vector<std::vector<int32_t>> wanted;
     for (const char* backend : {"cuda", "cuda-portable"}) {
       const Loaded on(backend, name, dtype);
-      EngineCore engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5});
+      EngineCore engine(*on.ops, *on.model,
+                        {.max_seq_len = 256, .num_pages = 32, .max_sequences = 5, .kv_dtype = cache});
       const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 5);
       if (wanted.empty()) wanted = got;
       EXPECT_EQ(got, wanted) << name;
@@ -224,13 +239,16 @@ TEST(Cuda, BothKindsOfKernelsGiveTheSameAnswers) {
 // Steps of one row, in one kernel and in many.
 TEST(Cuda, AStepInOneKernelGivesTheSameAnswers) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
-  std::vector<std::vector<int32_t>> wanted;
-  for (const char* backend : {"cuda", "cuda-apart"}) {
-    const Loaded on(backend, "nib");
-    EngineCore engine(*on.ops, *on.model, {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1});
-    const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 1);
-    if (wanted.empty()) wanted = got;
-    EXPECT_EQ(got, wanted);
+  for (const std::optional<DType> cache : {std::optional<DType>(), {DType::f8_e4m3}}) {
+    std::vector<std::vector<int32_t>> wanted;
+    for (const char* backend : {"cuda", "cuda-apart"}) {
+      const Loaded on(backend, "nib");
+      EngineCore engine(*on.ops, *on.model,
+                        {.max_seq_len = 256, .num_pages = 32, .max_sequences = 1, .kv_dtype = cache});
+      const auto got = answers(engine, on.checkpoint.config().vocab_size, 12, 1);
+      if (wanted.empty()) wanted = got;
+      EXPECT_EQ(got, wanted);
+    }
   }
 }
 

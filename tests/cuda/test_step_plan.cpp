@@ -37,7 +37,7 @@ struct StepPlan : testing::Test {
     c.x = x.data();
     c.norm = norm.data();
   }
-  bool plan(const Shape& s, const StepTuning& tuning = {}, int32_t max_tiles = 4) {
+  bool plan(const Shape& s, const StepTuning& tuning = {}, int32_t max_tiles = 4, bool fp8_cache = false) {
     ops.clear();
     for (int32_t layer = 0; layer < s.layers; ++layer) {
       add((s.heads + 2 * s.kv_heads) * s.head_dim, s.cols, s, StreamOutput::store, qkv.data());
@@ -52,7 +52,7 @@ struct StepPlan : testing::Test {
       a.qkv = qkv.data();
       a.seq_lens = a.slots = a.page_table = indices.data();
       a.max_pages = 32;
-      a.kv = {nullptr, s.kv_heads, (s.head_dim + 63) / 64 * 64, 64};
+      a.kv = {nullptr, s.kv_heads, fp8_cache ? 128 : (s.head_dim + 63) / 64 * 64, 64, fp8_cache};
       a.out = out.data();
       a.ld_out = (s.heads * s.head_dim + 63) / 64 * 64;
       add(s.cols, s.heads * s.head_dim, s, StreamOutput::add, x.data(), out.data());
@@ -131,6 +131,17 @@ TEST_F(StepPlan, WhatCannotBeOneKernelIsToldApart) {
   ops.resize(2);  // attention comes last
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
   ops.resize(1);
+  EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+}
+
+TEST_F(StepPlan, ACacheOfE4m3LeavesNoLessRoomForTheRing) {
+  ASSERT_TRUE(plan({.head_dim = 128}, {}, 67));
+  const int32_t slots = launch.slots;
+  EXPECT_FALSE(launch.fp8_cache);
+  ASSERT_TRUE(plan({.head_dim = 128}, {}, 67, true));
+  EXPECT_TRUE(launch.fp8_cache);
+  EXPECT_GE(launch.slots, slots);
+  ops[1].attend.kv.is_fp8 = !ops[1].attend.kv.is_fp8;  // not as the others
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
 }
 

@@ -204,6 +204,13 @@ TEST(MemoryPlan, OfACardThatIsNotHere) {
                 0.2e9);
   }
   options.dtype = DTypeChoice::automatic;
+  const MemoryPlan in_bf16 = plan_memory(options);
+  options.kv_dtype = KvDTypeChoice::fp8;
+  const MemoryPlan in_fp8 = plan_memory(options);
+  EXPECT_EQ(in_fp8.kv_dtype, DType::f8_e4m3);
+  EXPECT_EQ(in_fp8.page_bytes, in_bf16.page_bytes / 2);
+  EXPECT_NEAR(static_cast<double>(in_fp8.num_pages) / static_cast<double>(in_bf16.num_pages), 2, 0.01);
+  options.kv_dtype = KvDTypeChoice::automatic;
   options.memory_bytes = 20'000'000'000;
   options.max_seq_len = 1 << 20;
   const Error error = error_of([&] { plan_memory(options); });

@@ -54,12 +54,14 @@ struct Prompt {
 
 // A model on a backend of its own.
 struct Instance {
-  Instance(const Checkpoint& checkpoint, const std::string& path, int threads, DTypeChoice dtype)
+  Instance(const Checkpoint& checkpoint, const std::string& path, int threads, DTypeChoice dtype, bool fp8_cache)
       : ops(test::make_backend(path, threads)),
         model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint),
-                         dtype)) {}
+                         dtype)),
+        cache(fp8_cache ? DType::f8_e4m3 : ops->kv_dtype()) {}
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
+  DType cache;
 };
 
 // The logits of all positions of each prompt.
@@ -87,7 +89,7 @@ std::vector<std::vector<float>> logits_of(const Instance& on, const std::vector<
                                     .head_dim = config.head_dim,
                                     .page_size = kPageSize,
                                     .num_pages = num_pages,
-                                    .dtype = on.ops->kv_dtype()});
+                                    .dtype = on.cache});
   std::vector<std::vector<float>> logits(prompts.size());
   size_t first_unfinished = 0;
   while (first_unfinished < sequences.size()) {
@@ -158,21 +160,31 @@ TEST_P(Determinism, ASequencesBitsAreItsOwn) {
     const bool small = vocab_size < 1000;
     while (crowd.size() < 64) crowd.push_back(prompt_of(random.between(1, small ? 20 : 3), crowd.size() % 2 == 1));
 
-    for (const DTypeChoice dtype : {DTypeChoice::f32, DTypeChoice::bf16, DTypeChoice::fp8, DTypeChoice::int4}) {
+    struct Types {
+      DTypeChoice dtype;
+      bool fp8_cache = false;
+    };
+    for (const auto [dtype, fp8_cache] : std::initializer_list<Types>{{DTypeChoice::f32},
+                                                                      {DTypeChoice::bf16},
+                                                                      {DTypeChoice::fp8},
+                                                                      {DTypeChoice::int4},
+                                                                      {DTypeChoice::bf16, true},
+                                                                      {DTypeChoice::fp8, true}}) {
+      if (fp8_cache && !test::has_fp8_cache(GetParam())) continue;
       if (dtype == DTypeChoice::fp8 && !test::has_fp8(GetParam())) continue;
       if (dtype == DTypeChoice::int4 && !test::has_int4(GetParam())) continue;
-      const Instance one(checkpoint, GetParam(), 1, dtype), two(checkpoint, GetParam(), 2, dtype),
-          three(checkpoint, GetParam(), 3, dtype), five(checkpoint, GetParam(), 5, dtype);
+      const Instance one(checkpoint, GetParam(), 1, dtype, fp8_cache), two(checkpoint, GetParam(), 2, dtype, fp8_cache),
+          three(checkpoint, GetParam(), 3, dtype, fp8_cache), five(checkpoint, GetParam(), 5, dtype, fp8_cache);
       const auto alone = [](uint64_t seed) { return Plan{.name = "alone, whole", .together = 1, .seed = seed}; };
       const auto wanted = logits_of(one, few, alone(0));
       const auto wanted_crowd = logits_of(one, crowd, alone(0));
       const auto check = [&](const Instance& on, const char* threads, const Plan& plan) {
-        const std::string what = fmt::format("{} {} {}: {}, {}", GetParam(), name,
+        const std::string what = fmt::format("{} {} {}{}: {}, {}", GetParam(), name,
                                              dtype == DTypeChoice::f32    ? "f32"
                                              : dtype == DTypeChoice::bf16 ? "bf16"
                                              : dtype == DTypeChoice::fp8  ? "fp8"
                                                                           : "int4",
-                                             plan.name, threads);
+                                             fp8_cache ? ", cache of e4m3" : "", plan.name, threads);
         expect_same_bits(what, logits_of(on, few, plan), wanted, vocab_size);
       };
       check(one, "1 thread", {.name = "one row at a time, all together", .chunk = 1, .seed = 1});

@@ -42,12 +42,13 @@ std::vector<std::string> backends() {
 
 int64_t max_head_dim(const std::string& name) { return name.starts_with("cuda") ? 128 : 256; }
 std::vector<DType> cache_dtypes(const std::string& name) {
-  if (name.starts_with("cuda")) return {DType::bf16};
+  if (name.starts_with("cuda")) return {DType::bf16, DType::f8_e4m3};
   return is_cpu(name) ? std::vector{DType::f16, DType::bf16, DType::i8} : std::vector<DType>{};
 }
 bool is_cpu(const std::string& name) { return std::ranges::count(cpu_paths(), name) > 0; }
 
 bool has_fp8(const std::string& name) { return name == "reference" || name == "cuda" || name == "cuda-apart"; }
+bool has_fp8_cache(const std::string& name) { return name == "reference" || name.starts_with("cuda"); }
 bool has_panels(const std::string& name) { return name != "reference" && !name.starts_with("cuda"); }
 bool has_int4(const std::string& name) { return name == "reference" || name.starts_with("cuda"); }
 

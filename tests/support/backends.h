@@ -29,6 +29,7 @@ int64_t max_head_dim(const std::string& name);
 std::vector<DType> cache_dtypes(const std::string& name);
 bool is_cpu(const std::string& name);
 bool has_fp8(const std::string& name);
+bool has_fp8_cache(const std::string& name);
 bool has_int4(const std::string& name);    // of tensor/int4.h
 bool has_panels(const std::string& name);  // int8 and int4 of tensor/panels.h
 // "cuda-apart": "cuda" with a kernel for each op in recorded steps of one row too.

@@ -42,6 +42,22 @@ TEST(Fp8, WhatIsTooLargeOrNoNumber) {
   EXPECT_TRUE(std::isnan(round_to_e4m3(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST(Fp8, BitsStandForTheirValues) {
+  const std::vector<double> values = magnitudes();
+  for (size_t bits = 0; bits < values.size(); ++bits)
+    for (const uint8_t sign : {0, 0x80}) {
+      const f8_e4m3 stored{static_cast<uint8_t>(bits | sign)};
+      EXPECT_EQ(to_float(stored), sign ? -values[bits] : values[bits]) << bits;
+      EXPECT_EQ(to_f8_e4m3(to_float(stored)).bits, stored.bits) << bits;
+    }
+  for (const uint8_t bits : {0x7f, 0xff}) {
+    EXPECT_TRUE(std::isnan(to_float(f8_e4m3{bits})));
+    EXPECT_EQ(to_f8_e4m3(to_float(f8_e4m3{bits})).bits, bits);
+  }
+  for (const float x : {0.0f, -0.0f, 0.0009f, -0.001f, 0.0155f, 1.06f, -1.0625f, 447.0f, -1e9f})
+    EXPECT_EQ(to_float(to_f8_e4m3(x)), round_to_e4m3(x)) << x;
+}
+
 TEST(Fp8, TheLargestOfAGroupKeepsItsValue) {
   for (const float most : {1e-20f, 0.3f, 1.0f, 7.77f, 1e20f}) {
     std::vector<float> values = {most, -most / 3, most / 1000, 0};

@@ -2,6 +2,9 @@
 // with one row go to attend_decode, which does everything; all others go to rope_and_store, then attend_prefill (or
 // attend_portable, which runs on any card and takes decode rows as well). A row's bits are the same on every path.
 //
+// Pages of bf16 or e4m3 (layout.h). Of e4m3 keys and values are rounded to nearest, ties to even, beyond 448 to 448;
+// they and the queries meet as f16, and so do probabilities and values.
+//
 // f32 (exactness): rope_and_store_f32, then attend_f32 for all rows. Its pages have the shape of KvLayout in f32
 // without a swizzle: [page][kv head][keys, values][page_size][padded_dim].
 #pragma once
@@ -41,7 +44,7 @@ struct AttendArgs {
   int32_t max_pages = 0;
   KvLayout kv;
 
-  void* q = nullptr;    // [T, H, padded_dim] of the cache's type: between rope_and_store and the attention
+  void* q = nullptr;    // [T, H, padded_dim] bf16, f16 or f32: between rope_and_store and the attention
   void* out = nullptr;  // [T, ld_out] bf16, or f32 in attend_f32; columns from H D on become zero
   int64_t ld_out = 0;
 

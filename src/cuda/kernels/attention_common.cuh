@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/attention_cache.cuh"
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/warp.cuh"
 #include "ops/paged_kv.h"
@@ -95,6 +96,17 @@ __device__ __forceinline__ uint32_t swizzled(int row, int chunk) {
 constexpr int kTileBlockBytes = kTile * 128;
 template <int kDim>
 constexpr int kTileBytes = kDim / 64 * kTileBlockBytes;
+// The same as a cache keeps it: [128 bytes of a row][128 keys][128].
+template <int kDim, typename Cache>
+constexpr int kCachedBlocks = kDim * static_cast<int>(sizeof(typename Cache::Element)) / 128;
+template <int kDim, typename Cache>
+constexpr int kCachedBytes = kCachedBlocks<kDim, Cache> * kTileBlockBytes;
+// A page's part of it: keys or values of one head.
+template <typename Cache>
+__device__ __forceinline__ const uint8_t* cached_block(const KvLayout& kv, int64_t page, int64_t head, bool values) {
+  return static_cast<const uint8_t*>(kv.data) +
+         (values ? kv.values(page, head) : kv.keys(page, head)) * static_cast<int64_t>(sizeof(typename Cache::Element));
+}
 
 // ---- Softmax of a tile
 //
@@ -127,25 +139,23 @@ __device__ __forceinline__ void row_maxima(const float (&scores)[kCount], float 
   }
 }
 
-// p = exp(scale (score - maximum)) in bf16, as the A operand of the product with the values; scale has log2(e) in it.
-template <int kCount>
+// p = exp(scale (score - maximum)), rounded, as the A operand of the product with the values; scale has log2(e) in it.
+template <typename Cache = Bf16Cache, int kCount>
 __device__ __forceinline__ void probabilities(const float (&scores)[kCount], const float (&maxima)[2], float scale,
                                               uint32_t (&p)[kCount / 2]) {
   const float shift[2] = {-__fmul_rn(maxima[0], scale), -__fmul_rn(maxima[1], scale)};
 #pragma unroll
   for (int i = 0; i < kCount / 2; ++i)
-    p[i] = pack_bf16(exp2_approx(__fmaf_rn(scores[2 * i], scale, shift[i % 2])),
-                     exp2_approx(__fmaf_rn(scores[2 * i + 1], scale, shift[i % 2])));
+    p[i] = Cache::pack(exp2_approx(__fmaf_rn(scores[2 * i], scale, shift[i % 2])),
+                       exp2_approx(__fmaf_rn(scores[2 * i + 1], scale, shift[i % 2])));
 }
 
 // sum += 16 columns of p, which all four columns of a product with ones hold: in the order of the product with values.
+template <typename Cache = Bf16Cache>
 struct RowSums {
   float d[4] = {};
 
-  __device__ __forceinline__ void add(const uint32_t (&p)[4]) {
-    constexpr uint32_t kOnes = 0x3f803f80;
-    mma_16x8x16(d, p, kOnes, kOnes);
-  }
+  __device__ __forceinline__ void add(const uint32_t (&p)[4]) { Cache::multiply(d, p, Cache::kOnes, Cache::kOnes); }
   __device__ __forceinline__ float of_row(int r) const { return d[2 * r]; }
 };
 

@@ -4,29 +4,36 @@
 namespace qwill::cuda {
 namespace {
 
-template <int kDim>
-struct DecodeShared : DecodeTile<kDim> {
-  alignas(1024) uint8_t values[kTileBytes<kDim>];
-  uint64_t keys_full, values_full;
+// Tiles under way of keys, and of values: the room of one of bf16.
+template <typename Cache>
+constexpr int kStages = 2 / static_cast<int>(sizeof(typename Cache::Element));
+
+template <int kDim, typename Cache>
+struct DecodeShared : DecodeTile<kDim, Cache> {
+  alignas(1024) uint8_t more[(kStages<Cache> - 1) + kStages<Cache>][kCachedBytes<kDim, Cache>];
+  uint64_t keys_full[kStages<Cache>], values_full[kStages<Cache>];
   uint32_t is_last;
+
+  __device__ __forceinline__ uint8_t* keys_of(int stage) { return stage == 0 ? this->keys : more[stage - 1]; }
+  __device__ __forceinline__ uint8_t* values_of(int stage) { return more[kStages<Cache> - 1 + stage]; }
 };
 
 // attend_decode: everything of `attend` for sequences with one row: norm and rotation of the group's queries and of the
 // key, key and value to the row's slot, attention over the sequence's pages, merge of the parts.
-// qkv [T, (H + 2 KV) D] f32, pages bf16, out [T, ld_out] bf16; parts in f32
-// moves S KV (context 2 D 2 + groups of tiles * group of heads (D + 8) 8) bytes; memory-bound, latency-bound for few
-// tiles A cluster takes a group of tiles of one (sequence, kv head), a block tiles_per_block of them; the first block
-// merges what all have stored into its shared memory. Of several groups the last to finish merges: the counters order
-// nothing but who that is; where sequences alone fill the card, a block takes all groups of its pair in turn and merges
-// them itself, in the same order. A tile's keys and values are copied while the last ones are multiplied, the first
-// before the queries are ready: the block that holds the new key and value puts them in place itself. reference:
+// qkv [T, (H + 2 KV) D] f32, pages bf16 or e4m3, out [T, ld_out] bf16; parts in f32
+// moves S KV (context 2 D (2 or 1) + groups of tiles * group of heads (D + 8) 8) bytes; memory-bound, latency-bound for
+// few tiles A cluster takes a group of tiles of one (sequence, kv head), a block tiles_per_block of them; the first
+// block merges what all have stored into its shared memory. Of several groups the last to finish merges: the counters
+// order nothing but who that is; where sequences alone fill the card, a block takes all groups of its pair in turn and
+// merges them itself, in the same order. A tile's keys and values are copied while the last ones are multiplied, the
+// first before the queries are ready: the block that holds the new key and value puts them in place itself. reference:
 // ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
-template <int kDim>
+template <int kDim, typename Cache>
 __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     attend_decode_kernel(AttendArgs args, DecodePlan plan, int cluster, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
-  auto& shared = *reinterpret_cast<DecodeShared<kDim>*>(shared_bytes);
-  constexpr int kBlocks = kDim / 64, kWarps = kDecodeWarps;
+  auto& shared = *reinterpret_cast<DecodeShared<kDim, Cache>*>(shared_bytes);
+  constexpr int kBlocks = kCachedBlocks<kDim, Cache>, kWarps = kDecodeWarps, kStages = cuda::kStages<Cache>;
   constexpr int kWarpDims = cuda::kWarpDims<kDim>;
   constexpr int kRowFloats = part_row_floats(kDim);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, half = args.head_dim / 2;
@@ -37,8 +44,10 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const int first_of_pages = by_sequence ? 0 : group_idx * kGroup + rank * plan.tiles_per_block;
 
   if (threadIdx.x == 0) {
-    barrier_init(shared_address(&shared.keys_full), 1);
-    barrier_init(shared_address(&shared.values_full), 1);
+    for (int stage = 0; stage < kStages; ++stage) {
+      barrier_init(shared_address(&shared.keys_full[stage]), 1);
+      barrier_init(shared_address(&shared.values_full[stage]), 1);
+    }
     barrier_init_fence();
   }
   shared.clear_queries(threadIdx.x);
@@ -87,22 +96,24 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     const int place = by_sequence ? first_tile + tile : tile % kGroup;
     const int id = __shfl_sync(kAllLanes, page, place * tile_pages + page_idx);
     if (lane != 0 || page_idx >= tile_pages || tile >= count) return;
-    const uint32_t barrier = shared_address(values ? &shared.values_full : &shared.keys_full);
+    const int stage = tile % kStages;
+    const uint32_t barrier = shared_address(values ? &shared.values_full[stage] : &shared.keys_full[stage]);
     const int keys = tile_keys(tile), page_keys = min(kv.page_size, keys - page_idx * kv.page_size);
-    if (warp == 0) barrier_expect_bytes(barrier, keys * (kDim * 2));
+    if (warp == 0) barrier_expect_bytes(barrier, keys * kBlocks * 128);
     if (page_keys <= 0) return;
-    copy_bulk(
-        shared_address(values ? shared.values : shared.keys) + block * kTileBlockBytes + page_idx * kv.page_size * 128,
-        static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head)) +
-            block * kv.page_size * 64,
-        page_keys * 128, barrier);
+    copy_bulk(shared_address(values ? shared.values_of(stage) : shared.keys_of(stage)) + block * kTileBlockBytes +
+                  page_idx * kv.page_size * 128,
+              cached_block<Cache>(kv, id, kv_head, values) + block * kv.page_size * 128, page_keys * 128, barrier);
   };
-  copy(0, false);
-  copy(0, true);
+  for (int tile = 0; tile < kStages; ++tile) {
+    copy(tile, false);
+    copy(tile, true);
+  }
   // Where no values come to stand, nothing may be that zero times it is not zero. Later tiles find earlier values.
-  for (int i = tile_keys(0) * 8 + threadIdx.x; i < kTile * 8; i += 32 * kWarps)
-    for (int block = 0; block < kBlocks; ++block)
-      reinterpret_cast<uint4*>(shared.values + block * kTileBlockBytes)[i] = {};
+  for (int tile = 0; tile < min(kStages, count); ++tile)
+    for (int i = tile_keys(tile) * 8 + threadIdx.x; i < kTile * 8; i += 32 * kWarps)
+      for (int block = 0; block < kBlocks; ++block)
+        reinterpret_cast<uint4*>(shared.values_of(tile) + block * kTileBlockBytes)[i] = {};
 
   // Queries of the group, and in the block with the last tile the new key and value.
   const int group = args.group(), dim = args.head_dim;
@@ -141,31 +152,31 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   };
 
   Part<kWarpDims / 2> sum, all;
-  const uint32_t keys = shared_address(shared.keys), values = shared_address(shared.values);
   for (int i = 0; i < count; ++i) {
     const bool has_fresh = is_newest && slot >= 0 && i == count - 1;
-    barrier_wait(shared_address(&shared.keys_full), i % 2);
-    if (has_fresh && fresh_key / kWarpKeys == warp)
-      patch_row(shared.keys, fresh_key, shared.fresh[0], 0, kDim / 8, lane);
+    const int stage = i % kStages, parity = i / kStages % 2;
+    uint8_t *const keys = shared.keys_of(stage), *const values = shared.values_of(stage);
+    barrier_wait(shared_address(&shared.keys_full[stage]), parity);
+    if (has_fresh && fresh_key / kWarpKeys == warp) patch_row(keys, fresh_key, shared.fresh[0], 0, kDim, lane);
     float scores[kWarpKeys / 2] = {};
-    score_keys<kDim>(scores, q, keys, warp, lane);
+    score_keys<kDim, Cache>(scores, q, shared_address(keys), warp, lane);
     mask_scores(scores, (first_tile + i) * kTile + warp * kWarpKeys, {num_keys - 1, num_keys - 1}, lane);
     Part<kWarpDims / 2> tile;
     row_maxima(scores, tile.m);
     put_maxima(shared, tile.m, warp, lane);
     __syncthreads();  // all have read the keys and written their maxima
-    if (plan.all_groups && (i + 1) % kGroup == 0 && i + 1 < count) {
+    if (plan.all_groups && (i + kStages) % kGroup == 0 && i + kStages < count) {
       page = next_page;
-      next_page = pages_of_tiles(i + 1 + kGroup);
+      next_page = pages_of_tiles(i + kStages + kGroup);
     }
-    copy(i + 1, false);
+    copy(i + kStages, false);
     take_maxima(shared, tile.m, lane);
     put_probabilities(shared, scores, tile.m, scale, warp, lane);
     __syncthreads();  // all have written their probabilities
-    barrier_wait(shared_address(&shared.values_full), i % 2);
-    if (has_fresh) patch_row(shared.values, fresh_key, shared.fresh[1], warp * (kWarpDims / 8), kWarpDims / 8, lane);
-    RowSums sums;
-    sum_values<kDim>(tile.o, sums, shared, values, warp, lane);
+    barrier_wait(shared_address(&shared.values_full[stage]), parity);
+    if (has_fresh) patch_row(values, fresh_key, shared.fresh[1], warp * kWarpDims, kWarpDims, lane);
+    RowSums<Cache> sums;
+    sum_values<kDim>(tile.o, sums, shared, shared_address(values), warp, lane);
     tile.l[0] = sums.of_row(0);
     tile.l[1] = sums.of_row(1);
     if (whole_group)
@@ -178,7 +189,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     }
     if (i + 1 == count) break;
     __syncthreads();  // all have read the values
-    copy(i + 1, true);
+    copy(i + kStages, true);
   }
   if (plan.all_groups) sum = all;
   if (whole_group) hand_over(sum, 0);
@@ -226,13 +237,14 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     clear_padding(out_row, int64_t{args.num_heads} * dim, args.ld_out, lane);
 }
 
-template <int kDim>
+template <int kDim, typename Cache = Bf16Cache>
 cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaStream_t stream) {
+  using Shared = DecodeShared<kDim, Cache>;
   constexpr size_t kMost =
-      sizeof(DecodeShared<kDim>) + sizeof(float) * DecodePlan::kMostSequenceTiles * kDecodeRows * part_row_floats(kDim);
-  static const cudaError_t allowed = allow_shared(attend_decode_kernel<kDim>, kMost);
+      sizeof(Shared) + sizeof(float) * DecodePlan::kMostSequenceTiles * kDecodeRows * part_row_floats(kDim);
+  static const cudaError_t allowed = allow_shared(attend_decode_kernel<kDim, Cache>, kMost);
   if (allowed != cudaSuccess) return allowed;
-  size_t bytes = sizeof(DecodeShared<kDim>);
+  size_t bytes = sizeof(Shared);
   const bool by_sequence = plan.sequence_blocks > 0;
   if (by_sequence && plan.max_tiles > DecodePlan::kMostSequenceTiles) return cudaErrorInvalidValue;
   if (by_sequence || plan.tiles_per_block < kGroup)
@@ -241,14 +253,15 @@ cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaSt
   const unsigned cluster = static_cast<unsigned>(plan.blocks_per_cluster());
   const dim3 grid(plan.all_groups || by_sequence ? cluster : static_cast<unsigned>(plan.max_groups()) * cluster,
                   static_cast<unsigned>(args.num_kv_heads), static_cast<unsigned>(plan.num_sequences));
-  return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args,
-                            plan, static_cast<int>(cluster), score_scale(args.head_dim));
+  return launch_in_clusters(attend_decode_kernel<kDim, Cache>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream,
+                            args, plan, static_cast<int>(cluster), score_scale(args.head_dim));
 }
 
 }  // namespace
 
 cudaError_t attend_decode(const AttendArgs& args, const DecodePlan& plan, cudaStream_t stream) {
   if (plan.num_sequences == 0) return cudaSuccess;
+  if (args.kv.is_fp8) return launch_decode<128, Fp8Cache>(args, plan, stream);
   return args.kv.padded_dim == 64 ? launch_decode<64>(args, plan, stream) : launch_decode<128>(args, plan, stream);
 }
 

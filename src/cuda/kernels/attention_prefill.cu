@@ -1,3 +1,4 @@
+#include "cuda/kernels/attention_bring.cuh"
 #include "cuda/kernels/attention_common.cuh"
 #include "cuda/kernels/attention_query.cuh"
 #include "cuda/kernels/fp8.h"
@@ -8,67 +9,36 @@
 namespace qwill::cuda {
 namespace {
 
-constexpr int kWarpgroup = 128;  // of a warpgroup
-constexpr int kConsumers = 2;    // warpgroups that multiply, 64 of the 128 pairs each; one more copies
-constexpr int kStages = 2;
-constexpr int kConsumerWarps = 4 * kConsumers;
-
-template <int kDim>
-struct PrefillShared {
-  uint8_t q[kTileBytes<kDim>];
-  uint8_t k[kStages][kTileBytes<kDim>];
-  uint8_t v[kStages][kTileBytes<kDim>];
-  float total[kDim / 2][kConsumers * kWarpgroup];  // o of the groups merged so far, by thread
-  uint64_t k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
-};
-
-// The copying thread: keys and values of tile after tile, in pieces of a page's 64-column blocks.
-template <int kDim>
-__device__ void copy_tiles(PrefillShared<kDim>& shared, const AttendArgs& args, int sequence, int kv_head,
-                           int num_tiles) {
-  const KvLayout& kv = args.kv;
-  const int32_t* pages = args.page_table + int64_t{sequence} * args.max_pages;
-  const int tile_pages = kTile / kv.page_size;
-  for (int t = 0; t < num_tiles; ++t) {
-    const int stage = t % kStages;
-    const uint32_t parity = t / kStages % 2;
-    const auto copy = [&](uint8_t* to, bool values, uint64_t& full, uint64_t& empty) {
-      barrier_wait(shared_address(&empty), parity ^ 1);
-      barrier_expect_bytes(shared_address(&full), kTileBytes<kDim>);
-      for (int i = 0; i < tile_pages; ++i) {
-        const int64_t page = pages[min(t * tile_pages + i, args.max_pages - 1)];
-        const bfloat* from =
-            static_cast<const bfloat*>(kv.data) + (values ? kv.values(page, kv_head) : kv.keys(page, kv_head));
-        for (int block = 0; block < kDim / 64; ++block)
-          copy_bulk(shared_address(to) + block * kTileBlockBytes + i * kv.page_size * 128,
-                    from + block * kv.page_size * 64, kv.page_size * 128, shared_address(&full));
-      }
-    };
-    copy(shared.k[stage], false, shared.k_full[stage], shared.k_empty[stage]);
-    copy(shared.v[stage], true, shared.v_full[stage], shared.v_empty[stage]);
-  }
+// d starts anew unless `add`.
+template <typename Cache, int kCount, typename A>
+__device__ __forceinline__ void multiply(float (&d)[kCount], A a, uint64_t b, bool add) {
+  if constexpr (std::is_same_v<Cache, Fp8Cache>)
+    wgmma_f16(d, a, b, add);
+  else
+    wgmma(d, a, b, add);
 }
 
 // The warpgroup's scores: s = q k^T, q its 64 pairs.
-template <int kDim>
+template <int kDim, typename Cache>
 __device__ __forceinline__ void begin_scores(float (&s)[kTile / 2], uint32_t q, uint32_t k) {
   const uint64_t a = atom_descriptor(q), b = atom_descriptor(k);
   wgmma_fence();
 #pragma unroll
   for (int d = 0; d < kDim / 16; ++d) {
     const uint64_t at = descriptor_step(d / 4 * kTileBlockBytes + d % 4 * 32);
-    wgmma(s, a + at, b + at, d > 0);
+    multiply<Cache>(s, a + at, b + at, d > 0);
   }
   wgmma_commit();
 }
 
 // Its outputs of a tile: o = p v.
-template <int kDim>
+template <int kDim, typename Cache>
 __device__ __forceinline__ void begin_outputs(float (&o)[kDim / 2], const uint32_t (&p)[kTile / 4], uint32_t v) {
   const uint64_t b = atom_descriptor(v, kTileBlockBytes);
   wgmma_fence();
 #pragma unroll
-  for (int key = 0; key < kTile / 16; ++key) wgmma(o, p + 4 * key, b + descriptor_step(key * 2 * kAtomBytes), key > 0);
+  for (int key = 0; key < kTile / 16; ++key)
+    multiply<Cache>(o, p + 4 * key, b + descriptor_step(key * 2 * kAtomBytes), key > 0);
   wgmma_commit();
 }
 
@@ -111,22 +81,25 @@ __device__ __forceinline__ void store_rounded(const Queries& queries, const floa
 }
 
 // attend_prefill: causal attention of a tile of queries over their sequence's pages, for sm_90a.
-// q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16
+// q [T, H, padded_dim] bf16, pages bf16, out [T, ld_out] bf16; or pages e4m3, and q f16
 // 4 D flops per query and key it sees, bound by the tensor cores, then by the exponentials: of two warpgroups one
 // multiplies while the other is at its softmax; a group's o is in registers, the total, touched every eighth tile, is
 // in shared memory; the merge of a tile runs beside the next tile's scores
 // Tried and no faster: named barriers that make the warpgroups take turns, products kept clear of all other
 // instructions, outputs in two halves so that a tile's scores and softmax run beside the last one's outputs.
 // reference: ops/reference.cpp attend, bit-equal to attend_decode    test, bench: bench/cuda/bench_attention.cu
-template <int kDim, bool kRounds>
+template <int kDim, typename Cache, bool kRounds>
 __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
     attend_prefill_kernel(AttendArgs args, const Fp8Rows rounded, const QueryTile* tiles, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<PrefillShared<kDim>*>(shared_bytes);
+  constexpr bool kWidens = std::is_same_v<Cache, Fp8Cache>;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
-      barrier_init(shared_address(&shared.k_full[i]), 1);
-      barrier_init(shared_address(&shared.v_full[i]), 1);
+      barrier_init(shared_address(&shared.k_full[i]), kWidens ? kWarpgroup / 32 : 1);
+      barrier_init(shared_address(&shared.v_full[i]), kWidens ? kWarpgroup / 32 : 1);
+      barrier_init(shared_address(&shared.k_copied[i]), 1);
+      barrier_init(shared_address(&shared.v_copied[i]), 1);
       barrier_init(shared_address(&shared.k_empty[i]), kConsumerWarps);
       barrier_init(shared_address(&shared.v_empty[i]), kConsumerWarps);
     }
@@ -141,12 +114,14 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   const int num_tiles = queries.num_key_tiles();
 
   if (threadIdx.x >= kConsumers * kWarpgroup) {
-    give_registers<24>();
-    if (threadIdx.x == kConsumers * kWarpgroup)
+    give_registers<kWidens ? 72 : 24>();  // three times 168 are dealt anew
+    if constexpr (kWidens)
+      widen_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
+    else if (threadIdx.x == kConsumers * kWarpgroup)
       copy_tiles<kDim>(shared, args, tile.sequence, queries.kv_head, num_tiles);
     return;
   }
-  take_registers<240>();
+  take_registers<kWidens ? 216 : 240>();
   const int warpgroup = __shfl_sync(kAllLanes, threadIdx.x / kWarpgroup, 0);  // known to be uniform
   const int lane = threadIdx.x % 32;
   queries.load<kDim>(shared.q, threadIdx.x % kWarpgroup, kWarpgroup, warpgroup * 64, 64);
@@ -170,7 +145,7 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   PartScalars total;
   MergeFactors f[2];
   await(shared.k_full, 0);
-  begin_scores<kDim>(scores, q, shared_address(shared.k[0]));
+  begin_scores<kDim, Cache>(scores, q, shared_address(shared.k[0]));
   for (int t = 0;; ++t) {
     wgmma_wait<0>(scores);
     release(shared.k_empty, t);
@@ -178,11 +153,11 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
     PartScalars part;
     row_maxima(scores, part.m);
     uint32_t p[kTile / 4];
-    probabilities(scores, part.m, scale, p);
+    probabilities<Cache>(scores, part.m, scale, p);
 
     await(shared.v_full, t);
-    begin_outputs<kDim>(o, p, shared_address(shared.v[t % kStages]));
-    RowSums sums;
+    begin_outputs<kDim, Cache>(o, p, shared_address(shared.v[t % kStages]));
+    RowSums<Cache> sums;
 #pragma unroll
     for (int key = 0; key < kTile / 16; ++key) sums.add(*reinterpret_cast<const uint32_t(*)[4]>(p + 4 * key));
 #pragma unroll
@@ -195,7 +170,7 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
     if (t + 1 == num_tiles) break;
 
     await(shared.k_full, t + 1);
-    begin_scores<kDim>(scores, q, shared_address(shared.k[(t + 1) % kStages]));
+    begin_scores<kDim, Cache>(scores, q, shared_address(shared.k[(t + 1) % kStages]));
     group.merge_outputs(o, f);
     if (t % kGroup == kGroup - 1) {
       merge_to_total(shared, total, group, t < kGroup, scale);
@@ -210,28 +185,30 @@ __global__ void __launch_bounds__(kWarpgroup * (1 + kConsumers), 1)
   if constexpr (kRounds) store_rounded(queries, group.o, total.l, pairs, lane, rounded);
 }
 
-template <int kDim, bool kRounds = false>
+template <int kDim, typename Cache, bool kRounds = false>
 cudaError_t launch_prefill(const AttendArgs& args, const Fp8Rows& rounded, const QueryTile* tiles, int32_t num_tiles,
                            cudaStream_t stream) {
   if (num_tiles == 0) return cudaSuccess;
   constexpr size_t kBytes = sizeof(PrefillShared<kDim>);
-  static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim, kRounds>, kBytes);
+  static const cudaError_t allowed = allow_shared(attend_prefill_kernel<kDim, Cache, kRounds>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  return launch(attend_prefill_kernel<kDim, kRounds>, dim3(args.num_kv_heads, num_tiles),
+  return launch(attend_prefill_kernel<kDim, Cache, kRounds>, dim3(args.num_kv_heads, num_tiles),
                 dim3(kWarpgroup * (1 + kConsumers)), kBytes, stream, args, rounded, tiles, score_scale(args.head_dim));
 }
 
 }  // namespace
 
 cudaError_t attend_prefill(const AttendArgs& args, const QueryTile* tiles, int32_t num_tiles, cudaStream_t stream) {
-  return args.kv.padded_dim == 64 ? launch_prefill<64>(args, {}, tiles, num_tiles, stream)
-                                  : launch_prefill<128>(args, {}, tiles, num_tiles, stream);
+  if (args.kv.is_fp8) return launch_prefill<128, Fp8Cache>(args, {}, tiles, num_tiles, stream);
+  return args.kv.padded_dim == 64 ? launch_prefill<64, Bf16Cache>(args, {}, tiles, num_tiles, stream)
+                                  : launch_prefill<128, Bf16Cache>(args, {}, tiles, num_tiles, stream);
 }
 
 cudaError_t attend_prefill_to_fp8(const AttendArgs& args, const Fp8Rows& rounded, const QueryTile* tiles,
                                   int32_t num_tiles, cudaStream_t stream) {
   if (args.head_dim != kFp8AtomCols) return cudaErrorInvalidValue;
-  return launch_prefill<128, true>(args, rounded, tiles, num_tiles, stream);
+  return args.kv.is_fp8 ? launch_prefill<128, Fp8Cache, true>(args, rounded, tiles, num_tiles, stream)
+                        : launch_prefill<128, Bf16Cache, true>(args, rounded, tiles, num_tiles, stream);
 }
 
 }  // namespace qwill::cuda

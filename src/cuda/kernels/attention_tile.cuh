@@ -2,6 +2,8 @@
 // memory.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/attention_common.cuh"
 
 namespace qwill::cuda {
@@ -12,12 +14,12 @@ constexpr int kWarpKeys = kTile / kDecodeWarps;  // a warp scores these, and sum
 template <int kDim>
 constexpr int kWarpDims = kDim / kDecodeWarps;
 
-template <int kDim>
+template <int kDim, typename Cache = Bf16Cache>
 struct DecodeTile {  // values lie elsewhere
-  uint8_t keys[kTileBytes<kDim>];
+  uint8_t keys[kCachedBytes<kDim, Cache>];
   uint8_t q[kDim / 64][kDecodeRows * 128];  // rows swizzled as in an atom
   uint8_t p[kTile / 64][kDecodeRows * 128];
-  bfloat fresh[2][kDim];  // this step's key and value
+  typename Cache::Element fresh[2][kDim];  // this step's key and value, as a page keeps its rows
   float maxima[kDecodeRows][kDecodeWarps];
 
   // Rows beyond the group stay zero.
@@ -45,8 +47,8 @@ struct HeadConstants {
 
 // The group's queries of a row, and with the newest keys the new key and value: into the tile and to their slot.
 // load_qkv gives the row's head of that number among queries, keys and values.
-template <int kDim, typename Load>
-__device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const AttendArgs& args, Load load_qkv,
+template <int kDim, typename Cache, typename Load>
+__device__ __forceinline__ void prepare_heads(DecodeTile<kDim, Cache>& tile, const AttendArgs& args, Load load_qkv,
                                               int kv_head, bool is_newest, int32_t slot, const HeadConstants& constants,
                                               int warp, int lane) {
   const int group = args.group(), dim = args.head_dim, half = dim / 2;
@@ -58,35 +60,42 @@ __device__ __forceinline__ void prepare_heads(DecodeTile<kDim>& tile, const Atte
       norm_and_rotate(x, select(i < group, constants.q_norm, constants.k_norm), args.norm_eps, constants.rotation, dim);
     if (i < group) {
       store_head(x, half, lane, [&](int d, float value) {
-        *reinterpret_cast<bfloat*>(tile.q[d / 64] + swizzled(i, d % 64 / 8) + d % 8 * 2) = __float2bfloat16_rn(value);
+        *reinterpret_cast<typename Cache::Operand*>(tile.q[d / 64] + swizzled(i, d % 64 / 8) + d % 8 * 2) =
+            Cache::operand(value);
       });
     } else {
-      bfloat* fresh = tile.fresh[i - group];
-      clear_padding(fresh, dim, kDim, lane);
-      store_head(x, half, lane, [&](int d, float value) { fresh[d] = __float2bfloat16_rn(value); });
+      const bool is_value = i > group;
+      auto* fresh = tile.fresh[i - group];
+      for (int d = dim + lane; d < kDim; d += 32) fresh[Cache::place(d, is_value)] = Cache::element(0);
+      store_head(x, half, lane, [&](int d, float value) { fresh[Cache::place(d, is_value)] = Cache::element(value); });
       if (slot >= 0) {
         const int64_t page_of_slot = slot / kv.page_size, entry = slot % kv.page_size;
-        bfloat* block = static_cast<bfloat*>(kv.data) +
-                        (i == group ? kv.keys(page_of_slot, kv_head) : kv.values(page_of_slot, kv_head));
-        store_head(x, half, lane,
-                   [&](int d, float value) { block[kv.in_block(entry, d)] = __float2bfloat16_rn(value); });
+        auto* block = static_cast<typename Cache::Element*>(kv.data) +
+                      (is_value ? kv.values(page_of_slot, kv_head) : kv.keys(page_of_slot, kv_head));
+        store_head(x, half, lane, [&](int d, float value) {
+          block[Cache::in_block(kv, entry, Cache::place(d, is_value))] = Cache::element(value);
+        });
       }
     }
   }
 }
 
-template <int kDim>
-__device__ __forceinline__ void load_queries(uint32_t (&q)[kDim / 16][4], const DecodeTile<kDim>& tile, int lane) {
+template <int kDim, typename Cache>
+__device__ __forceinline__ void load_queries(uint32_t (&q)[kDim / 16][4], const DecodeTile<kDim, Cache>& tile,
+                                             int lane) {
 #pragma unroll
   for (int k = 0; k < kDim / 16; ++k)
     load_matrices(q[k], shared_address(tile.q[k / 4]) + swizzled(lane % 16, k % 4 * 2 + lane / 16));
 }
 
-// Chunks of a copied tile's row that lacks the new key or value; by the warp that reads them.
-__device__ __forceinline__ void patch_row(uint8_t* rows, int row, const bfloat* fresh, int first_chunk, int num_chunks,
+// Chunks of a copied tile's row that lacks the new key or value, those of dimensions first_dim and on; by the warp that
+// reads them.
+template <typename Element>
+__device__ __forceinline__ void patch_row(uint8_t* rows, int row, const Element* fresh, int first_dim, int num_dims,
                                           int lane) {
-  if (lane < num_chunks) {
-    const int chunk = first_chunk + lane;
+  constexpr int kChunkDims = 16 / sizeof(Element);
+  if (lane < num_dims / kChunkDims) {
+    const int chunk = first_dim / kChunkDims + lane;
     *reinterpret_cast<uint4*>(rows + chunk / 8 * kTileBlockBytes + swizzled(row, chunk % 8)) =
         reinterpret_cast<const uint4*>(fresh)[chunk];
   }
@@ -94,42 +103,44 @@ __device__ __forceinline__ void patch_row(uint8_t* rows, int row, const bfloat* 
 }
 
 // The warp's keys.
-template <int kDim>
+template <int kDim, typename Cache = Bf16Cache>
 __device__ __forceinline__ void score_keys(float (&scores)[kWarpKeys / 2], const uint32_t (&q)[kDim / 16][4],
                                            uint32_t keys, int warp, int lane) {
+  constexpr int kSteps = 4 / static_cast<int>(sizeof(typename Cache::Element));  // of 16 dimensions: four matrices
 #pragma unroll
-  for (int k = 0; k < kDim / 16; k += 2)
+  for (int k = 0; k < kDim / 16; k += kSteps)
 #pragma unroll
     for (int n = 0; n < kWarpKeys / 8; ++n) {
-      uint32_t b[4];
-      load_matrices(
-          b, keys + k / 4 * kTileBlockBytes + swizzled(warp * kWarpKeys + n * 8 + lane % 8, k % 4 * 2 + lane / 8));
+      const int row = warp * kWarpKeys + n * 8 + lane % 8, chunk = k * (4 / kSteps) + lane / 8;
+      uint32_t loaded[4], b[kSteps][2];
+      load_matrices(loaded, keys + chunk / 8 * kTileBlockBytes + swizzled(row, chunk % 8));
+      Cache::widen_keys(b, loaded);
       float(&d)[4] = *reinterpret_cast<float(*)[4]>(scores + 4 * n);
-      mma_16x8x16(d, q[k], b[0], b[1]);
-      mma_16x8x16(d, q[k + 1], b[2], b[3]);
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) Cache::multiply(d, q[k + i], b[i][0], b[i][1]);
     }
 }
 
 // The warp's maxima to the tile; when all warps have, those of all keys.
-template <int kDim>
-__device__ __forceinline__ void put_maxima(DecodeTile<kDim>& tile, const float (&m)[2], int warp, int lane) {
+template <int kDim, typename Cache>
+__device__ __forceinline__ void put_maxima(DecodeTile<kDim, Cache>& tile, const float (&m)[2], int warp, int lane) {
   if (lane % 4 != 0) return;
   tile.maxima[lane / 4][warp] = m[0];
   tile.maxima[lane / 4 + 8][warp] = m[1];
 }
-template <int kDim>
-__device__ __forceinline__ void take_maxima(const DecodeTile<kDim>& tile, float (&m)[2], int lane) {
+template <int kDim, typename Cache>
+__device__ __forceinline__ void take_maxima(const DecodeTile<kDim, Cache>& tile, float (&m)[2], int lane) {
 #pragma unroll
   for (int w = 0; w < kDecodeWarps; ++w)
 #pragma unroll
     for (int r = 0; r < 2; ++r) m[r] = fmaxf(m[r], tile.maxima[lane / 4 + 8 * r][w]);
 }
 
-template <int kDim>
-__device__ __forceinline__ void put_probabilities(DecodeTile<kDim>& tile, const float (&scores)[kWarpKeys / 2],
+template <int kDim, typename Cache>
+__device__ __forceinline__ void put_probabilities(DecodeTile<kDim, Cache>& tile, const float (&scores)[kWarpKeys / 2],
                                                   const float (&m)[2], float scale, int warp, int lane) {
   uint32_t own[kWarpKeys / 4];
-  probabilities(scores, m, scale, own);
+  probabilities<Cache>(scores, m, scale, own);
 #pragma unroll
   for (int j = 0; j < kWarpKeys / 4; ++j) {
     const int chunk = warp * (kWarpKeys / 8) + j / 2;
@@ -138,9 +149,9 @@ __device__ __forceinline__ void put_probabilities(DecodeTile<kDim>& tile, const 
 }
 
 // o += p v over the tile's keys in the warp's dimensions, sums += p.
-template <int kDim>
-__device__ __forceinline__ void sum_values(float (&o)[kWarpDims<kDim> / 2], RowSums& sums, const DecodeTile<kDim>& tile,
-                                           uint32_t values, int warp, int lane) {
+template <int kDim, typename Cache>
+__device__ __forceinline__ void sum_values(float (&o)[kWarpDims<kDim> / 2], RowSums<Cache>& sums,
+                                           const DecodeTile<kDim, Cache>& tile, uint32_t values, int warp, int lane) {
 #pragma unroll
   for (int k = 0; k < kTile / 16; k += 2) {
     uint32_t p[2][4];
@@ -149,14 +160,28 @@ __device__ __forceinline__ void sum_values(float (&o)[kWarpDims<kDim> / 2], RowS
       load_matrices(p[j], shared_address(tile.p[k / 4]) + swizzled(lane % 16, (k + j) % 4 * 2 + lane / 16));
       sums.add(p[j]);
     }
+    if constexpr (std::is_same_v<Cache, Fp8Cache>) {  // sixteen dimensions at once, i and i + 8 side by side
+      static_assert(kWarpDims<kDim> == 16);
+      uint32_t fours[4], b[4][2];
+      load_matrices_transposed(fours, values + swizzled(k * 16 + lane, warp));
 #pragma unroll
-    for (int n = 0; n < kWarpDims<kDim> / 8; ++n) {
-      const int chunk = warp * (kWarpDims<kDim> / 8) + n;
-      uint32_t b[4];
-      load_matrices_transposed(b, values + chunk / 8 * kTileBlockBytes + swizzled(k * 16 + lane, chunk % 8));
-      float(&d)[4] = *reinterpret_cast<float(*)[4]>(o + 4 * n);
-      mma_16x8x16(d, p[0], b[0], b[1]);
-      mma_16x8x16(d, p[1], b[2], b[3]);
+      for (int i = 0; i < 4; ++i) Cache::widen_value(b[i], fours[i]);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        float(&d)[4] = *reinterpret_cast<float(*)[4]>(o + 4 * n);
+        Cache::multiply(d, p[0], b[0][n], b[1][n]);
+        Cache::multiply(d, p[1], b[2][n], b[3][n]);
+      }
+    } else {
+#pragma unroll
+      for (int n = 0; n < kWarpDims<kDim> / 8; ++n) {
+        const int chunk = warp * (kWarpDims<kDim> / 8) + n;
+        uint32_t b[4];
+        load_matrices_transposed(b, values + chunk / 8 * kTileBlockBytes + swizzled(k * 16 + lane, chunk % 8));
+        float(&d)[4] = *reinterpret_cast<float(*)[4]>(o + 4 * n);
+        Cache::multiply(d, p[0], b[0], b[1]);
+        Cache::multiply(d, p[1], b[2], b[3]);
+      }
     }
   }
 }

@@ -64,7 +64,7 @@ __device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
   commit_copies();
 }
 
-template <int kDim, StreamFormat kFormat>
+template <int kDim, StreamFormat kFormat, typename Cache>
 __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     decode_step_kernel(const __grid_constant__ StepLaunch p) {
   extern __shared__ __align__(1024) char shared_memory[];
@@ -87,8 +87,11 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
         barrier_init(b.full(slot), 1);
         barrier_init(b.empty(slot), slot_arrivals(kFormat));
       }
-      barrier_init(shared_address(&shared.keys_full), 1);
-      barrier_init(shared_address(&shared.values_full), 1);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        barrier_init(shared_address(&shared.keys_full[i]), 1);
+        barrier_init(shared_address(&shared.values_full[i]), 1);
+      }
       barrier_init(shared_address(&shared.norm_full), 1);
       barrier_init_fence();
     }
@@ -122,7 +125,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op, now.stores == StepStores::bulk}.run();
+      StepAttend<kDim, Cache>{b, now.attend, op, now.stores == StepStores::bulk}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
@@ -136,22 +139,24 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
 }
 
 using Kernel = void (*)(StepLaunch);
-template <int kDim>
-constexpr Kernel kKernels[] = {decode_step_kernel<kDim, StreamFormat::bf16>,
-                               decode_step_kernel<kDim, StreamFormat::int4>,
-                               decode_step_kernel<kDim, StreamFormat::fp8>};
+template <int kDim, typename Cache>
+constexpr Kernel kKernels[] = {decode_step_kernel<kDim, StreamFormat::bf16, Cache>,
+                               decode_step_kernel<kDim, StreamFormat::int4, Cache>,
+                               decode_step_kernel<kDim, StreamFormat::fp8, Cache>};
 
 }  // namespace
 
 cudaError_t prepare_decode_step() {
-  for (const auto& kernels : {kKernels<64>, kKernels<128>})
+  for (const auto& kernels : {kKernels<64, Bf16Cache>, kKernels<128, Bf16Cache>, kKernels<128, Fp8Cache>})
     for (int i = 0; i < 3; ++i)
       if (const cudaError_t error = allow_shared(kernels[i], kMaxStepShared); error != cudaSuccess) return error;
   return cudaSuccess;
 }
 
 cudaError_t decode_step(const StepLaunch& p, cudaStream_t stream) {
-  const auto& kernels = p.padded_dim == 64 ? kKernels<64> : kKernels<128>;
+  const auto& kernels = p.fp8_cache          ? kKernels<128, Fp8Cache>
+                        : p.padded_dim == 64 ? kKernels<64, Bf16Cache>
+                                             : kKernels<128, Bf16Cache>;
   return launch(kernels[static_cast<size_t>(p.format)], dim3(static_cast<unsigned>(p.num_blocks)),
                 dim3(static_cast<unsigned>(p.warps + 1) * 32), static_cast<size_t>(p.shared_bytes), stream, p);
 }

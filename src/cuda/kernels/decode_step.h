@@ -72,11 +72,13 @@ struct StepLaunch {
   int32_t num_blocks = 0;
   int32_t warps = 0, item_bytes = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
   int32_t padded_dim = 128;
+  bool fp8_cache = false;
   float score_scale = 0;
   int32_t num_kv_heads = 0, group = 0, page_size = 128;
-  int32_t max_tiles = 0;      // of the page table
-  int64_t qkv_words = 0;      // where among the words queries, keys and values are
-  bool values_apart = false;  // from the keys in shared memory, and not in their place when these have been read
+  int32_t max_tiles = 0;  // of the page table
+  int64_t qkv_words = 0;  // where among the words queries, keys and values are
+  // From the keys in shared memory, and not in their place when these have been read; of e4m3, two tiles at a time.
+  bool values_apart = false;
   const int32_t* seq_lens = nullptr;
   const int32_t* slots_of_rows = nullptr;
   const int32_t* page_table = nullptr;

@@ -102,13 +102,14 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
     launch.max_tiles = tiles_of(a);
     launch.qkv_words = part_words(a);
     launch.padded_dim = a.kv.padded_dim;
+    launch.fp8_cache = a.kv.is_fp8;
     launch.page_size = a.kv.page_size;
     launch.num_kv_heads = a.num_kv_heads;
     launch.group = a.group();
     launch.score_scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(a.head_dim)));
   }
   return launch.seq_lens == a.seq_lens && launch.slots_of_rows == a.slots && launch.page_table == a.page_table &&
-         launch.max_pages == a.max_pages && launch.padded_dim == a.kv.padded_dim &&
+         launch.max_pages == a.max_pages && launch.padded_dim == a.kv.padded_dim && launch.fp8_cache == a.kv.is_fp8 &&
          launch.page_size == a.kv.page_size && launch.num_kv_heads == a.num_kv_heads && launch.group == a.group();
 }
 
@@ -162,9 +163,12 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
   // enough without that room.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
-  if (launch.seq_lens)
-    room = std::max(
-        room, step_attend_bytes(launch.padded_dim) + (launch.values_apart ? step_values_bytes(launch.padded_dim) : 0));
+  if (launch.seq_lens) {
+    const int64_t element_bytes = launch.fp8_cache ? 1 : 2;
+    const int64_t parts = launch.fp8_cache ? (launch.values_apart ? 3 : 1) : launch.values_apart;
+    room = std::max(room, step_attend_bytes(launch.padded_dim, element_bytes) +
+                              parts * step_values_bytes(launch.padded_dim, element_bytes));
+  }
   room = (room + 1023) / 1024 * 1024;
   launch.item_bytes = item_bytes(launch.format);
   const int64_t fit = (kMaxStepShared - kStepFixedShared - room) / launch.item_bytes;

@@ -4,21 +4,27 @@
 namespace qwill::cuda {
 namespace {
 
-// Where a page keeps (entry, dim), from its block's first element (attention.h).
-__device__ __forceinline__ int64_t in_block(const KvLayout& kv, int64_t entry, int64_t dim, bfloat) {
-  return kv.in_block(entry, dim);
-}
-__device__ __forceinline__ int64_t in_block(const KvLayout& kv, int64_t entry, int64_t dim, float) {
-  return entry * kv.padded_dim + dim;
-}
+// For exactness (attention.h): nothing is rounded.
+struct F32Cache {
+  using Element = float;
+  using Operand = float;
+  __device__ __forceinline__ static Operand operand(float x) { return x; }
+  __device__ __forceinline__ static Element element(float x) { return x; }
+  __device__ __forceinline__ static int place(int dim, bool) { return dim; }
+  __device__ __forceinline__ static int64_t in_block(const KvLayout& kv, int64_t entry, int64_t place) {
+    return entry * kv.padded_dim + place;
+  }
+};
 
 constexpr int kWarps = 8, kHeadsOfWarp = 4;
 
 // rope_and_store: per row and head q, k = rotate(rms_norm(x)); q to its buffer, k and v to the row's slot in the pages.
-// qkv [T, (H + 2 KV) D] f32; q [T, H, padded_dim], zeros from D on, and the pages in Element (bf16, f32)
-// moves T (H + 2 KV) D (4 + sizeof(Element)) bytes; memory-bound; one warp has some heads of a row under way at once
+// qkv [T, (H + 2 KV) D] f32; q [T, H, padded_dim], zeros from D on, as the cache's operands (bf16, f16, f32), the pages
+// as its elements (bf16, e4m3, f32)
+// moves T (H D (4 + sizeof(Operand)) + 2 KV D (4 + sizeof(Element))) bytes; memory-bound; one warp has some
+// heads of a row under way at once
 // reference: ops/reference.cpp attend (first loop)    test, bench: bench/cuda/bench_attention.cu
-template <typename Element>
+template <typename Cache>
 __global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs args) {
   let_next_kernel_start();
   wait_for_previous_kernel();
@@ -51,35 +57,37 @@ __global__ void __launch_bounds__(32 * kWarps) rope_and_store_kernel(AttendArgs 
     if (is_query || is_key)
       norm_and_rotate(x, load_head(is_query ? args.q_norm : args.k_norm, half, lane), args.norm_eps, rotation, dim);
     if (is_query) {
-      Element* q = static_cast<Element*>(args.q) + (row * args.num_heads + head) * args.kv.padded_dim;
-      store_head(x, half, lane, [&](int d, float value) { q[d] = Element(value); });
+      auto* q = static_cast<typename Cache::Operand*>(args.q) + (row * args.num_heads + head) * args.kv.padded_dim;
+      store_head(x, half, lane, [&](int d, float value) { q[d] = Cache::operand(value); });
       clear_padding(q, dim, args.kv.padded_dim, lane);
       continue;
     }
     const int64_t page = slot / args.kv.page_size, entry = slot % args.kv.page_size;
-    Element* block = static_cast<Element*>(args.kv.data) +
-                     (is_key ? args.kv.keys(page, kv_head) : args.kv.values(page, kv_head - args.num_kv_heads));
-    store_head(x, half, lane,
-               [&](int d, float value) { block[in_block(args.kv, entry, d, Element())] = Element(value); });
+    auto* block = static_cast<typename Cache::Element*>(args.kv.data) +
+                  (is_key ? args.kv.keys(page, kv_head) : args.kv.values(page, kv_head - args.num_kv_heads));
+    store_head(x, half, lane, [&](int d, float value) {
+      block[Cache::in_block(args.kv, entry, Cache::place(d, !is_key))] = Cache::element(value);
+    });
   }
 }
 
-template <typename Element>
+template <typename Cache>
 cudaError_t launch_rope_and_store(const AttendArgs& args, cudaStream_t stream) {
   if (args.num_rows == 0) return cudaSuccess;
   const int64_t warps_of_row = (args.num_heads + 2 * args.num_kv_heads + kHeadsOfWarp - 1) / kHeadsOfWarp;
   const int64_t warps = args.num_rows * warps_of_row;
-  return launch(rope_and_store_kernel<Element>, dim3(static_cast<unsigned>((warps + kWarps - 1) / kWarps)),
+  return launch(rope_and_store_kernel<Cache>, dim3(static_cast<unsigned>((warps + kWarps - 1) / kWarps)),
                 dim3(32 * kWarps), 0, stream, args);
 }
 
 }  // namespace
 
 cudaError_t rope_and_store(const AttendArgs& args, cudaStream_t stream) {
-  return launch_rope_and_store<bfloat>(args, stream);
+  return args.kv.is_fp8 ? launch_rope_and_store<Fp8Cache>(args, stream)
+                        : launch_rope_and_store<Bf16Cache>(args, stream);
 }
 cudaError_t rope_and_store_f32(const AttendArgs& args, cudaStream_t stream) {
-  return launch_rope_and_store<float>(args, stream);
+  return launch_rope_and_store<F32Cache>(args, stream);
 }
 
 }  // namespace qwill::cuda

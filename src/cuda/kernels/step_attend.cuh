@@ -10,57 +10,78 @@ namespace qwill::cuda {
 
 constexpr int kAttendThreads = 32 * kDecodeWarps;
 
-template <int kDim>
+template <int kDim, typename Cache>
 struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
   const bool bulk;  // stores
-  DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
-  // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
-  uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
+  DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
+  // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
+  // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
+  static constexpr int kBytes = kCachedBytes<kDim, Cache>;
+  static constexpr bool kSmall = kBytes < kTileBytes<kDim>;
+  const bool apart = kSmall || b.p.values_apart, in_pairs = kSmall && b.p.values_apart;
   const int32_t num_keys = b.shared.num_keys, slot = b.shared.slot;
   const int32_t num_tiles = (num_keys + kTile - 1) / kTile;
   const StepTasks tasks{args.num_kv_heads};
   const int32_t kv_head = tasks.kv_head();
   static constexpr int kRowWords = part_row_floats(kDim);
+  // What of a tile the warp copies: of keys by half the warps, of values by the others.
+  static constexpr int kHalf = kDecodeWarps / 2, kBlocks = kCachedBlocks<kDim, Cache>;
+  const int32_t page = b.warp % kHalf / kBlocks, block = b.warp % kBlocks;
+  int32_t later_pages = 0;  // its pages of tasks kKnownTiles and on, a lane each
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
-  // The keys or values of the block's i-th task: one warp for each. Old keys depend on nothing of this step; the new
-  // key, which the copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
+  // Of the block's i-th task: its place among two, the parity of that place's barriers, where it is copied to.
+  __device__ __forceinline__ uint32_t stage(int32_t i) const { return in_pairs ? (b.tiles_copied + i) % 2 : 0; }
+  __device__ __forceinline__ uint32_t parity(int32_t i) const { return (b.tiles_copied + i) / (in_pairs ? 2 : 1) % 2; }
+  __device__ __forceinline__ uint8_t* keys_place(int32_t i) const {
+    return tile.keys + stage(i) * (sizeof(tile) + kBytes);
+  }
+  __device__ __forceinline__ uint8_t* values_place(int32_t i) const {
+    return tile.keys + (apart ? sizeof(tile) + stage(i) * (2 * kBytes) : 0);
+  }
+
+  // The keys or values of the block's i-th task, in pieces of a page's 128 bytes of a row, a warp each (one takes
+  // longer than what is computed between meetings). Old keys depend on nothing of this step; the new key, which the
+  // copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
   __device__ __forceinline__ void copy(int32_t i, bool values, bool ahead = false) const {
-    const int32_t idx = tasks.tile(i);
-    if (idx >= num_tiles || b.warp != (values ? 2 : 1)) return;
     const KvLayout& kv = args.kv;
-    const int tile_pages = kTile / kv.page_size;
+    if (tasks.tile(i) >= num_tiles || b.warp / kHalf != (values ? 1 : 0) || page >= kTile / kv.page_size) return;
+    const int32_t id = i < kKnownTiles        ? b.shared.pages[i][page]
+                       : i < kKnownTiles + 32 ? __shfl_sync(kAllLanes, later_pages, i - kKnownTiles)
+                                              : page_of(i);
     if (elect_lane()) {
-      const uint32_t barrier = shared_address(values ? &b.shared.values_full : &b.shared.keys_full);
-      const uint32_t place = shared_address(values ? values_place : tile.keys);
-      if (!ahead) barrier_expect_bytes(barrier, kTileBytes<kDim>);
-#pragma unroll 1
-      for (int page = 0; page < tile_pages; ++page) {
-        const int32_t id =
-            i < kKnownTiles ? b.shared.pages[i][page] : b.p.page_table[min(idx * tile_pages + page, b.p.max_pages - 1)];
-        const bfloat* from =
-            static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
-        if (ahead) {
-          prefetch_bulk(from, kv.page_size * kDim * 2);
-          continue;
-        }
-        for (int block = 0; block < kDim / 64; ++block)
-          copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 64,
-                    kv.page_size * 128, barrier);
+      const uint8_t* from = cached_block<Cache>(kv, id, kv_head, values) + block * kv.page_size * 128;
+      if (ahead) {
+        prefetch_bulk(from, kv.page_size * 128);
+      } else {
+        const uint32_t barrier =
+            shared_address(values ? &b.shared.values_full[stage(i)] : &b.shared.keys_full[stage(i)]);
+        const uint32_t place = shared_address(values ? values_place(i) : keys_place(i));
+        if (b.warp % kHalf == 0) barrier_expect_bytes(barrier, kBytes);
+        copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from, kv.page_size * 128, barrier);
       }
     }
     __syncwarp();
   }
 
-  __device__ __forceinline__ void run() const {
+  __device__ __forceinline__ int32_t page_of(int32_t i) const {
+    return b.p.page_table[min(tasks.tile(i) * (kTile / args.kv.page_size) + page, b.p.max_pages - 1)];
+  }
+
+  __device__ __forceinline__ void run() {
     if (b.warp >= kDecodeWarps) return;
     if (tasks.tile(0) < num_tiles) {
       copy(0, false);
-      copy(0, true, !b.p.values_apart);
+      copy(0, true, !apart);
+      if (in_pairs) {
+        copy(1, false);
+        copy(1, true);
+      }
+      if (tasks.tile(kKnownTiles) < num_tiles) later_pages = page_of(kKnownTiles + b.lane);
       prepare();
       int32_t i = 0;
       for (int32_t idx; (idx = tasks.tile(i)) < num_tiles; ++i) run_task(i, idx);
@@ -109,34 +130,36 @@ struct StepAttend {
     const int warp = b.warp, lane = b.lane;
     const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && slot >= 0;
     const int fresh_key = (num_keys - 1) % kTile;
-    const uint32_t parity = (b.tiles_copied + i) % 2;
+    const uint32_t parity = this->parity(i);
+    uint8_t *const keys = keys_place(i), *const values = values_place(i);
+    const int32_t next = i + (in_pairs ? 2 : 1);
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
     {
       uint32_t q[kDim / 16][4];
       load_queries(q, tile, lane);
-      wait_for(shared_address(&b.shared.keys_full), parity, b.p, StepWait::keys, op, i);
+      wait_for(shared_address(&b.shared.keys_full[stage(i)]), parity, b.p, StepWait::keys, op, i);
       if (has_fresh && fresh_key / kWarpKeys == warp) {
-        patch_row(tile.keys, fresh_key, tile.fresh[0], 0, kDim / 8, lane);
+        patch_row(keys, fresh_key, tile.fresh[0], 0, kDim, lane);
         fence_async_proxy();  // another tile may be copied over it
       }
-      score_keys<kDim>(scores, q, shared_address(tile.keys), warp, lane);
+      score_keys<kDim, Cache>(scores, q, shared_address(keys), warp, lane);
     }
     mask_scores(scores, idx * kTile + warp * kWarpKeys, {num_keys - 1, num_keys - 1}, lane);
     row_maxima(scores, part.m);
     put_maxima(tile, part.m, warp, lane);
     sync();  // all have read the keys, where the next keys or the values go now, and written their maxima
-    copy(b.p.values_apart ? i + 1 : i, !b.p.values_apart);
+    copy(apart ? next : i, !apart);
     take_maxima(tile, part.m, lane);
     put_probabilities(tile, scores, part.m, b.p.score_scale, warp, lane);
     sync();  // all have written their probabilities
-    wait_for(shared_address(&b.shared.values_full), parity, b.p, StepWait::values, op, i);
+    wait_for(shared_address(&b.shared.values_full[stage(i)]), parity, b.p, StepWait::values, op, i);
     if (has_fresh) {
-      patch_row(values_place, fresh_key, tile.fresh[1], warp * (kWarpDims<kDim> / 8), kWarpDims<kDim> / 8, lane);
+      patch_row(values, fresh_key, tile.fresh[1], warp * kWarpDims<kDim>, kWarpDims<kDim>, lane);
       fence_async_proxy();
     }
-    RowSums sums;
-    sum_values<kDim>(part.o, sums, tile, shared_address(values_place), warp, lane);
+    RowSums<Cache> sums;
+    sum_values<kDim>(part.o, sums, tile, shared_address(values), warp, lane);
     part.l[0] = sums.of_row(0);
     part.l[1] = sums.of_row(1);
 
@@ -152,7 +175,7 @@ struct StepAttend {
         store_words(out + warp * kWarpDims<kDim> + j / 4 * 8 + lane % 4 * 2, part.o[j], part.o[j + 1], b.epoch());
     }
     sync();  // all have read the values
-    copy(i + 1, b.p.values_apart);
+    copy(next, apart);
   }
 
   // Parts of tiles; behind all of them, of groups.

@@ -26,7 +26,7 @@ struct StepTasks {
 
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
-  uint64_t keys_full, values_full, norm_full;
+  uint64_t keys_full[2], values_full[2], norm_full;
   float scratch[8];
   uint4 zeros;
   float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
@@ -36,7 +36,9 @@ struct StepShared {
   StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
-static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64) && sizeof(DecodeTile<128>) == step_attend_bytes(128));
+static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64, 2) &&
+              sizeof(DecodeTile<128>) == step_attend_bytes(128, 2) &&
+              sizeof(DecodeTile<128, Fp8Cache>) == step_attend_bytes(128, 1));
 
 constexpr uint32_t kEmptyBehindFull = offsetof(StepShared, empty) - offsetof(StepShared, full);
 

@@ -15,9 +15,12 @@ constexpr int32_t kMaxStepShared = 227 * 1024;
 constexpr int32_t kStepFixedShared = 2048;
 // Keys, and values in their place or behind; queries and probabilities, the new key and value, maxima
 // (attention_tile.cuh, DecodeTile).
-constexpr int64_t step_values_bytes(int64_t padded_dim) { return 128 * padded_dim * 2; }
-constexpr int64_t step_attend_bytes(int64_t padded_dim) {
-  return step_values_bytes(padded_dim) + 16 * padded_dim * 2 + 16 * 128 * 2 + 2 * padded_dim * 2 + 16 * 8 * 4;
+constexpr int64_t step_values_bytes(int64_t padded_dim, int64_t element_bytes) {
+  return 128 * padded_dim * element_bytes;
+}
+constexpr int64_t step_attend_bytes(int64_t padded_dim, int64_t element_bytes) {
+  return step_values_bytes(padded_dim, element_bytes) + 16 * padded_dim * 2 + 16 * 128 * 2 +
+         2 * padded_dim * element_bytes + 16 * 8 * 4;
 }
 // Warps of a block, with the one that loads: at most three on each quarter of a multiprocessor, so that a thread has
 // 168 registers. Those that multiply; e4m3 is multiplied by two warpgroups.

@@ -94,26 +94,32 @@ QWILL_WGMMA(128, 64, "%64", "%65")
 QWILL_WGMMA(256, 128, "%128", "%129")
 #undef QWILL_WGMMA
 
-// The same, but d starts anew unless `add`.
-__device__ __forceinline__ void wgmma(float (&d)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" QWILL_NAMES_64 "}, %64, %65, add, 1, 1, 0, 0;\n}\n"
-      : QWILL_SUMS_64(0)
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
-}
-// With a in registers, as mma_16x8x16 takes it, and b's rows along K: [16, N].
-#define QWILL_WGMMA(columns, registers, a_names, b_name, add_name)                                          \
-  __device__ __forceinline__ void wgmma(float(&d)[registers], const uint32_t* a, uint64_t b, bool add) {    \
-    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                           \
-                 ", 0;\n"                                                                                   \
-                 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" QWILL_NAMES_##registers \
-                 "}, {" a_names "}, " b_name ", add, 1, 1, 1;\n}\n"                                         \
-                 : QWILL_SUMS_##registers(0)                                                                \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));         \
+// The same, but d starts anew unless `add`; of bf16 or of f16.
+#define QWILL_WGMMA(name, type)                                                           \
+  __device__ __forceinline__ void name(float(&d)[64], uint64_t a, uint64_t b, bool add) { \
+    asm volatile(                                                                         \
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"                                  \
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QWILL_NAMES_64  \
+        "}, %64, %65, add, 1, 1, 0, 0;\n}\n"                                              \
+        : QWILL_SUMS_64(0)                                                                \
+        : "l"(a), "l"(b), "r"(static_cast<int>(add)));                                    \
   }
-QWILL_WGMMA(64, 32, "%32, %33, %34, %35", "%36", "%37")
-QWILL_WGMMA(128, 64, "%64, %65, %66, %67", "%68", "%69")
+QWILL_WGMMA(wgmma, "bf16")
+QWILL_WGMMA(wgmma_f16, "f16")
+#undef QWILL_WGMMA
+// With a in registers, as mma_16x8x16 takes it, and b's rows along K: [16, N].
+#define QWILL_WGMMA(name, type, columns, registers, a_names, b_name, add_name)                                      \
+  __device__ __forceinline__ void name(float(&d)[registers], const uint32_t* a, uint64_t b, bool add) {             \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add_name                                                   \
+                 ", 0;\n"                                                                                           \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type "." type " {" QWILL_NAMES_##registers \
+                 "}, {" a_names "}, " b_name ", add, 1, 1, 1;\n}\n"                                                 \
+                 : QWILL_SUMS_##registers(0)                                                                        \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));                 \
+  }
+QWILL_WGMMA(wgmma, "bf16", 64, 32, "%32, %33, %34, %35", "%36", "%37")
+QWILL_WGMMA(wgmma, "bf16", 128, 64, "%64, %65, %66, %67", "%68", "%69")
+QWILL_WGMMA(wgmma_f16, "f16", 128, 64, "%64, %65, %66, %67", "%68", "%69")
 #undef QWILL_WGMMA
 
 // The same of e4m3: a [64, 32], b [32, N], both along K, 128 columns in an atom; d starts anew unless `add`. For any N
