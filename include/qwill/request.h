@@ -61,6 +61,7 @@ struct Draw {
   int32_t id = 0;
   float logprob = 0;              // of the drawn token, if asked for
   std::vector<TokenLogprob> top;  // descending; ties: the lower id first
+  bool stops = false;             // it is one of stop_ids
 };
 
 enum class FinishReason : uint8_t {

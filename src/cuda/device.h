@@ -103,6 +103,8 @@ class GrowingBuffer {
     return static_cast<T*>(data_);
   }
 
+  int64_t capacity() const { return capacity_; }
+
   void release() {
     if (!data_) return;
     if (!purpose_.dry()) Memory::release(data_, capacity_);
