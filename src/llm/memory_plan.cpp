@@ -80,7 +80,12 @@ class Rehearsal {
     plan.num_pages = num_pages;
     plan.pools.clear();
     if (!device_.on_cuda) plan.pools.push_back({"weight_files", planned_.file_bytes});
-    std::ranges::copy(ops_->memory(), std::back_inserter(plan.pools));
+    for (const MemoryPool& pool : ops_->memory()) {
+      if (pool.purpose == kPinnedPurpose)
+        plan.pinned_bytes = pool.bytes;
+      else
+        plan.pools.push_back(pool);
+    }
     plan.pools.push_back(device_.on_cuda ? MemoryPool{"driver", kDriverBytes} : MemoryPool{"program", kProgramBytes});
     std::ranges::sort(plan.pools, {}, [](const MemoryPool& pool) { return find_description(pool.purpose); });
     ops_->free_kv(kv);
@@ -223,6 +228,7 @@ Json MemoryPlan::to_json() const {
       .set("pools", std::move(by_purpose))
       .set("total_bytes", total_bytes())
       .set("memory_bytes", memory_bytes)
+      .set("pinned_bytes", pinned_bytes)
       .set("kv_dtype", dtype_name(kv_dtype))
       .set("page_size", page_size)
       .set("page_bytes", page_bytes)
@@ -243,6 +249,7 @@ std::string MemoryPlan::to_text() const {
   for (const MemoryPool& pool : pools) line(pool.purpose, pool.bytes, find_description(pool.purpose)->text);
   line("total", total_bytes(), "");
   line("memory", memory_bytes, "that may be used");
+  if (pinned_bytes > 0) line("pinned", pinned_bytes, "of the host, locked: inputs, draws, logits on their way");
   text +=
       fmt::format("\nThe cache holds {} tokens: {} pages of {} tokens, {} bytes each in {}.\n", grouped(cache_tokens()),
                   grouped(num_pages), page_size, grouped(page_bytes), dtype_name(kv_dtype));

@@ -143,6 +143,7 @@ TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
     for (const MemoryPool& pool : on.ops->memory()) held[pool.purpose] = pool.bytes;
     const int64_t allowance = planned.at("driver");
     planned.erase("driver");
+    planned[std::string(kPinnedPurpose)] = plan.pinned_bytes;
     EXPECT_EQ(held, planned);
     EXPECT_EQ(cuda_device_bytes() - held_before, plan.total_bytes() - allowance);
     answers(engine, config.vocab_size, 20, 8);
