@@ -191,31 +191,32 @@ void CudaOps::upload(const Batch& batch) {
   }
   padded_rows_ = recorded_ ? shape.rows : 0;
   inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
+  begin_rows();
 }
 
 // What was sent becomes what this step's rows are.
-void CudaOps::begin_uploaded_rows() {
+void CudaOps::begin_rows() {
   const int64_t rows = inputs_.shape.rows;
   float* cos = cos_.get<float>(rows * half_dim_);
   float* sin = sin_.get<float>(rows * half_dim_);
   if (rehearsing_) return;
   const float* settings = rope_settings_.get<float>(1);
-  check(begin_rows({.sent = inputs_.sent,
-                    .draw_source = inputs_.draw_source,
-                    .draws = sampler_.draws_on_device(),
-                    .row_begin = inputs_.row_begin,
-                    .num_rows = static_cast<int32_t>(rows),
-                    .num_sequences = static_cast<int32_t>(inputs_.shape.sequences),
-                    .positions = inputs_.positions,
-                    .slots = inputs_.slots,
-                    .seq_lens = inputs_.seq_lens,
-                    .rope_kinds = inputs_.rope_kinds,
-                    .inv_freq = settings,
-                    .factors = settings + 2 * half_dim_,
-                    .half_dim = static_cast<int32_t>(half_dim_),
-                    .cos = cos,
-                    .sin = sin},
-                   device_.stream),
+  check(cuda::begin_rows({.sent = inputs_.sent,
+                          .draw_source = inputs_.draw_source,
+                          .draws = sampler_.draws_on_device(),
+                          .row_begin = inputs_.row_begin,
+                          .num_rows = static_cast<int32_t>(rows),
+                          .num_sequences = static_cast<int32_t>(inputs_.shape.sequences),
+                          .positions = inputs_.positions,
+                          .slots = inputs_.slots,
+                          .seq_lens = inputs_.seq_lens,
+                          .rope_kinds = inputs_.rope_kinds,
+                          .inv_freq = settings,
+                          .factors = settings + 2 * half_dim_,
+                          .half_dim = static_cast<int32_t>(half_dim_),
+                          .cos = cos,
+                          .sin = sin},
+                         device_.stream),
         "begin a step");
 }
 
@@ -224,7 +225,6 @@ void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
   host_copies_.clear();
   set_rope(rope);
   upload(batch);
-  begin_uploaded_rows();
   if (recorded_ && graphs_.begin(inputs_.shape, device_) == StepGraphs::Mode::record) program_.begin(inputs_.shape);
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <limits>
 #include <thread>
 
 #include "cuda/kernels/rows.h"
@@ -11,27 +11,31 @@
 namespace qwill::cuda {
 namespace {
 
-// What penalties and bias of a row come to, by token.
+// What penalties and bias of a row come to, by token: three sorted lists, merged.
 void add_adjustments(const SamplingRow& row, int64_t num_drawable, std::vector<TokenAdjustment>& out) {
   const bool repetition = row.repetition_penalty != 1;
   const bool counts = row.presence_penalty != 0 || row.frequency_penalty != 0;
-  std::map<int32_t, TokenAdjustment> by_id;
-  const auto at = [&](int32_t id) -> TokenAdjustment& {
-    return by_id.try_emplace(id, TokenAdjustment{id, 0, 0, 0}).first->second;
-  };
-  const auto exists = [&](int32_t id) { return id >= 0 && id < num_drawable; };
-  if (repetition)
-    for (const int32_t id : row.prompt)
-      if (exists(id)) at(id).seen = 1;
-  if (repetition || counts)
-    for (const int32_t id : row.output)
-      if (exists(id)) {
-        at(id).seen = 1;
-        ++at(id).output_count;
-      }
-  for (const auto& [id, bias] : row.logit_bias)
-    if (exists(id)) at(id).bias += bias;
-  for (const auto& [id, adjustment] : by_id) out.push_back(adjustment);
+  std::vector<int32_t> prompt, output;
+  if (repetition) prompt.assign(row.prompt.begin(), row.prompt.end());
+  if (repetition || counts) output.assign(row.output.begin(), row.output.end());
+  std::vector<std::pair<int32_t, float>> bias(row.logit_bias.begin(), row.logit_bias.end());
+  std::ranges::sort(prompt);
+  std::ranges::sort(output);
+  std::ranges::stable_sort(bias, {}, &std::pair<int32_t, float>::first);  // a token's are added in their order
+  auto p = prompt.begin();
+  auto o = output.begin();
+  auto b = bias.begin();
+  for (;;) {
+    constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+    const int32_t id =
+        std::min({p == prompt.end() ? kNone : *p, o == output.end() ? kNone : *o, b == bias.end() ? kNone : b->first});
+    if (id == kNone) return;
+    TokenAdjustment a{.id = id, .output_count = 0, .seen = 0, .bias = 0};
+    for (; p != prompt.end() && *p == id; ++p) a.seen = 1;
+    for (; o != output.end() && *o == id; ++o) a.seen = 1, ++a.output_count;
+    for (; b != bias.end() && b->first == id; ++b) a.bias += b->second;
+    if (id >= 0 && id < num_drawable) out.push_back(a);
+  }
 }
 
 // The kernels read rows by 16 bytes.
