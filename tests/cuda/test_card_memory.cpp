@@ -21,12 +21,19 @@ struct Subject {
   const char* name;
   const char* model;  // a built-in one, or a published size
   DTypeChoice dtype;
+  int64_t max_seq_len = 2048, max_sequences = 16;
 };
 constexpr Subject kSubjects[] = {
-    {"nib_bf16", "nib", DTypeChoice::automatic},   {"nib_fp8", "nib", DTypeChoice::fp8},
-    {"nib_int4", "nib", DTypeChoice::int4},        {"nib_moe_bf16", "nib-moe", DTypeChoice::automatic},
-    {"size_0_6b_bf16", "0.6b", DTypeChoice::bf16}, {"size_0_6b_fp8", "0.6b", DTypeChoice::fp8},
+    {"nib_bf16", "nib", DTypeChoice::automatic},
+    {"nib_fp8", "nib", DTypeChoice::fp8},
+    {"nib_int4", "nib", DTypeChoice::int4},
+    {"nib_moe_bf16", "nib-moe", DTypeChoice::automatic},
+    {"size_0_6b_bf16", "0.6b", DTypeChoice::bf16},
+    {"size_0_6b_bf16_8k", "0.6b", DTypeChoice::bf16, 8192},
+    {"size_0_6b_fp8", "0.6b", DTypeChoice::fp8},
     {"size_0_6b_int4", "0.6b", DTypeChoice::int4},
+    {"size_8b_bf16", "8b", DTypeChoice::bf16, 2048, 1024},
+    {"size_30b_a3b_int4", "30b-a3b", DTypeChoice::int4, 2048, 256},
 };
 
 // A model's tensors, from a file or made on the card.
@@ -46,11 +53,12 @@ struct Source {
   std::unique_ptr<TensorSource> tensors;
 };
 
-void work(EngineCore& engine, int64_t vocab_size) {
+// Steps of many sizes and lengths: of each new one a recording is made.
+void work(EngineCore& engine, int64_t vocab_size, int64_t max_prompt) {
   test::Random random(1);
   for (int i = 0; i < 24; ++i) {
     Request request;
-    for (int64_t length = random.between(1, 400); length > 0; --length)
+    for (int64_t length = random.between(1, max_prompt * (i + 1) / 24); length > 0; --length)
       request.prompt.push_back(static_cast<int32_t>(random.below(vocab_size)));
     request.sampling.max_tokens = 40;
     request.sampling.temperature = i % 2;
@@ -68,22 +76,21 @@ TEST_P(CardMemory, UsedIsWhatWasPlanned) {
   if (!cuda_available()) GTEST_SKIP() << "this machine lacks cuda";
   LlmOptions options;
   options.dtype = GetParam().dtype;
-  options.max_seq_len = 2048;
+  options.max_seq_len = GetParam().max_seq_len;
   DeviceChoice device;
   device.on_cuda = true;
   device.card = cuda_card(device.cuda);
   if (options.dtype == DTypeChoice::fp8 && !device.card.hopper) GTEST_SKIP() << "this card has no e4m3";
   device.chunk_size = 1024;
-  device.max_sequences = 16;
-  options.memory_bytes = int64_t{8} << 30;
+  device.max_sequences = GetParam().max_sequences;
   const Source source(GetParam().model);
+  const int64_t free_before = cuda_free_bytes(device.cuda);
   const MemoryPlan plan = plan_memory(options, device, {source.config, *source.tensors, 0});
   int64_t allowance = 0;
   for (const MemoryPool& pool : plan.pools)
     if (pool.purpose == "driver") allowance = pool.bytes;
   const int64_t planned = plan.total_bytes() - allowance;
 
-  const int64_t free_before = cuda_free_bytes(device.cuda);
   const auto beyond_plan = [&] { return free_before - cuda_free_bytes(device.cuda) - planned; };
   {
     const auto ops = make_cuda_ops(device.cuda);
@@ -94,9 +101,9 @@ TEST_P(CardMemory, UsedIsWhatWasPlanned) {
                        .chunk_size = device.chunk_size,
                        .max_sequences = plan.max_sequences});
     const int64_t ready = beyond_plan(), allocations = cuda_device_allocations();
-    work(engine, source.config.vocab_size);
+    work(engine, source.config.vocab_size, plan.max_seq_len - 100);
     const int64_t worked = beyond_plan();
-    std::fputs(fmt::format("{:<16} planned {:>13} B; beyond it once ready {:>11} B, after work {:>11} B\n",
+    std::fputs(fmt::format("{:<17} planned {:>13} B; beyond it once ready {:>11} B, after work {:>11} B\n",
                            GetParam().name, planned, ready, worked)
                    .c_str(),
                stdout);

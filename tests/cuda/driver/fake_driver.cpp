@@ -92,6 +92,7 @@ __attribute__((visibility("default"))) Result cuGetProcAddress_v2(const char* sy
       *function = reinterpret_cast<void*>(context_fails);
     if (name == "cuInit") *function = reinterpret_cast<void*>(cuInit);
     if (name == "cuDriverGetVersion") *function = reinterpret_cast<void*>(cuDriverGetVersion);
+    if (name == "cuGetProcAddress") *function = reinterpret_cast<void*>(cuGetProcAddress_v2);
     return result;
   }
   if (status) *status = 0;
