@@ -67,8 +67,9 @@ void open_card(int index) {
   cudaGetLastError();
   if (error == cudaErrorDevicesUnavailable)
     fail(ErrorKind::device,
-         "cuda:{} is busy: its compute mode lets no other process in: wait for the one that has it (nvidia-smi lists "
-         "it), or use --device cpu",
+         "cuda:{} is busy: another process has it for itself, or its compute mode lets none in (nvidia-smi tells "
+         "which): "
+         "wait for it, or use --device cpu",
          index);
   if (error == cudaErrorMemoryAllocation)
     fail(ErrorKind::device,

@@ -14,9 +14,10 @@ namespace qwill {
 namespace {
 
 // What nobody can count before it is there. On a card: kernels as they are loaded, what the driver rounds up, and
-// recorded steps, of which there may be one for each size and reach of context (tests/cuda/test_card_memory.cpp
-// measures them). The process's context is not in what the card says is free, but in memory that somebody allows: 527
-// MiB on an H100. On the CPU: tokenizer, requests, what a step keeps for a moment.
+// recorded steps. At the start that is 5 to 38 MB (tests/cuda/test_card_memory.cpp); later there may be a recorded step
+// for each of 18 sizes and some 12 reaches of context, 0.6 MB each for 8B, 1.7 MB for 30B-A3B. The process's context is
+// not in what the card says is free, but it is in memory that somebody allows: 527 MiB on an H100. On the CPU:
+// tokenizer, requests, what a step keeps for a moment.
 constexpr int64_t kDriverBytes = int64_t{512} << 20, kContextBytes = int64_t{544} << 20,
                   kProgramBytes = int64_t{128} << 20;
 // The logits of so many rows are 0.6 GB; 1,000 conversations end 10 % sooner than with a quarter of them.

@@ -92,7 +92,6 @@ def test_a_card_that_others_have(checks, world):
         return
     expect_refusal(checks, world, (b"cuda:0 is busy", b"nvidia-smi"), real=world.real, context=46)
     expect_refusal(checks, world, (b"cuda:0 is full", b"nvidia-smi"), real=world.real, context=2)
-    expect_refusal(checks, world, (b"cuda:0 cannot be used",), real=world.real, context=999)
 
 
 FILL = """

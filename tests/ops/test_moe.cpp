@@ -163,7 +163,7 @@ TEST_P(MoeLayer, ARowHasTheSameBitsInAnyCompany) {
   Rows together = x;
   layer.run(*threaded, together, true);
   const Layer::Placed placed = layer.place(*ops, true);
-  for (int64_t t = 0; t < x.num; ++t) {
+  for (int64_t t = 0; t < x.num; t += 3) {
     Rows alone(1, shape().C);
     std::ranges::copy(x.row(t), alone.values.begin());
     placed.run(*ops, alone);
