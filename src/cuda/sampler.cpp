@@ -145,14 +145,13 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   void* workspace = workspace_.get<char>(1);
   const char* first_adjustment = on_device + bytes_of(settings);
   auto* draws = draws_.get<int32_t>(R);
-  check(cuda::sample(draws, rows_of_logits, ld, R, num_drawable,
+  check(cuda::sample(draws, slot.draws.get<int32_t>(R), rows_of_logits, ld, R, num_drawable,
                      {.rows = reinterpret_cast<const SampleSettings*>(on_device),
                       .adjustments = reinterpret_cast<const TokenAdjustment*>(first_adjustment),
                       .stop_ids = reinterpret_cast<const int32_t*>(first_adjustment + bytes_of(adjustments)),
                       .steps = steps},
                      workspace, stream),
         "sample");
-  check(copy_words(slot.draws.get<int32_t>(R), draws, R * 4, stream), "read the draws");
   // The rows whose log-probabilities are wanted go to the host, where take_draws computes them.
   slot.cols = cols;
   auto* copies = slot.logits.get<float>(1);

@@ -37,13 +37,14 @@ uint32_t SentWords::send(std::span<const Counters> counters, const Device& devic
   add(steps);
 
   const auto bytes = static_cast<int64_t>(next_.size()) * 4;
+  if (const Slot& before = slots_[(next_slot_ + kSlots - 1) % kSlots]; before.copied)
+    check(cudaEventRecord(before.copied, device.stream), "copy a step's inputs");
   Slot& slot = slots_[next_slot_++ % kSlots];
   if (!slot.copied) check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "create an event");
   check(cudaEventSynchronize(slot.copied), "copy a step's inputs");
   char* host = slot.pinned.get<char>(bytes);
   std::memcpy(host, next_.data(), static_cast<size_t>(bytes));
   check(copy_words(device_.get<char>(bytes), host, bytes, device.stream), "copy a step's inputs");
-  check(cudaEventRecord(slot.copied, device.stream), "copy a step's inputs");
   sent_ = next_;
   return 0;
 }

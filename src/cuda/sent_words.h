@@ -18,7 +18,8 @@ struct Counters {
 
 class SentWords {
  public:
-  explicit SentWords(const MemoryPurpose& purpose) : slots_{Slot(purpose), Slot(purpose)}, device_(purpose) {}
+  explicit SentWords(const MemoryPurpose& purpose)
+      : slots_{Slot(purpose), Slot(purpose), Slot(purpose)}, device_(purpose) {}
   ~SentWords();
   SentWords(const SentWords&) = delete;
   SentWords& operator=(const SentWords&) = delete;
@@ -31,7 +32,9 @@ class SentWords {
   uint32_t send(std::span<const Counters> counters, const Device& device);
 
  private:
-  static constexpr size_t kSlots = 2;  // one may be on its way while the next is filled
+  // One is filled while another may be on its way. That it has been copied is recorded when the next one is sent: an
+  // event between the copy and the kernel behind it would keep these from overlapping.
+  static constexpr size_t kSlots = 3;
   struct Slot {
     explicit Slot(const MemoryPurpose& purpose) : pinned(purpose) {}
     PinnedBuffer pinned;

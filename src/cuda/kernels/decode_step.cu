@@ -39,8 +39,16 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   const StepLaunch& p = b.p;
   const int tile_pages = kTile / p.page_size, i = b.thread / 2, page = b.thread % 2;
   if (i >= kKnownTiles || p.num_kv_heads == 0) return;
-  const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-  b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
+  const int32_t tile = StepTasks{p.num_kv_heads}.tile(i);
+  b.shared.pages[i][page] = p.page_table[min(tile * tile_pages + page, p.max_pages - 1)];
+}
+
+// The compiler takes it for another one each time, and so keeps nothing that it has made of it from op to op: there are
+// not enough registers for that.
+__device__ __forceinline__ int32_t lane_again() {
+  int32_t lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  return lane;
 }
 
 // By the last multiplying warp; it has arrived when the op has ended.
@@ -91,8 +99,10 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   }
   wait_for_previous_kernel();
   if (p.seq_lens) {
-    b.num_keys = p.seq_lens[0];
-    b.slot = p.slots_of_rows[0];
+    if (threadIdx.x == 0) {
+      shared.num_keys = p.seq_lens[0];
+      shared.slot = p.slots_of_rows[0];
+    }
     read_pages(b);
   }
   const uint32_t base = p.state->base;
@@ -100,19 +110,22 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
+    b.lane = lane_again();
+    b.thread = b.warp * 32 + b.lane;
     fetch_op(b, op + 1);
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op}.run();
+      StepAttend<kDim>{b, now.attend, op, now.stores == StepStores::bulk}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
+    wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
   }
 }
 

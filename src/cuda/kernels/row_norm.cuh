@@ -35,6 +35,15 @@ struct RowSlice {
     }
   }
 
+  // The same of a row whose length and place are multiples of four.
+  __device__ __forceinline__ void load_fours(const float* row, int cols, int thread) {
+#pragma unroll
+    for (int j = 0; j < kNormVectors; ++j) {
+      const int c = 4 * (thread + kNormThreads * j);
+      values[j] = c < cols ? *reinterpret_cast<const float4*>(row + c) : make_float4(0, 0, 0, 0);
+    }
+  }
+
   __device__ __forceinline__ float sum_of_squares(int cols, int thread) const {
     float sum = 0;
 #pragma unroll

@@ -53,8 +53,9 @@ constexpr int64_t kMaxSampledColumns = 8 * 24576;
 size_t sample_workspace_bytes(int64_t num_rows, int64_t num_drawable);
 
 // draws[r] = the token that row r draws among its first num_drawable columns; before that the last step's draws stand
-// there. Logits [num_rows, ld] are only read; ld is a multiple of 4 and logits are 16-byte aligned.
-cudaError_t sample(int32_t* draws, const float* logits, int64_t ld, int64_t num_rows, int64_t num_drawable,
-                   const SampledRows& sampled, void* workspace, cudaStream_t stream);
+// there. host_draws[r] too, in host memory that the card can write, if it is given. Logits [num_rows, ld] are only
+// read; ld is a multiple of 4 and logits are 16-byte aligned.
+cudaError_t sample(int32_t* draws, int32_t* host_draws, const float* logits, int64_t ld, int64_t num_rows,
+                   int64_t num_drawable, const SampledRows& sampled, void* workspace, cudaStream_t stream);
 
 }  // namespace qwill::cuda
