@@ -67,7 +67,8 @@ struct StepPlan : testing::Test {
 TEST_F(StepPlan, QueriesKeysAndValuesAloneGoAsWords) {
   ASSERT_TRUE(plan({}));
   for (size_t i = 0; i < ops.size(); ++i)
-    EXPECT_EQ(ops[i].by_words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend) << "op " << i;
+    EXPECT_EQ(ops[i].stores == StepStores::words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend)
+        << "op " << i;
   ops[0].product.y = x.data();  // another's
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
 }
