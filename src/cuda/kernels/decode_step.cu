@@ -6,19 +6,23 @@
 // the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
 // time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
-// for ops to come. Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and
-// so do its parts whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2
-// for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us
-// between ops; with four bits by the products of few warps, half of whose time is widening, and by what is between ops.
+// for ops to come. Between ops lies a barrier of the grid, which needs no fence where results are stored by the copy
+// engine; queries, keys and values reach attention as words, and so do its parts whoever merges them (decode_step.h).
+// Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in small models,
+// by the products of one warp (or by wgmma, where a block has one unit) and by 2 us between ops; with four bits by the
+// products of few warps, half of whose time is widening, and by what is between ops.
 //
-// Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
-// same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
-// which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
-// Its warp waits for nothing else once its op runs, but for the slices of the same round, or for the other warps of its
-// warpgroup, which multiply the same items. An op runs when all blocks have arrived behind the op before, or when they
-// have written the words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no
-// merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors, none waits
-// for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here run).
+// Every wait ends. Items have one order; a consumer multiplies its own in that order, within ops that all warps take in
+// the same order. The loading warp waits for the landing of copies it has issued, and before it issues item j for item
+// j - slots to be given back. Let j be the first that it never issues. The consumer of j - slots gives it back at the
+// end of its unit, or when its next item has landed, at most 11 behind; that is before j, since there are 16 slots at
+// least, and so it was issued and lands. A consumer waits for nothing else once its op runs, but for the slices of the
+// same round, or for the other warps of its warpgroup, which multiply the same items; all the items it waits for land.
+// So an op that runs ends. It runs when all blocks have arrived behind the op before, or when they have written the
+// words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no merge, or for merges
+// of groups, which wait for parts alone and which all warps take before others. By induction over ops all of that
+// comes, since all blocks are resident (as many as multiprocessors, none waits for one that is not: earlier kernels end
+// by themselves, later ones are let start only when all blocks here run).
 // Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small
 // enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring
 // comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before has
