@@ -35,8 +35,8 @@ bool cuda_available();
 // Why the first card cannot be used although there is a driver, in one line; else empty.
 std::string cuda_trouble();
 
-// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, one that is too old or does
-// not start, a card that is too old, or a number too high; Error(device) if others have the card.
+// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, one that is too old or
+// does not start, a card that is too old, or a number too high; Error(device) if others have the card.
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 
 // "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"; throws as make_cuda_ops does.
