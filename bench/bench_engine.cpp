@@ -46,7 +46,7 @@ struct Options {
   std::string scenario, trace;
   int64_t prompts = 192, prompt_len = 1024, gen_len = 1024, max_seqs = 256, mixed_chunk = 0, kv_gb = 0;
   int64_t long_prompt = 8192, streams = 32;
-  double seconds = 20;
+  double seconds = 20, presence_penalty = 0;
 };
 
 // A model with random weights, and an engine over it.
@@ -80,6 +80,7 @@ struct Bench {
     Request r;
     r.prompt = random_prompt(prompt, config.vocab_size, stream);
     r.sampling.max_tokens = output;
+    if (stream % 2 == 1) r.sampling.presence_penalty = o.presence_penalty;
     return r;
   }
 
@@ -278,6 +279,7 @@ int main(int argc, char** argv) {
   app.add_option("--streams", o.streams);
   app.add_option("--long-prompt", o.long_prompt);
   app.add_option("--seconds", o.seconds);
+  app.add_option("--presence-penalty", o.presence_penalty, "of every other request");
   CLI11_PARSE(app, argc, argv);
   try {
     o.llm.dtype = dtype == "fp8" ? DTypeChoice::fp8 : dtype == "int4" ? DTypeChoice::int4 : DTypeChoice::automatic;

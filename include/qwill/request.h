@@ -61,6 +61,7 @@ struct Draw {
   int32_t id = 0;
   float logprob = 0;              // of the drawn token, if asked for
   std::vector<TokenLogprob> top;  // descending; ties: the lower id first
+  bool stops = false;             // it is one of stop_ids
 };
 
 enum class FinishReason : uint8_t {
@@ -75,8 +76,8 @@ std::string_view finish_name(FinishReason reason);
 // One step's result for one sequence.
 struct TokenEvent {
   int64_t sequence = 0;
-  std::optional<Draw> draw;            // a new output token; none when only the end is told
-  std::optional<FinishReason> finish;  // the sequence has ended with this event
+  std::optional<Draw> draw;             // a new output token; none when only the end is told
+  std::optional<FinishReason> finish;   // the sequence has ended with this event
   std::optional<Draw> stop_token = {};  // the end token that stopped it: no part of the output
   // Tokens of the prompt with their log-probabilities, if asked for: all of them come in order, from the second token
   // on, before or with the first draw.

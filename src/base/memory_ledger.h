@@ -8,6 +8,9 @@
 
 namespace qwill {
 
+// Of a card's ops: memory of the host, locked. All other purposes of theirs are the card's.
+inline constexpr std::string_view kPinnedPurpose = "pinned";
+
 struct MemoryPool {
   std::string purpose;
   int64_t bytes = 0;

@@ -22,7 +22,8 @@ void CpuOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, int
   std::vector<Draw> draws(rows.size());
   pool_.run(logits.rows, [&](int64_t r) {
     const std::span<const float> row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
-    draws[static_cast<size_t>(r)] = sample_row(row, rows[static_cast<size_t>(r)], num_drawable);
+    const SamplingRow& settings = rows[static_cast<size_t>(r)];
+    draws[static_cast<size_t>(r)] = sample_row(row, settings, num_drawable, draws_.last_id(settings));
   });
   draws_.push(std::move(draws));
 }

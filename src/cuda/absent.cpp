@@ -13,6 +13,7 @@ namespace {
 
 bool cuda_built() { return false; }
 bool cuda_available() { return false; }
+std::string cuda_trouble() { return ""; }
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions&) { fail_absent(); }
 std::string cuda_device_name(const CudaOptions&) { fail_absent(); }
 CudaCard cuda_card(const CudaOptions&) { fail_absent(); }

@@ -103,6 +103,7 @@ class CudaOps final : public Ops {
   // Rows that ops on x launch: a recorded step's shape may be larger than its batch.
   int64_t rows_of(const Tensor& x) const { return padded_rows_ > 0 ? padded_rows_ : x.rows; }
   void upload(const Batch& batch);
+  void begin_rows();
   void set_rope(const RopeSettings& rope);
   // A result with one row for each of x.
   Tensor result_for(const Tensor& x, DeviceBuffer& buffer, int64_t cols, DType dtype) {

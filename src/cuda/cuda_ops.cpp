@@ -192,6 +192,33 @@ void CudaOps::upload(const Batch& batch) {
   }
   padded_rows_ = recorded_ ? shape.rows : 0;
   inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
+  begin_rows();
+}
+
+// What was sent becomes what this step's rows are.
+void CudaOps::begin_rows() {
+  const int64_t rows = inputs_.shape.rows;
+  float* cos = cos_.get<float>(rows * half_dim_);
+  float* sin = sin_.get<float>(rows * half_dim_);
+  if (rehearsing_) return;
+  const float* settings = rope_settings_.get<float>(1);
+  check(cuda::begin_rows({.sent = inputs_.sent,
+                          .draw_source = inputs_.draw_source,
+                          .draws = sampler_.draws_on_device(),
+                          .row_begin = inputs_.row_begin,
+                          .num_rows = static_cast<int32_t>(rows),
+                          .num_sequences = static_cast<int32_t>(inputs_.shape.sequences),
+                          .positions = inputs_.positions,
+                          .slots = inputs_.slots,
+                          .seq_lens = inputs_.seq_lens,
+                          .rope_kinds = inputs_.rope_kinds,
+                          .inv_freq = settings,
+                          .factors = settings + 2 * half_dim_,
+                          .half_dim = static_cast<int32_t>(half_dim_),
+                          .cos = cos,
+                          .sin = sin},
+                         device_.stream),
+        "begin a step");
 }
 
 void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
@@ -200,16 +227,6 @@ void CudaOps::do_begin_step(const Batch& batch, const RopeSettings& rope) {
   set_rope(rope);
   upload(batch);
   if (recorded_ && graphs_.begin(inputs_.shape, device_) == StepGraphs::Mode::record) program_.begin(inputs_.shape);
-  const int64_t rows = inputs_.shape.rows;
-  if (half_dim_ == 0 || rows == 0) return;
-  float* cos = cos_.get<float>(rows * half_dim_);
-  float* sin = sin_.get<float>(rows * half_dim_);
-  const Op op(*this);
-  if (op.skip_early()) return;
-  const float* settings = rope_settings_.get<float>(1);
-  check(rope_rows(cos, sin, settings, settings + 2 * half_dim_, inputs_.positions, inputs_.rope_kinds, half_dim_, rows,
-                  device_.stream),
-        "rope");
 }
 
 void CudaOps::set_rope(const RopeSettings& rope) {
@@ -232,8 +249,8 @@ Tensor CudaOps::do_embed(const Batch& batch, const PlacedWeight& table) {
   const Tensor x = result_for({nullptr, batch.num_rows(), 0}, embed_, table.cols, DType::f32);
   const Op op(*this);
   if (op.skip_early() || x.rows == 0) return x;
-  check(embed_rows(x.row<float>(0), as_cuda(table).table(), inputs_.tokens, inputs_.draw_source, sampler_.device_ids(),
-                   rows_of(x), device_.stream),
+  check(embed_rows(x.row<float>(0), as_cuda(table).table(), inputs_.tokens, inputs_.draw_source,
+                   sampler_.draws_on_device(), rows_of(x), device_.stream),
         "embed");
   return x;
 }

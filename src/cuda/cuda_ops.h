@@ -30,11 +30,13 @@ struct CudaOptions {
 // Whether the backend was compiled in.
 bool cuda_built();
 
-// Whether there is a driver with a card behind it.
+// Whether the first card can be used.
 bool cuda_available();
+// Why the first card cannot be used although there is a driver, in one line; else empty.
+std::string cuda_trouble();
 
-// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, a driver that is too old,
-// a card that is too old, or a number too high.
+// Throws Error(unsupported) that says why there is no such card: not compiled in, no driver, one that is too old or
+// does not start, a card that is too old, or a number too high; Error(device) if others have the card.
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions& options);
 
 // "cuda:0 (NVIDIA H100 80GB HBM3, hopper)"; throws as make_cuda_ops does.

@@ -12,19 +12,37 @@ namespace {
 
 constexpr int kMinDriver = CUDART_VERSION / 1000 * 1000;  // any of the runtime's major version serves
 
+// 0: there is none.
+int driver_version() {
+  int driver = 0;
+  return cudaDriverGetVersion(&driver) == cudaSuccess ? driver : 0;
+}
+
+[[noreturn]] void fail_to_start(cudaError_t error) {
+  switch (error) {
+    case cudaErrorNoDevice:
+      fail_unsupported("no CUDA card was found, or CUDA_VISIBLE_DEVICES hides it: use --device cpu");
+    case cudaErrorSystemDriverMismatch:
+      fail_unsupported(
+          "the NVIDIA driver was updated while it was loaded ({}): restart the machine, or use --device cpu",
+          cudaGetErrorString(error));
+    default:
+      fail_unsupported("the NVIDIA driver does not start ({}): see what nvidia-smi says, or use --device cpu",
+                       cudaGetErrorString(error));
+  }
+}
+
 // Cards that exist; throws with the reason where there are none.
 int count_devices() {
-  int driver = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
-    fail_unsupported("no NVIDIA driver was found: install one, or use --device cpu");
+  const int driver = driver_version();
+  if (driver == 0) fail_unsupported("no NVIDIA driver was found: install one, or use --device cpu");
   if (driver < kMinDriver)
     fail_unsupported(
         "the NVIDIA driver is for CUDA {}.{}, and this build needs {}.{}: update the driver, or use --device cpu",
         driver / 1000, driver % 1000 / 10, kMinDriver / 1000, kMinDriver % 1000 / 10);
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0)
-    fail_unsupported("no CUDA card was found ({}): use --device cpu",
-                     error == cudaSuccess ? "none is there" : cudaGetErrorString(error));
+    fail_to_start(error == cudaSuccess ? cudaErrorNoDevice : error);
   return count;
 }
 
@@ -41,20 +59,44 @@ cudaDeviceProp properties(int index) {
   return prop;
 }
 
-}  // namespace
-
-bool cuda_available() {
-  try {
-    return count_devices() > 0;
-  } catch (const Error&) {
-    return false;
-  }
+// The card becomes this thread's; the first time in a process it is asked for a context, which it may refuse.
+void open_card(int index) {
+  properties(index);
+  const cudaError_t error = cudaSetDevice(index);
+  if (error == cudaSuccess) return;
+  cudaGetLastError();
+  if (error == cudaErrorDevicesUnavailable)
+    fail(ErrorKind::device,
+         "cuda:{} is busy: another process has it for itself, or its compute mode lets none in (nvidia-smi tells "
+         "which): "
+         "wait for it, or use --device cpu",
+         index);
+  if (error == cudaErrorMemoryAllocation)
+    fail(ErrorKind::device,
+         "cuda:{} is full: not even a context fits beside what other processes hold (nvidia-smi lists them): wait for "
+         "them, or use --device cpu",
+         index);
+  fail(ErrorKind::device, "cuda:{} cannot be used ({}): see what nvidia-smi says, or use --device cpu", index,
+       cudaGetErrorString(error));
 }
 
+}  // namespace
+
+std::string cuda_trouble() {
+  if (driver_version() == 0) return "";
+  try {
+    open_card(0);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+bool cuda_available() { return driver_version() > 0 && cuda_trouble().empty(); }
+
 int64_t cuda_free_bytes(const CudaOptions& options) {
-  properties(options.device);
+  open_card(options.device);
   size_t free_bytes = 0, total_bytes = 0;
-  cuda::check(cudaSetDevice(options.device), "select the card");
   cuda::check(cudaMemGetInfo(&free_bytes, &total_bytes), "read the card's memory");
   return static_cast<int64_t>(free_bytes);
 }
@@ -83,7 +125,7 @@ Device::Device(const CudaOptions& options) : memory(options.dry.has_value()), in
   num_sms = card.num_sms;
   hopper = card.hopper;
   if (dry()) return;
-  make_current();
+  open_card(index);
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "create a stream");
 }
 

@@ -98,20 +98,25 @@ class GrowingBuffer {
       release();
       data_ = purpose_.dry() ? MemoryLedger::nowhere() : Memory::allocate(bytes, purpose_.name);
       capacity_ = bytes;
-      if (Memory::kOfCard) purpose_.add(bytes);
+      note(bytes);
     }
     return static_cast<T*>(data_);
   }
 
+  int64_t capacity() const { return capacity_; }
+
   void release() {
     if (!data_) return;
     if (!purpose_.dry()) Memory::release(data_, capacity_);
-    if (Memory::kOfCard) purpose_.add(-capacity_);
+    note(-capacity_);
     data_ = nullptr;
     capacity_ = 0;
   }
 
  private:
+  // All memory of the host is one purpose of its own.
+  void note(int64_t bytes) { purpose_.ledger.add(Memory::kOfCard ? purpose_.name : kPinnedPurpose, bytes); }
+
   MemoryPurpose purpose_;
   void* data_ = nullptr;
   int64_t capacity_ = 0;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <limits>
 #include <thread>
 
 #include "cuda/kernels/rows.h"
@@ -11,27 +11,31 @@
 namespace qwill::cuda {
 namespace {
 
-// What penalties and bias of a row come to, by token.
+// What penalties and bias of a row come to, by token: three sorted lists, merged.
 void add_adjustments(const SamplingRow& row, int64_t num_drawable, std::vector<TokenAdjustment>& out) {
   const bool repetition = row.repetition_penalty != 1;
   const bool counts = row.presence_penalty != 0 || row.frequency_penalty != 0;
-  std::map<int32_t, TokenAdjustment> by_id;
-  const auto at = [&](int32_t id) -> TokenAdjustment& {
-    return by_id.try_emplace(id, TokenAdjustment{id, 0, 0, 0}).first->second;
-  };
-  const auto exists = [&](int32_t id) { return id >= 0 && id < num_drawable; };
-  if (repetition)
-    for (const int32_t id : row.prompt)
-      if (exists(id)) at(id).seen = 1;
-  if (repetition || counts)
-    for (const int32_t id : row.output)
-      if (exists(id)) {
-        at(id).seen = 1;
-        ++at(id).output_count;
-      }
-  for (const auto& [id, bias] : row.logit_bias)
-    if (exists(id)) at(id).bias += bias;
-  for (const auto& [id, adjustment] : by_id) out.push_back(adjustment);
+  std::vector<int32_t> prompt, output;
+  if (repetition) prompt.assign(row.prompt.begin(), row.prompt.end());
+  if (repetition || counts) output.assign(row.output.begin(), row.output.end());
+  std::vector<std::pair<int32_t, float>> bias(row.logit_bias.begin(), row.logit_bias.end());
+  std::ranges::sort(prompt);
+  std::ranges::sort(output);
+  std::ranges::stable_sort(bias, {}, &std::pair<int32_t, float>::first);  // a token's are added in their order
+  auto p = prompt.begin();
+  auto o = output.begin();
+  auto b = bias.begin();
+  for (;;) {
+    constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+    const int32_t id =
+        std::min({p == prompt.end() ? kNone : *p, o == output.end() ? kNone : *o, b == bias.end() ? kNone : b->first});
+    if (id == kNone) return;
+    TokenAdjustment a{.id = id, .output_count = 0, .seen = 0, .bias = 0};
+    for (; p != prompt.end() && *p == id; ++p) a.seen = 1;
+    for (; o != output.end() && *o == id; ++o) a.seen = 1, ++a.output_count;
+    for (; b != bias.end() && b->first == id; ++b) a.bias += b->second;
+    if (id >= 0 && id < num_drawable) out.push_back(a);
+  }
 }
 
 // The kernels read rows by 16 bytes.
@@ -42,7 +46,23 @@ constexpr int64_t kLogprobRows = 64;
 // A row of 150,000 logits takes a thread a millisecond.
 constexpr int kMaxThreads = 16;
 
+// So many stop ids of each row have room; more of them share that of adjustments.
+constexpr int64_t kStopIds = 16;
+
 bool wants_logprobs(const SamplingRow& row) { return row.num_logprobs >= 0; }
+bool has_penalty(const SamplingRow& row) {
+  return row.repetition_penalty != 1 || row.presence_penalty != 0 || row.frequency_penalty != 0;
+}
+
+template <typename T>
+int64_t bytes_of(const std::vector<T>& values) {
+  return static_cast<int64_t>(values.size() * sizeof(T));
+}
+template <typename T>
+char* put(char* to, const std::vector<T>& values) {
+  if (!values.empty()) std::memcpy(to, values.data(), values.size() * sizeof(T));
+  return to + bytes_of(values);
+}
 
 }  // namespace
 
@@ -58,16 +78,14 @@ void Sampler::make_room(std::span<const SamplingRow> rows, int64_t cols, int64_t
 // The other slots may hold draws that nobody has taken: they keep their buffers.
 void Sampler::make_room(Slot& slot, std::span<const SamplingRow> rows, int64_t cols, int64_t max_tokens) {
   const auto num_rows = static_cast<int64_t>(rows.size());
-  const int64_t settings_bytes = num_rows * static_cast<int64_t>(sizeof(SampleSettings)) +
-                                 max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment));
-  slot.settings.get<char>(settings_bytes);
-  slot.ids.get<int32_t>(num_rows);
+  settings_.make_room(num_rows * (static_cast<int64_t>(sizeof(SampleSettings)) + kStopIds * 4) +
+                      max_tokens * static_cast<int64_t>(sizeof(TokenAdjustment)));
+  slot.draws.get<int32_t>(num_rows);
   const int64_t wanting = std::ranges::count_if(rows, wants_logprobs);
   slot.logits.get<float>(std::max<int64_t>(1, (wanting + kLogprobRows - 1) / kLogprobRows * kLogprobRows * cols));
-  settings_.get<char>(settings_bytes);
   if (cols % 4 != 0) padded_logits_.get<float>(num_rows * padded_to_4(cols));
   workspace_.get<char>(static_cast<int64_t>(sample_workspace_bytes(num_rows, cols)));
-  ids_.get<int32_t>(num_rows);
+  draws_.get<int32_t>(num_rows);
 }
 
 void Sampler::sample(const float* logits, int64_t cols, std::span<const SamplingRow> rows, int64_t num_drawable,
@@ -81,10 +99,12 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
 
   std::vector<TokenAdjustment> adjustments;
   std::vector<SampleSettings> settings;
+  std::vector<int32_t> stop_ids;
   slot.num_logprobs.clear();
   slot.given.clear();
   for (const SamplingRow& row : rows) {
-    const auto first = static_cast<int32_t>(adjustments.size());
+    const auto first = static_cast<int32_t>(adjustments.size()), first_stop = static_cast<int32_t>(stop_ids.size());
+    stop_ids.insert(stop_ids.end(), row.stop_ids.begin(), row.stop_ids.end());
     add_adjustments(row, num_drawable, adjustments);
     settings.push_back({.temperature = row.temperature,
                         .top_p = row.top_p,
@@ -97,21 +117,21 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
                         .top_k = static_cast<int32_t>(std::min<int64_t>(row.top_k, num_drawable)),
                         .repetition_penalty = static_cast<float>(row.repetition_penalty),
                         .first_adjustment = first,
-                        .num_adjustments = static_cast<int32_t>(adjustments.size()) - first});
+                        .num_adjustments = static_cast<int32_t>(adjustments.size()) - first,
+                        .draw_source = has_penalty(row) ? row.draw_source : -1,
+                        .first_stop = first_stop,
+                        .num_stops = static_cast<int32_t>(stop_ids.size()) - first_stop});
     slot.num_logprobs.push_back(row.num_logprobs);
     slot.given.push_back(row.given);
   }
-  const auto settings_bytes = static_cast<int64_t>(settings.size() * sizeof(SampleSettings)),
-             adjustment_bytes = static_cast<int64_t>(adjustments.size() * sizeof(TokenAdjustment)),
-             bytes = settings_bytes + adjustment_bytes;
-  make_room(slot, rows, cols, std::max(max_tokens, static_cast<int64_t>(adjustments.size())));
-  char* host = slot.settings.get<char>(bytes);
-  std::memcpy(host, settings.data(), static_cast<size_t>(settings_bytes));
-  if (adjustment_bytes > 0)
-    std::memcpy(host + settings_bytes, adjustments.data(), static_cast<size_t>(adjustment_bytes));
-  char* on_device = settings_.get<char>(bytes);
+  make_room(slot, rows, cols, std::max(max_tokens, std::ssize(adjustments) + std::ssize(stop_ids) / 4));
+  put(put(put(settings_.next(bytes_of(settings) + bytes_of(adjustments) + bytes_of(stop_ids)), settings), adjustments),
+      stop_ids);
+  const Counters positions{
+      .first = offsetof(SampleSettings, position) / 4, .stride = sizeof(SampleSettings) / 4, .count = R};
+  const uint32_t steps = settings_.send({&positions, 1}, device_);
+  const char* on_device = settings_.make_room(1);
   const cudaStream_t stream = device_.stream;
-  check(copy_words(on_device, host, bytes, stream), "sample");
 
   const int64_t ld = padded_to_4(cols);
   const float* rows_of_logits = logits;
@@ -123,10 +143,14 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
     rows_of_logits = copy;
   }
   void* workspace = workspace_.get<char>(1);
-  auto* ids = ids_.get<int32_t>(R);
-  check(cuda::sample(ids, slot.ids.get<int32_t>(R), rows_of_logits, ld, R, num_drawable,
-                     reinterpret_cast<const SampleSettings*>(on_device),
-                     reinterpret_cast<const TokenAdjustment*>(on_device + settings_bytes), workspace, stream),
+  const char* first_adjustment = on_device + bytes_of(settings);
+  auto* draws = draws_.get<int32_t>(R);
+  check(cuda::sample(draws, slot.draws.get<int32_t>(R), rows_of_logits, ld, R, num_drawable,
+                     {.rows = reinterpret_cast<const SampleSettings*>(on_device),
+                      .adjustments = reinterpret_cast<const TokenAdjustment*>(first_adjustment),
+                      .stop_ids = reinterpret_cast<const int32_t*>(first_adjustment + bytes_of(adjustments)),
+                      .steps = steps},
+                     workspace, stream),
         "sample");
   // The rows whose log-probabilities are wanted go to the host, where take_draws computes them.
   slot.cols = cols;
@@ -148,11 +172,12 @@ std::vector<Draw> Sampler::take_draws() {
   --count_;
   check(cudaEventSynchronize(slot.done), "run a step");
   std::vector<Draw> draws(slot.num_logprobs.size());
-  const int32_t* ids = slot.ids.get<int32_t>(static_cast<int64_t>(draws.size()));
+  const int32_t* stored = slot.draws.get<int32_t>(static_cast<int64_t>(draws.size()));
   const float* logits = slot.logits.get<float>(1);
   std::vector<size_t> wanting;
   for (size_t r = 0; r < draws.size(); ++r) {
-    draws[r].id = slot.given[r] >= 0 ? slot.given[r] : ids[r];
+    draws[r].id = slot.given[r] >= 0 ? slot.given[r] : id_of_draw(stored[r]);
+    draws[r].stops = slot.given[r] < 0 && draw_stops(stored[r]);
     if (slot.num_logprobs[r] >= 0) wanting.push_back(r);
   }
   if (wanting.empty()) return draws;

@@ -1,4 +1,4 @@
-// Draws on the card: settings go there, ids stay there for the next step and come to the host in the background.
+// Draws on the card: settings go there, draws stay there for the next step and come to the host in the background.
 #pragma once
 
 #include <array>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "cuda/device.h"
+#include "cuda/sent_words.h"
 #include "ops/sampling.h"
 
 namespace qwill::cuda {
@@ -25,14 +25,14 @@ class Sampler {
               int64_t max_tokens);
   // Of the oldest sample that was not taken; waits for it. Log-probabilities are computed on the host, a row a thread.
   std::vector<Draw> take_draws();
-  // Ids of the last sample, [R].
-  const int32_t* device_ids() { return ids_.get<int32_t>(1); }
+  // The last sample's, [R], as kernels/sampling.h stores them.
+  const int32_t* draws_on_device() { return draws_.get<int32_t>(1); }
 
  private:
   // A sample on its way.
   struct Slot {
-    explicit Slot(const MemoryPurpose& purpose) : settings(purpose), ids(purpose), logits(purpose) {}
-    PinnedBuffer settings, ids, logits;
+    explicit Slot(const MemoryPurpose& purpose) : draws(purpose), logits(purpose) {}
+    PinnedBuffer draws, logits;
     cudaEvent_t done = nullptr;
     std::vector<int32_t> num_logprobs, given;  // per row
     int64_t cols = 0;
@@ -45,7 +45,8 @@ class Sampler {
   std::array<Slot, kSlots> slots_{Slot(purpose_), Slot(purpose_), Slot(purpose_)};
   size_t first_ = 0, count_ = 0;       // those not taken
   std::optional<ThreadPool> threads_;  // since log-probabilities were wanted
-  DeviceBuffer ids_{purpose_}, settings_{purpose_}, workspace_{purpose_}, padded_logits_{purpose_};
+  SentWords settings_{purpose_};       // of rows, then their adjustments, then their stop ids
+  DeviceBuffer draws_{purpose_}, workspace_{purpose_}, padded_logits_{purpose_};
 };
 
 }  // namespace qwill::cuda

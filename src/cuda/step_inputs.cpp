@@ -1,14 +1,13 @@
 #include "cuda/step_inputs.h"
 
 #include <algorithm>
-#include <cstring>
-
-#include "cuda/kernels/rows.h"
+#include <array>
 
 namespace qwill::cuda {
 namespace {
 
-// The block's arrays one after another; `base` is where it lies (device) or will be read from (host).
+// The block's arrays one after another, and behind them what the card makes; `base` is where it lies (device) or where
+// it is written (host).
 struct Layout {
   explicit Layout(const StepShape& shape) : s(shape) {}
 
@@ -24,21 +23,23 @@ struct Layout {
     const auto ints = [&](int64_t count) { return reinterpret_cast<int32_t*>(take(count)); };
     in.tokens = ints(s.rows);
     in.draw_source = ints(s.rows);
-    in.positions = ints(s.rows);
-    in.slots = ints(s.rows);
+    in.sent.positions = ints(s.rows);
+    in.sent.slots = ints(s.rows);
     in.rope_kinds = ints(s.rows);
     in.row_begin = ints(s.sequences + 1);
-    in.seq_lens = ints(s.sequences);
+    in.sent.seq_lens = ints(s.sequences);
     in.decodes = ints(s.decodes);
     in.logit_rows = ints(s.logit_rows);
     in.query_tiles = reinterpret_cast<QueryTile*>(take(s.query_tiles, sizeof(QueryTile)));
     in.page_table = ints(s.sequences * s.pages);
+    in.positions = ints(s.rows);
+    in.slots = ints(s.rows);
+    in.seq_lens = ints(s.sequences);
     return in;
   }
-  int64_t bytes() const {
-    const StepInputs end = at(nullptr);
-    return reinterpret_cast<intptr_t>(end.page_table) + (s.sequences * s.pages * 4 + 15) / 16 * 16;
-  }
+  // Of what is sent, and of what the card makes.
+  int64_t bytes() const { return reinterpret_cast<intptr_t>(at(nullptr).positions); }
+  int64_t bytes_behind() const { return 2 * ((s.rows * 4 + 15) / 16 * 16) + s.sequences * 4; }
 
   const StepShape& s;
 };
@@ -51,33 +52,23 @@ void fill(int32_t* to, std::span<const int32_t> from, int64_t count, int32_t pad
 
 }  // namespace
 
-StepUploader::~StepUploader() {
-  for (const Slot& slot : slots_)
-    if (slot.copied) cudaEventDestroy(slot.copied);
-}
-
 StepInputs StepUploader::lay_out(const StepShape& shape) {
   const Layout layout(shape);
-  for (Slot& slot : slots_) slot.pinned.get<char>(layout.bytes());
-  return layout.at(device_.get<char>(layout.bytes()));
+  return layout.at(words_.make_room(layout.bytes(), layout.bytes_behind()));
 }
 
 StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
                                 const Device& device) {
   const Layout layout(shape);
-  if (const Slot& before = slots_[(next_ + kSlots - 1) % kSlots]; before.copied)
-    check(cudaEventRecord(before.copied, device.stream), "copy a step's inputs");
-  Slot& slot = slots_[next_++ % kSlots];
-  if (!slot.copied) check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "create an event");
-  check(cudaEventSynchronize(slot.copied), "copy a step's inputs");
-  char* host = slot.pinned.get<char>(layout.bytes());
+  StepInputs inputs = lay_out(shape);
+  char* host = words_.next(layout.bytes());
   const StepInputs h = layout.at(host);
   const int64_t sequences = batch.num_sequences();
 
   fill(h.tokens, batch.tokens, shape.rows, 0);
   fill(h.draw_source, batch.draw_source, shape.rows, Batch::kFromHost);
-  fill(h.positions, batch.positions, shape.rows, 0);
-  fill(h.slots, batch.slots, shape.rows, -1);
+  fill(h.sent.positions, batch.positions, shape.rows, 0);
+  fill(h.sent.slots, batch.slots, shape.rows, -1);
   fill(h.rope_kinds, {}, shape.rows, 0);
   std::vector<int32_t> decodes;
   for (int64_t s = 0; s < sequences; ++s) {
@@ -91,7 +82,7 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
   std::ranges::copy(batch.row_begin, row_begin);
   for (int64_t s = sequences; s < shape.sequences; ++s)
     row_begin[s + 1] = std::min(row_begin[s] + 1, static_cast<int32_t>(shape.rows));
-  fill(h.seq_lens, batch.seq_lens, shape.sequences, 0);
+  fill(h.sent.seq_lens, batch.seq_lens, shape.sequences, 0);
   for (int64_t s = sequences; s < shape.decodes; ++s) decodes.push_back(static_cast<int32_t>(s));
   fill(h.decodes, decodes, shape.decodes, -1);
   std::vector<int32_t> logit_rows = batch.logit_rows;
@@ -108,8 +99,16 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
     fill(table + s * shape.pages, pages, shape.pages, 0);
   }
 
-  StepInputs inputs = layout.at(device_.get<char>(layout.bytes()));
-  check(copy_words(device_.get<char>(layout.bytes()), host, layout.bytes(), device.stream), "copy a step's inputs");
+  const auto counters = [&](const int32_t* words, int64_t count) {
+    return Counters{.first = words - reinterpret_cast<int32_t*>(host), .count = count};
+  };
+  // While sequences decode, their pages permitting, the rest stays as it is.
+  inputs.sent.steps =
+      words_.send(std::array{counters(h.sent.positions, batch.num_rows()), counters(h.sent.slots, batch.num_rows()),
+                             counters(h.sent.seq_lens, sequences)},
+                  device);
+  inputs.sent.num_rows = static_cast<int32_t>(batch.num_rows());
+  inputs.sent.num_sequences = static_cast<int32_t>(sequences);
   return inputs;
 }
 

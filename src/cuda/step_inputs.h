@@ -1,13 +1,14 @@
-// What a step's kernels read of its batch, in device memory: one block that is copied in one go. Steps of the same
-// shape find everything at the same addresses, so that a recorded step may be run again with other contents.
+// What a step's kernels read of its batch, in device memory: one block that is sent in one go, and what the card makes
+// of it (begin_rows). Steps of the same shape find everything at the same addresses, so that a recorded step may be run
+// again with other contents.
 #pragma once
 
-#include <array>
 #include <compare>
 #include <vector>
 
-#include "cuda/device.h"
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/rows.h"
+#include "cuda/sent_words.h"
 #include "ops/batch.h"
 
 namespace qwill::cuda {
@@ -26,34 +27,24 @@ struct StepShape {
 
 struct StepInputs {
   StepShape shape;
-  int32_t *tokens, *draw_source, *positions, *slots, *rope_kinds;  // [rows]
-  int32_t *row_begin, *seq_lens, *page_table, *decodes, *logit_rows;
+  int32_t *tokens, *draw_source, *rope_kinds;  // [rows]
+  int32_t *row_begin, *page_table, *decodes, *logit_rows;
   QueryTile* query_tiles;
+  SentRows sent;                          // as of the last step that was sent; `steps` ago
+  int32_t *positions, *slots, *seq_lens;  // of this step
 };
 
 class StepUploader {
  public:
-  explicit StepUploader(const MemoryPurpose& purpose)
-      : slots_{Slot(purpose), Slot(purpose), Slot(purpose)}, device_(purpose) {}
-  ~StepUploader();
-  // `tiles`: the query tiles of the batch.
+  explicit StepUploader(const MemoryPurpose& purpose) : words_(purpose) {}
+  // `tiles`: the query tiles of the batch. What begin_rows makes is left to the caller.
   StepInputs upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
                     const Device& device);
   // Where a batch of that shape would lie; nothing is copied.
   StepInputs lay_out(const StepShape& shape);
 
  private:
-  // One is filled while another may be on its way. That it has been copied is recorded when the step behind it begins:
-  // an event between the copy and the kernel behind it would keep these from overlapping.
-  static constexpr size_t kSlots = 3;
-  struct Slot {
-    explicit Slot(const MemoryPurpose& purpose) : pinned(purpose) {}
-    PinnedBuffer pinned;
-    cudaEvent_t copied = nullptr;
-  };
-  std::array<Slot, kSlots> slots_;
-  size_t next_ = 0;
-  DeviceBuffer device_;
+  SentWords words_;
 };
 
 }  // namespace qwill::cuda

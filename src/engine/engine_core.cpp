@@ -27,7 +27,8 @@ EngineConfig for_device(EngineConfig config, const Ops& ops) {
   return config;
 }
 
-SamplingRow sampling_row(const Sequence& sequence, int64_t position) {
+// For the row that follows what is known, or the token of the last step's draw that is still on the device.
+SamplingRow sampling_row(const Sequence& sequence, int64_t position, int32_t draw_source) {
   const SamplingParams& p = sequence.sampling;
   return {.temperature = p.temperature,
           .top_k = p.top_k,
@@ -39,6 +40,8 @@ SamplingRow sampling_row(const Sequence& sequence, int64_t position) {
           .logit_bias = p.logit_bias,
           .prompt = sequence.prompt(),
           .output = sequence.output(),
+          .draw_source = draw_source,
+          .stop_ids = p.stop_ids,
           .seed = p.seed,
           .choice = p.choice,
           .position = static_cast<uint64_t>(position),
@@ -175,7 +178,7 @@ void EngineCore::launch(const Step& step) {
   std::vector<SamplingRow> draws;
   for (const Scheduled& rows : step.rows) {
     for (int64_t i = 0; i < rows.num_given; ++i) draws.push_back(given_row(*rows.sequence, rows.first_given + i));
-    if (rows.draws) draws.push_back(sampling_row(*rows.sequence, rows.first + rows.count));
+    if (rows.draws) draws.push_back(sampling_row(*rows.sequence, rows.first + rows.count, rows.draw_source));
   }
   runner_->launch(build(step), step.copies, draws);
 }

@@ -299,7 +299,7 @@ Step Scheduler::schedule(Time now, std::vector<TokenEvent>& events) {
 
   const auto missing = [](const Sequence& s) { return s.size() + (s.is_drawing() ? 1 : 0) - s.num_cached; };
   const auto decodes = [&](const Sequence& s) {
-    return missing(s) == 1 && !(s.is_drawing() && (s.draws_depend_on_output() || s.size() + 1 >= s.max_len));
+    return missing(s) == 1 && !(s.is_drawing() && s.size() + 1 >= s.max_len);
   };
   const int64_t num_decodes = std::ranges::count_if(running_, [&](const Ptr& s) { return decodes(*s); });
   int64_t budget = num_decodes > 0 ? limits_.mixed_chunk_size : limits_.chunk_size;
@@ -353,7 +353,7 @@ void Scheduler::commit(const Step& step, std::vector<Draw> draws, std::vector<To
       continue;
     }
     Draw& drawn = given[rows.num_given];
-    if (std::ranges::find(s.sampling.stop_ids, drawn.id) != s.sampling.stop_ids.end()) {
+    if (drawn.stops) {
       event.stop_token = std::move(drawn);
       event.finish = FinishReason::stop;
     } else {

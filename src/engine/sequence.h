@@ -42,10 +42,6 @@ struct Sequence {
   // Positions before this one need not be computed if they are cached; the logits of this one are wanted.
   int64_t first_wanted() const { return num_unscored() > 0 ? num_scored : size() - 1; }
   bool is_drawing() const { return draw_row >= 0; }
-  // Whether a draw depends on the ids drawn before it, so that the host must have them first.
-  bool draws_depend_on_output() const {
-    return sampling.repetition_penalty != 1 || sampling.presence_penalty != 0 || sampling.frequency_penalty != 0;
-  }
   // In the order in which sequences are served.
   bool before(const Sequence& other) const {
     return priority != other.priority ? priority < other.priority : id < other.id;

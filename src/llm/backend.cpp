@@ -17,6 +17,7 @@ constexpr int64_t kCpuSequences = 8;
 DeviceChoice choose_device(const LlmOptions& options) {
   DeviceChoice choice;
   choice.on_cuda = options.device.starts_with("cuda") || (options.device == "auto" && cuda_available());
+  if (options.device == "auto" && !choice.on_cuda) choice.trouble = cuda_trouble();
   const auto or_default = [&](int64_t wanted, int64_t on_cpu, int64_t on_cuda) {
     return wanted > 0 ? wanted : choice.on_cuda ? on_cuda : on_cpu;
   };

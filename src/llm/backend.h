@@ -15,10 +15,11 @@ namespace qwill {
 // The device that options name ("auto" is a CUDA card where there is one), and the limits that they leave to it.
 struct DeviceChoice {
   bool on_cuda = false;
-  CudaOptions cuda;  // where on_cuda
-  CudaCard card;     // what is known of it
-  CpuOptions cpu;    // where not on_cuda
-  std::string name;  // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+  CudaOptions cuda;     // where on_cuda
+  CudaCard card;        // what is known of it
+  CpuOptions cpu;       // where not on_cuda
+  std::string name;     // "cpu (avx512, 8 threads)", "cuda:0 (NVIDIA H100, hopper)"
+  std::string trouble;  // what keeps "auto" from the card that is there
   int64_t chunk_size = 512;
   int64_t mixed_chunk_size = 512;
   int64_t max_sequences = 1;  // 0: as many as a card's memory suits, which the plan knows

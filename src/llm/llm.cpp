@@ -20,6 +20,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   device_name = backend.name;
   const ModelConfig config = with_rope(checkpoint.config(), options.rope);
   warnings = config.warnings;
+  if (!backend.trouble.empty()) warnings.push_back("the CPU is used: " + backend.trouble);
   const CheckpointTensors tensors(checkpoint);
   if (backend.on_cuda && options.memory_bytes > 0)  // a whole card was meant, perhaps
     options.memory_bytes = std::min(options.memory_bytes, cuda_free_bytes(backend.cuda));

@@ -19,6 +19,7 @@ struct MemoryPlan {
   std::string device;             // and, where it was assumed, that it was
   std::vector<MemoryPool> pools;  // everything, each byte once
   int64_t memory_bytes = 0;       // that may be used
+  int64_t pinned_bytes = 0;       // of the host, beside a card
   DType kv_dtype = DType::f32;
   int64_t page_size = 64;  // tokens
   int64_t page_bytes = 0;

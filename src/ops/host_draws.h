@@ -29,12 +29,17 @@ class HostDraws {
   int32_t token(const Batch& batch, int64_t row) const {
     const auto t = static_cast<size_t>(row);
     const int32_t source = batch.draw_source[t];
-    if (source == Batch::kFromHost) return batch.tokens[t];
+    return source == Batch::kFromHost ? batch.tokens[t] : last_id(source);
+  }
+  // What sample_row wants to know beside the row.
+  int32_t last_id(const SamplingRow& row) const { return row.draw_source < 0 ? -1 : last_id(row.draw_source); }
+
+ private:
+  int32_t last_id(int32_t source) const {
     CHECK(source >= 0 && static_cast<size_t>(source) < last_ids_.size(), "the row was drawn in the last step");
     return last_ids_[static_cast<size_t>(source)];
   }
 
- private:
   std::deque<std::vector<Draw>> draws_;
   std::vector<int32_t> last_ids_;
 };

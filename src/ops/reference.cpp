@@ -86,7 +86,8 @@ class ReferenceOps final : public Ops {
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
     std::vector<Draw> draws;
     for (size_t r = 0; r < rows.size(); ++r)
-      draws.push_back(sample_row(row_of(logits, static_cast<int64_t>(r)), rows[r], num_drawable));
+      draws.push_back(
+          sample_row(row_of(logits, static_cast<int64_t>(r)), rows[r], num_drawable, draws_.last_id(rows[r])));
     draws_.push(std::move(draws));
   }
   std::vector<Draw> take_draws() override { return draws_.take(); }

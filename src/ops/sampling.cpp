@@ -23,12 +23,14 @@ bool needs_adjusting(const SamplingRow& row) {
 }
 
 // Applies penalties and bias to a copy of the logits.
-void adjust(std::vector<float>& logits, const SamplingRow& row) {
+void adjust(std::vector<float>& logits, const SamplingRow& row, int32_t last_id) {
   const auto size = static_cast<int32_t>(logits.size());
+  std::vector<int32_t> output(row.output.begin(), row.output.end());
+  if (row.draw_source >= 0) output.push_back(last_id);
   const auto at = [&](int32_t id) -> float& { return logits[static_cast<size_t>(id)]; };
   if (row.repetition_penalty != 1) {
     std::vector<int32_t> seen(row.prompt.begin(), row.prompt.end());
-    seen.insert(seen.end(), row.output.begin(), row.output.end());
+    seen.insert(seen.end(), output.begin(), output.end());
     std::sort(seen.begin(), seen.end());
     seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
     const auto penalty = static_cast<float>(row.repetition_penalty);
@@ -37,7 +39,7 @@ void adjust(std::vector<float>& logits, const SamplingRow& row) {
   }
   if (row.presence_penalty != 0 || row.frequency_penalty != 0) {
     std::unordered_map<int32_t, int64_t> counts;
-    for (const int32_t id : row.output) ++counts[id];
+    for (const int32_t id : output) ++counts[id];
     for (const auto& [id, count] : counts)
       if (id < size)
         at(id) -= static_cast<float>(row.presence_penalty + row.frequency_penalty * static_cast<double>(count));
@@ -102,13 +104,13 @@ int32_t draw_gumbel(const std::vector<Candidate>& candidates, const SamplingRow&
   return best;
 }
 
-int32_t draw_token(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable) {
+int32_t draw_token(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable, int32_t last_id) {
   if (row.given >= 0) return row.given;
   std::span<const float> drawable = logits.first(static_cast<size_t>(num_drawable));
   std::vector<float> adjusted;
   if (needs_adjusting(row)) {
     adjusted.assign(drawable.begin(), drawable.end());
-    adjust(adjusted, row);
+    adjust(adjusted, row, last_id);
     drawable = adjusted;
   }
   if (row.temperature <= 0) return argmax(drawable);
@@ -161,9 +163,10 @@ void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count) {
     draw.top.push_back({ids[static_cast<size_t>(i)], logprob(ids[static_cast<size_t>(i)])});
 }
 
-Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable) {
+Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable, int32_t last_id) {
   Draw draw;
-  draw.id = draw_token(logits, row, num_drawable);
+  draw.id = draw_token(logits, row, num_drawable, last_id);
+  draw.stops = row.given < 0 && std::ranges::find(row.stop_ids, draw.id) != row.stop_ids.end();
   if (row.num_logprobs >= 0) add_logprobs(draw, logits, row.num_logprobs);
   return draw;
 }

@@ -30,6 +30,8 @@ struct SamplingRow {
   std::span<const std::pair<int32_t, float>> logit_bias = {};
   std::span<const int32_t> prompt = {};  // ids, read only where a penalty is set
   std::span<const int32_t> output = {};
+  int32_t draw_source = -1;  // the output's last token is what this row of the last step drew (Batch::draw_source)
+  std::span<const int32_t> stop_ids = {};
   uint64_t seed = 0;
   uint32_t choice = 0;        // which of the n answers to one prompt
   uint64_t position = 0;      // of the drawn token in its sequence
@@ -38,8 +40,8 @@ struct SamplingRow {
 };
 
 // The plain meaning of Ops::sample for one row of V logits, of which the first num_drawable may be drawn. If none of
-// them is above -infinity, the draw is id 0.
-Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable);
+// them is above -infinity, the draw is id 0. `last_id`: what draw_source stands for, if it names a row.
+Draw sample_row(std::span<const float> logits, const SamplingRow& row, int64_t num_drawable, int32_t last_id = -1);
 
 // Fills in the draw's log-probability and those of the `count` most likely tokens, from the raw logits.
 void add_logprobs(Draw& draw, std::span<const float> logits, int32_t count);

@@ -697,6 +697,7 @@ def test_plan(checks, world):
         card = json.loads(card.out)
         checks.that(16e9 < card["pools"]["weights"] < 17e9 and card["total_bytes"] <= 80e9, card)
         checks.equal(card["max_sequences"], 1024)
+        checks.that(50e6 < card["pinned_bytes"] < 1e9, card)
         small = world.qwill("plan", "random:8b", "--device", "cuda", "--memory", "40GB", "--output", "json")
         checks.equal(json.loads(checks.good(small).out)["max_sequences"], 256)
         # Nobody asked for the whole context: it is shortened to what fits.

@@ -95,6 +95,11 @@ std::vector<std::vector<int32_t>> answers(EngineCore& engine, int64_t vocab_size
       request.sampling.max_tokens = random.between(1, 40);
       request.sampling.temperature = next % 2 == 0 ? 0 : 0.8;
       request.sampling.seed = next;
+      if (next % 3 == 1) request.sampling.presence_penalty = 0.7;
+      if (next % 5 == 1) request.sampling.repetition_penalty = 1.2;
+      if (next % 4 == 1)
+        for (int i = 0; i < 60; ++i)
+          request.sampling.stop_ids.push_back(static_cast<int32_t>(random.below(vocab_size)));
       request_of[engine.add(std::move(request))] = next;
       ++next;
     }
@@ -152,8 +157,10 @@ TEST_P(CudaTest, WhatIsHeldIsWhatWasPlanned) {
     std::map<std::string, int64_t> planned, held;
     for (const MemoryPool& pool : plan.pools) planned[pool.purpose] = pool.bytes;
     for (const MemoryPool& pool : on.ops->memory()) held[pool.purpose] = pool.bytes;
-    const int64_t allowance = planned.at("driver");
+    const int64_t allowance = planned.at("driver") + planned.at("context");
     planned.erase("driver");
+    planned.erase("context");
+    planned[std::string(kPinnedPurpose)] = plan.pinned_bytes;
     EXPECT_EQ(held, planned);
     EXPECT_EQ(cuda_device_bytes() - held_before, plan.total_bytes() - allowance);
     answers(engine, config.vocab_size, 20, 8);

@@ -24,6 +24,9 @@ TEST(GemmTiles, ManyRowsTakeWideOnesAndFewDoNot) {
   // What test_cuda.cpp compares with few rows.
   EXPECT_TRUE(rounds_at_once(choose_fp8_tile(2 * 3992, 500, kNumSms)));
   EXPECT_TRUE(is_wide(choose_fp8_tile(4096, 500, kNumSms)));
+  // What test_linear.cpp compares with the reference.
+  EXPECT_EQ(choose_fp8_tile(4256, 130, kNumSms), kWideFp8Tiles[1]);
+  EXPECT_EQ(choose_fp8_tile(5664, 260, kNumSms), kWideFp8Tiles[0]);
 }
 
 // Two blocks of a cluster take 256 rows at once: where the second would have none, another tile is chosen.

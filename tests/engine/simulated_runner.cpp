@@ -187,10 +187,12 @@ Draw SimulatedRunner::draw(const Batch& batch, int64_t sequence, int32_t row, co
     TokenSource known({batch.rope[i], batch.cache_namespace[i]}, params);
     for (const int32_t token : sampling.prompt) known.push(token);
     for (const int32_t token : sampling.output) known.push(token);
+    if (sampling.draw_source >= 0) known.push(last_draws_.at(static_cast<size_t>(sampling.draw_source)).id);
     require(known.draw(vocab_size_) == token_of(sum, seed_of(sampling.seed, sampling.choice), vocab_size_),
             "penalties see every token");
   }
-  return {token_of(sum, seed_of(sampling.seed, sampling.choice), vocab_size_), 0, {}};
+  const int32_t id = token_of(sum, seed_of(sampling.seed, sampling.choice), vocab_size_);
+  return {id, 0, {}, std::ranges::find(sampling.stop_ids, id) != sampling.stop_ids.end()};
 }
 
 // Works at once, which is what a stream comes to: copies, then rows, then draws, one launch after another.

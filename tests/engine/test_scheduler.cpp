@@ -55,7 +55,13 @@ struct Driver {
     under_way.push_back(std::move(step));
     while (under_way.size() > (overlap && !rows.empty() ? 1u : 0u)) {
       const Step& oldest = under_way.front();
-      scheduler.commit(oldest, std::vector<Draw>(static_cast<size_t>(oldest.num_draws), Draw{kDrawn, 0, {}}), events);
+      std::vector<Draw> draws(static_cast<size_t>(oldest.num_draws), Draw{kDrawn, 0, {}});
+      auto draw = draws.begin();
+      for (const Scheduled& s : oldest.rows) {
+        draw += s.num_given;
+        if (s.draws) draw++->stops = std::ranges::count(s.sequence->sampling.stop_ids, kDrawn) > 0;
+      }
+      scheduler.commit(oldest, std::move(draws), events);
       under_way.pop_front();
     }
     scheduler.check_pages();
@@ -346,7 +352,7 @@ TEST(Scheduler, SamplesOfOnePromptComputeItOnce) {
 TEST(Scheduler, OverlappedStepsWaitForNoDraw) {
   Driver d({.num_pages = 100, .page_size = 4, .max_sequences = 2});
   d.add(5, 10);
-  d.add(5, 10);
+  d.sequences[d.add(5, 10)]->sampling.presence_penalty = 1;  // which counts it there
   for (int i = 0; i < 10; ++i) EXPECT_THAT(d.step(), testing::SizeIs(2));
   EXPECT_THAT(d.step(), IsEmpty());
   EXPECT_TRUE(d.scheduler.idle());

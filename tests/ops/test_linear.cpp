@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -133,6 +134,14 @@ TEST_P(Linear, LongProductsAreWithinTheirBounds) {
     for (const Shape& shape : kLongShapes) check(shape, {DType::bf16, Compute::int4}, kInt4Rows);
     check(kLongerShape, {DType::bf16, Compute::int4}, kInt4Rows);
   }
+}
+
+// Weights and rows so many that a card multiplies them in its largest tiles (tests/cuda/test_gemm_tiles.cpp), the last
+// of which are not full.
+TEST_P(Linear, ManyRowsInFp8AreWithinTheirBounds) {
+  if (!test::has_fp8(GetParam())) GTEST_SKIP() << GetParam() << " has no e4m3";
+  check({136, {4256}}, {DType::bf16, Compute::fp8}, std::array{int64_t{130}});
+  check({136, {2832, 2832}}, {DType::bf16, Compute::fp8}, std::array{int64_t{260}});
 }
 
 // Not placed as something else.

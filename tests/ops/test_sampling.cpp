@@ -7,7 +7,9 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
+#include <tuple>
 
 #include "ops/sampling.h"
 #include "support/backends.h"
@@ -347,62 +349,129 @@ TEST(Sampling, BrokenLogitsGiveSomeId) {
   EXPECT_EQ(id, 1) << "what is no number is never the highest";
 }
 
-class SampleOp : public test::BackendTest {};
+// Of many kinds, mixed in one batch: greedy, plain and filtered rows with penalties and bias, and rows whose token is
+// given. Lists are those of `lists`.
+struct SampleLists {
+  SampleLists(Random& random, int64_t V) {
+    for (int i = 0; i < 30; ++i) prompt.push_back(static_cast<int32_t>(random.below(V)));
+    for (int i = 0; i < 20; ++i) output.push_back(static_cast<int32_t>(random.below(V)));
+  }
+  std::vector<int32_t> prompt, output;
+  std::vector<std::pair<int32_t, float>> bias = {{3, 4.0f}, {5, -kInf}, {11, 1.5f}};
+};
 
-// The op draws what sample_row draws: greedy, plain and filtered rows with penalties and bias, and rows whose token is
-// given, mixed in one batch.
-TEST_P(SampleOp, DrawsAsSampleRow) {
-  const auto ops = test::make_backend(GetParam());
-  Random random(11);
-  for (const int64_t V : {37, 1000, 20000}) {
-    for (int round = 0; round < 8; ++round) {
-      constexpr int64_t kRows = 9;
-      std::vector<float> logits = random.floats(kRows * V, -6, 6);
-      for (int64_t i = 0; i < kRows; ++i) logits[static_cast<size_t>(random.below(kRows * V))] = -kInf;
-      std::vector<int32_t> prompt, output;
-      for (int i = 0; i < 30; ++i) prompt.push_back(static_cast<int32_t>(random.below(V)));
-      for (int i = 0; i < 20; ++i) output.push_back(static_cast<int32_t>(random.below(V)));
-      const std::vector<std::pair<int32_t, float>> bias = {{3, 4.0f}, {5, -kInf}, {11, 1.5f}};
-      std::vector<SamplingRow> rows(kRows);
-      for (size_t r = 0; r < rows.size(); ++r) {
-        SamplingRow& row = rows[r];
-        row.seed = static_cast<uint64_t>(round);
-        row.position = r;
-        row.temperature = r % 3 == 0 ? 0 : 0.5 + 0.25 * static_cast<double>(r);
-        if (r % 4 == 1) row.top_k = 1 + static_cast<int64_t>(r);
-        if (r % 4 == 2) row.top_p = 0.7;
-        if (r == 7) row.min_p = 0.05;
-        if (r >= 5) {
-          row.repetition_penalty = 1.3;
-          row.presence_penalty = 0.4;
-          row.frequency_penalty = -0.2;
-          row.logit_bias = bias;
-          row.prompt = prompt;
-          row.output = output;
-        }
-        row.num_logprobs = r == 4 || r == 6 ? 3 : -1;
-        if (r % 3 == 0) row.given = static_cast<int32_t>(random.below(V));
-      }
-      const int64_t drawable = V - 2;
-      ops->sample(ops->to_device({logits.data(), kRows, V, DType::f32}), rows, drawable);
-      const std::vector<Draw> draws = ops->take_draws();
-      ASSERT_EQ(draws.size(), rows.size());
-      for (size_t r = 0; r < rows.size(); ++r) {
-        const Draw wanted = sample_row(std::span(logits).subspan(r * static_cast<size_t>(V), static_cast<size_t>(V)),
-                                       rows[r], drawable);
-        EXPECT_EQ(draws[r].id, wanted.id) << fmt::format("row {} of {} columns, round {}", r, V, round);
-        EXPECT_EQ(draws[r].logprob, wanted.logprob);
-        ASSERT_EQ(draws[r].top.size(), wanted.top.size());
-        for (size_t i = 0; i < wanted.top.size(); ++i) {
-          EXPECT_EQ(draws[r].top[i].id, wanted.top[i].id);
-          EXPECT_EQ(draws[r].top[i].logprob, wanted.top[i].logprob);
-        }
+std::vector<SamplingRow> mixed_rows(const SampleLists& lists, uint64_t seed) {
+  std::vector<SamplingRow> rows(9);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    SamplingRow& row = rows[r];
+    row.seed = seed;
+    row.position = r;
+    row.temperature = r % 3 == 0 ? 0 : 0.5 + 0.25 * static_cast<double>(r);
+    if (r % 4 == 1) row.top_k = 1 + static_cast<int64_t>(r);
+    if (r % 4 == 2) row.top_p = 0.7;
+    if (r == 7) row.min_p = 0.05;
+    if (r < 5) continue;
+    row.repetition_penalty = 1.3;
+    row.presence_penalty = 0.4;
+    row.frequency_penalty = -0.2;
+    row.logit_bias = lists.bias;
+    row.prompt = lists.prompt;
+    row.output = lists.output;
+  }
+  return rows;
+}
+
+// By number of columns: each a test of its own, since tools that watch every access take minutes for the largest.
+class SampleOp : public testing::TestWithParam<std::tuple<std::string, int64_t>> {
+ protected:
+  void SetUp() override {
+    if (backend() != "reference" && !test::machine_has(backend())) GTEST_SKIP() << "this machine lacks " << backend();
+    random = Random(static_cast<uint64_t>(columns()));
+  }
+  std::string backend() const { return std::get<0>(GetParam()); }
+  int64_t columns() const { return std::get<1>(GetParam()); }
+  std::vector<float> random_logits(size_t num_rows) {
+    const int64_t count = static_cast<int64_t>(num_rows) * columns();
+    std::vector<float> logits = random.floats(count, -6, 6);
+    for (size_t i = 0; i < num_rows; ++i) logits[static_cast<size_t>(random.below(count))] = -kInf;
+    return logits;
+  }
+  // What the op draws from rows of logits, compared with sample_row.
+  std::vector<Draw> draw(Ops& ops, std::vector<float> logits, const std::vector<SamplingRow>& rows,
+                         const std::vector<Draw>& last, const std::string& what) {
+    const auto V = static_cast<size_t>(columns());
+    const int64_t drawable = columns() - 2;
+    ops.sample(ops.to_device({logits.data(), std::ssize(rows), columns(), DType::f32}), rows, drawable);
+    std::vector<Draw> draws = ops.take_draws();
+    EXPECT_EQ(draws.size(), rows.size());
+    for (size_t r = 0; r < draws.size(); ++r) {
+      const int32_t source = rows[r].draw_source, last_id = source < 0 ? -1 : last[static_cast<size_t>(source)].id;
+      const Draw wanted = sample_row(std::span(logits).subspan(r * V, V), rows[r], drawable, last_id);
+      EXPECT_EQ(draws[r].id, wanted.id) << fmt::format("row {} of {} columns, {}", r, V, what);
+      EXPECT_EQ(draws[r].stops, wanted.stops) << fmt::format("row {} of {} columns, {}", r, V, what);
+      EXPECT_EQ(draws[r].logprob, wanted.logprob);
+      EXPECT_EQ(draws[r].top.size(), wanted.top.size());
+      for (size_t i = 0; i < std::min(draws[r].top.size(), wanted.top.size()); ++i) {
+        EXPECT_EQ(draws[r].top[i].id, wanted.top[i].id);
+        EXPECT_EQ(draws[r].top[i].logprob, wanted.top[i].logprob);
       }
     }
+    return draws;
+  }
+  Random random{0};
+};
+
+TEST_P(SampleOp, DrawsAsSampleRow) {
+  const auto ops = test::make_backend(backend());
+  for (uint64_t round = 0; round < 4; ++round) {
+    const SampleLists lists(random, columns());
+    std::vector<SamplingRow> rows = mixed_rows(lists, round);
+    rows[4].num_logprobs = rows[6].num_logprobs = 3;
+    for (const size_t r : {0, 3, 6}) rows[r].given = static_cast<int32_t>(random.below(columns()));
+    draw(*ops, random_logits(rows.size()), rows, {}, fmt::format("round {}", round));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, SampleOp, testing::ValuesIn(test::backends()), test::backend_test_name);
+// The last draw of a sequence counts as output before the host has read it, whether it stands in the output already or
+// not; and the draw itself is compared with the row's stop ids. Settings that only count on are not sent again.
+TEST_P(SampleOp, CountsTheLastDrawAndTellsEnds) {
+  const auto ops = test::make_backend(backend());
+  const SampleLists lists(random, columns());
+  std::vector<SamplingRow> rows = mixed_rows(lists, 5);
+  std::vector<int32_t> all(static_cast<size_t>(columns()));
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<int32_t> few = {1, 0, 7};
+  for (size_t r = 0; r < rows.size(); ++r)
+    rows[r].stop_ids = r % 3 == 2 ? std::span<const int32_t>(few) : r % 3 == 1 ? all : std::span<const int32_t>();
+  // The same logits in every step: without the penalties the favourites would be drawn again and again.
+  std::vector<float> logits = random_logits(rows.size());
+  std::vector<Draw> last;
+  int64_t changed = 0;
+  for (int step = 0; step < 6; ++step) {
+    const std::vector<Draw> draws = draw(*ops, logits, rows, last, fmt::format("step {}", step));
+    for (size_t r = 0; r < rows.size(); ++r) {
+      if (r % 3 != 2) {
+        EXPECT_EQ(draws[r].stops, r % 3 == 1) << r;
+      }
+      ++rows[r].position;
+      if (r < 5) continue;
+      rows[r].draw_source = static_cast<int32_t>(r);
+      rows[r].presence_penalty = 6;  // whatever is drawn is no favourite in the next step
+      if (step > 0) changed += draws[r].id != last[r].id;
+    }
+    last = draws;
+  }
+  EXPECT_GT(changed, 5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, SampleOp,
+                         testing::Combine(testing::ValuesIn(test::backends()),
+                                          testing::Values(int64_t{37}, int64_t{1000}, int64_t{20000})),
+                         [](const auto& info) {
+                           std::string name = std::get<0>(info.param);
+                           std::ranges::replace(name, '-', '_');
+                           return name + "_" + std::to_string(std::get<1>(info.param));
+                         });
 
 }  // namespace
 }  // namespace qwill

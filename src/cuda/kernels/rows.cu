@@ -1,11 +1,12 @@
 // Memory-bound work on rows: one block a row, the row read and written once.
-// reference: ops/reference.cpp rms_norm, do_embed, do_take_rows; ops/rope.cpp rope_row    test: tests/ops
+// reference: ops/reference.cpp rms_norm, do_embed, do_take_rows; ops/rope.cpp rope_row    test: tests/ops, tests/cuda
 #include <algorithm>
 
 #include "cuda/kernels/launch.cuh"
 #include "cuda/kernels/ptx.cuh"
 #include "cuda/kernels/row_norm.cuh"
 #include "cuda/kernels/rows.h"
+#include "cuda/kernels/sampling.h"
 
 namespace qwill::cuda {
 namespace {
@@ -17,7 +18,7 @@ __global__ void __launch_bounds__(kThreads)
   let_next_kernel_start();
   wait_for_previous_kernel();
   const int64_t t = blockIdx.x;
-  const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : draws[source];
+  const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : id_of_draw(draws[source]);
   float* out = x + t * table.cols;
   if (!table.is_bf16) {
     const float* row = static_cast<const float*>(table.data) + static_cast<int64_t>(token) * table.cols;
@@ -37,18 +38,39 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void rope_kernel(float* cos_out, float* sin_out, const float* inv_freq, const float* factor,
-                            const int32_t* positions, const int32_t* kinds, int32_t half_dim) {
+// One block for row t and sequence t.
+__global__ void begin_rows_kernel(BegunRows p) {
   let_next_kernel_start();
   wait_for_previous_kernel();
-  const int64_t t = blockIdx.x;
-  const int32_t i = threadIdx.x, kind = kinds[t];
-  if (i >= half_dim) return;
-  const float angle = __fmul_rn(inv_freq[kind * half_dim + i], static_cast<float>(positions[t]));
+  const int32_t t = static_cast<int32_t>(blockIdx.x), i = static_cast<int32_t>(threadIdx.x);
+  const auto steps = static_cast<int32_t>(p.sent.steps);
+  const auto has_ended = [&](int32_t row) {
+    const int32_t source = p.draw_source[row];
+    return source >= 0 && draw_stops(p.draws[source]);
+  };
+  if (i == 32 && t < p.num_sequences) {
+    int32_t keys = p.sent.seq_lens[t];
+    if (t < p.sent.num_sequences) {
+      const int32_t row = p.row_begin[t];
+      keys = p.row_begin[t + 1] - row == 1 && has_ended(row) ? 0 : keys + steps;
+    }
+    p.seq_lens[t] = keys;
+  }
+  if (t >= p.num_rows) return;
+  const bool is_padding = t >= p.sent.num_rows;
+  const int32_t position = p.sent.positions[t] + (is_padding ? 0 : steps);
+  if (i == 0) {
+    p.positions[t] = position;
+    p.slots[t] = is_padding || has_ended(t) ? -1 : p.sent.slots[t] + steps;
+  }
+  if (i >= p.half_dim) return;
+  const int32_t kind = p.rope_kinds[t];
+  const float angle = __fmul_rn(p.inv_freq[kind * p.half_dim + i], static_cast<float>(position));
   double sine, cosine;
   sincos(static_cast<double>(angle), &sine, &cosine);
-  cos_out[t * half_dim + i] = __fmul_rn(static_cast<float>(cosine), factor[kind]);
-  sin_out[t * half_dim + i] = __fmul_rn(static_cast<float>(sine), factor[kind]);
+  const int64_t at = int64_t{t} * p.half_dim + i;
+  p.cos[at] = __fmul_rn(static_cast<float>(cosine), p.factors[kind]);
+  p.sin[at] = __fmul_rn(static_cast<float>(sine), p.factors[kind]);
 }
 
 __global__ void __launch_bounds__(kNormThreads)
@@ -133,10 +155,11 @@ cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, 
   return launch(embed_kernel, blocks(num_rows), kThreads, 0, stream, x, table, tokens, draw_source, draws);
 }
 
-cudaError_t rope_rows(float* cos, float* sin, const float* inv_freq, const float* factor, const int32_t* positions,
-                      const int32_t* kinds, int64_t half_dim, int64_t num_rows, cudaStream_t stream) {
-  return launch(rope_kernel, blocks(num_rows), static_cast<unsigned>(half_dim), 0, stream, cos, sin, inv_freq, factor,
-                positions, kinds, static_cast<int32_t>(half_dim));
+cudaError_t begin_rows(const BegunRows& rows, cudaStream_t stream) {
+  const int32_t num_blocks = std::max(rows.num_rows, rows.num_sequences);
+  if (num_blocks == 0) return cudaSuccess;
+  return launch(begin_rows_kernel, blocks(num_blocks), static_cast<unsigned>(std::max(64, rows.half_dim)), 0, stream,
+                rows);
 }
 
 cudaError_t norm_rows(void* y_bf16, float* y_f32, const float* x, const float* weight, float eps, int64_t cols,

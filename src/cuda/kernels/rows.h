@@ -20,14 +20,34 @@ struct TableView {
   int32_t cols = 0;
 };
 
-// x[t] = table[draw_source[t] < 0 ? tokens[t] : draws[draw_source[t]]], [T, cols] f32.
+// x[t] = table[draw_source[t] < 0 ? tokens[t] : id_of_draw(draws[draw_source[t]])], [T, cols] f32.
 cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
                        const int32_t* draws, int64_t num_rows, cudaStream_t stream);
 
-// cos and sin [T, half_dim] of each row's position by its rope kind; inv_freq [2, half_dim], factor [2]
-// (ops/rope.h, rope_row).
-cudaError_t rope_rows(float* cos, float* sin, const float* inv_freq, const float* factor, const int32_t* positions,
-                      const int32_t* kinds, int64_t half_dim, int64_t num_rows, cudaStream_t stream);
+// Rows and sequences as they were sent; those of the first num_rows and num_sequences have gone on by so many steps.
+struct SentRows {
+  int32_t *positions = nullptr, *slots = nullptr;  // [T]
+  int32_t* seq_lens = nullptr;                     // [S]
+  uint32_t steps = 0;
+  int32_t num_rows = 0, num_sequences = 0;
+};
+
+// What a step begins with: positions, slots and lengths of its rows, and cos and sin [T, half_dim] of each position by
+// its rope kind (ops/rope.h, rope_row). A row that follows a draw which stopped its sequence is padding: it stores
+// nothing, and the sequence has no keys.
+struct BegunRows {
+  SentRows sent;
+  const int32_t *draw_source, *draws;  // as in embed_rows
+  const int32_t* row_begin;            // [S + 1]
+  int32_t num_rows, num_sequences;     // T and S: padding as well
+  int32_t *positions, *slots, *seq_lens;
+
+  const int32_t* rope_kinds;        // [T]
+  const float *inv_freq, *factors;  // [2, half_dim], [2]
+  int32_t half_dim;                 // 0: nothing rotates
+  float *cos, *sin;
+};
+cudaError_t begin_rows(const BegunRows& rows, cudaStream_t stream);
 
 // The norm of each row of x [T, cols]: as bf16 [T, padded_cols], zeros behind cols, and as f32 [T, cols]; either may be
 // null. cols <= kMaxNormCols (row_norm.cuh).

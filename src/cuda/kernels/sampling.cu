@@ -1,7 +1,7 @@
-// sample: ids[r] = the draw of row r (ops/sampling.h): adjusted logits -> greedy, or temperature and Gumbel-max over
-// all tokens, or over those that top-k, top-p and min-p leave.
-// logits [R, ld] f32; settings [R]; ids [R] int32. Two launches: `search_slices` finds the best token of each slice of
-// a greedy or plain row; `finish_rows` the best of the slices, and does rows with a filter from the start.
+// sample: draws[r] = the draw of row r (ops/sampling.h): adjusted logits -> greedy, or temperature and Gumbel-max over
+// all tokens, or over those that top-k, top-p and min-p leave; and whether it is one of the row's stop ids.
+// logits [R, ld] f32; settings [R]; draws [R] int32. Two launches: `search_slices` finds the best token of each slice
+// of a greedy or plain row; `finish_rows` the best of the slices, and does rows with a filter from the start.
 //
 // Moves 4 R V bytes. Greedy rows, and rows whose favourites are clear, are memory-bound; where every token needs its
 // noise (flat logits), the generator takes about twice as long as reading. A filtered row is bound by latency and by
@@ -27,16 +27,31 @@ constexpr int kMinSlice = 4 * kSearchThreads;  // columns that its threads take 
 constexpr int kPiece = 2 * kMinSlice;
 constexpr int kPieces = 4;  // ring of them in shared memory
 
+__device__ SampleSettings settings_of(const SampledRows& sampled, int64_t r) {
+  SampleSettings row = sampled.rows[r];
+  const uint32_t low = static_cast<uint32_t>(row.position) + sampled.steps;
+  row.position = row.position >> 32 << 32 | low;
+  return row;
+}
+
+// The draw as it is stored, in all lanes of a warp.
+__device__ int32_t stored_draw(int32_t id, const SampleSettings& row, const int32_t* stop_ids) {
+  bool stops = false;
+  for (int32_t i = threadIdx.x % 32; i < row.num_stops; i += 32) stops |= stop_ids[row.first_stop + i] == id;
+  return __any_sync(~0u, stops) ? ~id : id;
+}
+
 // One block a slice of a row's columns, for rows without a filter: found[row][slice]. The columns come by a ring of
-// pieces.
+// pieces. Of each row last_ids[row]: the next kernel stores draws where the last ones stand.
 __global__ void __launch_bounds__(kSearchThreads, 4)
-    search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns,
-                  const SampleSettings* settings, const TokenAdjustment* adjustments, Found* found) {
+    search_slices(const float* logits, int64_t ld, int32_t num_drawable, int32_t slice_columns, SampledRows sampled,
+                  const int32_t* last_draws, int32_t* last_ids, Found* found) {
   __shared__ __align__(128) float values[kPieces * kPiece];
   __shared__ uint64_t barriers[kPieces];
   __shared__ Found warp_best[32];
   __shared__ float bars[32];
   __shared__ SampleSettings row;
+  __shared__ int32_t last_id;
   const int32_t first = static_cast<int32_t>(blockIdx.x) * slice_columns;
   const int32_t count = min(slice_columns, num_drawable - first), num_pieces = (count + kPiece - 1) / kPiece;
   const auto piece = [&](int32_t i) {
@@ -46,13 +61,17 @@ __global__ void __launch_bounds__(kSearchThreads, 4)
   let_next_kernel_start();
   if (threadIdx.x < kPieces) init_barrier(&barriers[threadIdx.x]);
   wait_for_previous_kernel();
-  if (threadIdx.x == 0) row = settings[blockIdx.y];
+  if (threadIdx.x == 0) {
+    row = settings_of(sampled, blockIdx.y);
+    last_id = row.draw_source < 0 ? -1 : id_of_draw(last_draws[row.draw_source]);
+    if (blockIdx.x == 0) last_ids[blockIdx.y] = last_id;
+  }
   __syncthreads();
   if (is_filtered(row, num_drawable)) return;
   if (threadIdx.x == 0)
     for (int32_t i = 0; i < min(kPieces, num_pieces); ++i) piece(i).start_copy(logits, &barriers[i]);
 
-  Adjuster adjuster(row, adjustments, first);
+  Adjuster adjuster(row, sampled.adjustments, last_id, first);
   GumbelSearch search(gumbel_row(row));
   Found best = {kMinusInfinity, 0};
   const bool noisy = row.temperature > 0;
@@ -77,9 +96,9 @@ __global__ void __launch_bounds__(kSearchThreads, 4)
 // Rows without a filter: one warp each, over the best of the slices. Rows with one: a cluster each, which keeps the
 // row's adjusted logits in shared memory and reads global memory once.
 __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
-    finish_rows(int32_t* ids, int32_t* host_ids, const float* logits, int64_t ld, int32_t num_rows,
-                int32_t num_drawable, int32_t rank_columns, const SampleSettings* settings,
-                const TokenAdjustment* adjustments, const Found* found, int32_t num_slices) {
+    finish_rows(int32_t* draws, int32_t* host_draws, const float* logits, int64_t ld, int32_t num_rows,
+                int32_t num_drawable, int32_t rank_columns, SampledRows sampled, const int32_t* last_ids,
+                const Found* found, int32_t num_slices) {
   extern __shared__ __align__(128) float values[];
   __shared__ uint64_t barrier;
   __shared__ FilterShared shared;
@@ -89,19 +108,22 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   wait_for_previous_kernel();
   const int32_t lane = threadIdx.x % 32;
 
+  // By a warp, whose first lane knows the id.
   const auto put = [&](int32_t r, int32_t id) {
-    ids[r] = id;
-    if (host_ids) host_ids[r] = id;
+    const int32_t draw = stored_draw(__shfl_sync(~0u, id, 0), sampled.rows[r], sampled.stop_ids);
+    if (lane != 0) return;
+    draws[r] = draw;
+    if (host_draws) host_draws[r] = draw;
   };
 
   const int32_t num_warps = gridDim.x * (kFinishThreads / 32);
   for (int32_t r = (blockIdx.x * kFinishThreads + threadIdx.x) / 32; r < num_rows; r += num_warps) {
-    if (is_filtered(settings[r], num_drawable)) continue;
+    if (is_filtered(sampled.rows[r], num_drawable)) continue;
     Found best = {kMinusInfinity, 0};
     for (int32_t i = lane; i < num_slices; i += 32)
       best = better(found[static_cast<int64_t>(r) * num_slices + i], best);
     best = best_of_warp(best);
-    if (lane == 0) put(r, best.id);
+    put(r, best.id);
   }
 
   // Filtered rows are dealt to the clusters in turn.
@@ -112,24 +134,24 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   uint32_t parity = 0;
   for (int32_t base = 0; base < num_rows; base += 32) {
     uint32_t filtered = __ballot_sync(
-        ~0u, base + lane < num_rows && is_filtered(settings[min(base + lane, num_rows - 1)], num_drawable));
+        ~0u, base + lane < num_rows && is_filtered(sampled.rows[min(base + lane, num_rows - 1)], num_drawable));
     for (; filtered; filtered &= filtered - 1) {
       if (turn-- > 0) continue;
       turn = num_clusters - 1;
       const int32_t r = base + __ffs(filtered) - 1;
       if (threadIdx.x == 0) {
-        row = settings[r];
+        row = settings_of(sampled, r);
         if (columns.count > 0) columns.start_copy(logits + r * ld, &barrier);
       }
       __syncthreads();
       if (columns.count > 0) {
-        Adjuster adjuster(row, adjustments, first);
+        Adjuster adjuster(row, sampled.adjustments, last_ids[r], first);
         barrier_wait(shared_address(&barrier), parity);
         parity ^= 1;
         adjuster.apply(columns);
       }
       const int32_t id = FilteredRow(shared, columns, row).draw();
-      if (rank == 0 && threadIdx.x == 0) put(r, id);
+      if (rank == 0 && threadIdx.x < 32) put(r, id);
       fence_async_proxy();
       __syncthreads();
     }
@@ -160,12 +182,12 @@ cudaError_t max_clusters(size_t shared_bytes, int& clusters) {
 }  // namespace
 
 size_t sample_workspace_bytes(int64_t num_rows, int64_t num_drawable) {
-  return static_cast<size_t>(num_rows * ((num_drawable + kMinSlice - 1) / kMinSlice)) * sizeof(Found);
+  const int64_t slices = (num_drawable + kMinSlice - 1) / kMinSlice;
+  return static_cast<size_t>(num_rows) * (static_cast<size_t>(slices) * sizeof(Found) + sizeof(int32_t));
 }
 
-cudaError_t sample(int32_t* ids, int32_t* host_ids, const float* logits, int64_t ld, int64_t num_rows,
-                   int64_t num_drawable, const SampleSettings* settings, const TokenAdjustment* adjustments,
-                   void* workspace, cudaStream_t stream) {
+cudaError_t sample(int32_t* draws, int32_t* host_draws, const float* logits, int64_t ld, int64_t num_rows,
+                   int64_t num_drawable, const SampledRows& sampled, void* workspace, cudaStream_t stream) {
   if (ld % 4 != 0 || num_drawable < 1 || num_drawable > std::min(ld, kMaxSampledColumns)) return cudaErrorInvalidValue;
   if (num_rows <= 0) return cudaSuccess;
   const int32_t columns = slice_columns(num_rows, num_drawable);
@@ -173,15 +195,16 @@ cudaError_t sample(int32_t* ids, int32_t* host_ids, const float* logits, int64_t
   const int32_t rank_columns = static_cast<int32_t>((num_drawable + 4 * kRanks - 1) / (4 * kRanks) * 4);
   const size_t rank_bytes = static_cast<size_t>(rank_columns) * sizeof(float);
   Found* const found = static_cast<Found*>(workspace);
+  auto* const last_ids = reinterpret_cast<int32_t*>(found + num_rows * slices);
   if (const cudaError_t error = allow_shared(finish_rows, kMaxSampledColumns / kRanks * sizeof(float))) return error;
   if (const cudaError_t error = launch(search_slices, dim3(slices, num_rows), kSearchThreads, 0, stream, logits, ld,
-                                       num_drawable, columns, settings, adjustments, found))
+                                       num_drawable, columns, sampled, draws, last_ids, found))
     return error;
   int clusters = 0;
   if (const cudaError_t error = max_clusters(rank_bytes, clusters)) return error;
   const auto blocks = static_cast<uint32_t>(std::clamp<int64_t>(num_rows, 1, std::max(clusters, 1)) * kRanks);
-  return launch(finish_rows, blocks, kFinishThreads, rank_bytes, stream, ids, host_ids, logits, ld, num_rows,
-                num_drawable, rank_columns, settings, adjustments, found, slices);
+  return launch(finish_rows, blocks, kFinishThreads, rank_bytes, stream, draws, host_draws, logits, ld, num_rows,
+                num_drawable, rank_columns, sampled, last_ids, found, slices);
 }
 
 }  // namespace qwill::cuda

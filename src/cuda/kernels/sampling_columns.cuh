@@ -58,25 +58,38 @@ __device__ __forceinline__ void init_barrier(uint64_t* barrier) {
   barrier_init_fence();
 }
 
-// A row's penalties and bias, applied to columns that come in ascending order.
+// A row's penalties and bias, applied to columns that come in ascending order. `last_id` is one more token of the
+// output, which the list does not count; -1: there is none.
 class Adjuster {
  public:
-  __device__ Adjuster(const SampleSettings& row, const TokenAdjustment* adjustments, int32_t first_column)
-      : row_(row), list_(adjustments + row.first_adjustment), next_(find(0, first_column)) {}
+  __device__ Adjuster(const SampleSettings& row, const TokenAdjustment* adjustments, int32_t last_id,
+                      int32_t first_column)
+      : row_(row), list_(adjustments + row.first_adjustment), last_id_(last_id), next_(find(0, first_column)) {}
 
   // The whole block, after the columns have come.
   __device__ void apply(const Columns& columns) {
-    const int32_t begin = next_;
-    next_ = find(begin, columns.first + columns.count);
-    if (begin == next_) return;
-    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < next_; i += static_cast<int32_t>(blockDim.x)) {
-      float& value = columns.values[list_[i].id - columns.first];
-      value = adjusted(value, list_[i], row_);
+    const int32_t begin = next_, end = columns.first + columns.count;
+    next_ = find(begin, end);
+    const bool has_last = last_id_ >= columns.first && last_id_ < end;
+    if (begin == next_ && !has_last) return;
+    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < next_; i += static_cast<int32_t>(blockDim.x))
+      if (list_[i].id != last_id_) adjust(columns, list_[i]);
+    if (has_last && threadIdx.x == 0) {
+      const int32_t i = find(begin, last_id_);
+      TokenAdjustment last = {last_id_, 0, 0, 0};
+      if (i < next_ && list_[i].id == last_id_) last = list_[i];
+      ++last.output_count;
+      last.seen = 1;
+      adjust(columns, last);
     }
     __syncthreads();
   }
 
  private:
+  __device__ void adjust(const Columns& columns, const TokenAdjustment& a) const {
+    float& value = columns.values[a.id - columns.first];
+    value = adjusted(value, a, row_);
+  }
   // Index of the first adjustment, from `low` on, whose id is not below `id`.
   __device__ int32_t find(int32_t low, int32_t id) const {
     int32_t high = row_.num_adjustments;
@@ -92,7 +105,7 @@ class Adjuster {
 
   const SampleSettings& row_;
   const TokenAdjustment* list_;
-  int32_t next_;
+  int32_t last_id_, next_;
 };
 
 // Shows the columns to the search; `keep(value, id)` is false for tokens that must not be drawn.
