@@ -11,6 +11,8 @@ struct CpuFeatures {
   bool avx512_bf16 = false;  // VDPBF16PS, VBMI and the above
   bool amx = false;          // TDPBF16PS, TDPBSUD, and the kernel granted the tile state to this process
   bool dotprod = false;      // SDOT of AArch64
+  // Cores look far enough ahead in what they read, however busy they are with it: those of AMD's Zen, as measured.
+  bool follows_streams = false;
 };
 
 // Detected once; asks the kernel for the tile state where the processor has it.

@@ -9,7 +9,8 @@ namespace qwill {
 namespace {
 
 // Where a block keeps what.
-constexpr int64_t kLookedCodes = 128;  // int8 and four bits: after scale[2][32]
+constexpr int64_t kLookedCodes = 128;  // int8, int6 and four bits: after scale[2][32]
+constexpr int64_t kInt6Group = 512 + 256, kInt6Lower = 512;
 constexpr int64_t kQ4Scales = 128, kQ4Minima = kQ4Scales + 256, kQ4Codes = kQ4Minima + 256;
 constexpr int64_t kQ6Scales = 64, kQ6Codes = kQ6Scales + 512, kQ6Upper = kQ6Codes + 4096;
 
@@ -26,20 +27,29 @@ float get_f16(const std::byte* from) {
 // The byte of a quad's column c in rows' order.
 constexpr int64_t lane(int64_t row, int64_t c) { return row * 4 + c; }
 
-// The two indices that share bytes, of all groups of a block.
-void put_halves(const PlainBlock& block, int64_t groups, int64_t row, std::byte* to) {
-  for (int64_t g = 0; g < groups; ++g)
-    for (int64_t i = 0; i < 4; ++i)
-      for (int64_t c = 0; c < 4; ++c) {
-        const size_t first = static_cast<size_t>(g * 32 + i * 8 + c);
-        to[(g * 4 + i) * 128 + lane(row, c)] =
-            static_cast<std::byte>((block.code[first] & 15) | (block.code[first + 4] & 15) << 4);
-      }
+// Of one group the four bits of each code from bit `first` on, those of two columns in one byte.
+void put_halves(const uint8_t* code, int first, int64_t row, std::byte* to) {
+  for (int64_t i = 0; i < 4; ++i)
+    for (int64_t c = 0; c < 4; ++c)
+      to[i * 128 + lane(row, c)] =
+          static_cast<std::byte>((code[i * 8 + c] >> first & 15) | (code[i * 8 + c + 4] >> first & 15) << 4);
 }
-// The index of column c of a block.
-uint8_t half_at(const std::byte* halves, int64_t row, int64_t c) {
-  const auto both = std::to_integer<uint8_t>(halves[c / 8 * 128 + lane(row, c % 4)]);
+// Those of column c.
+int half_at(const std::byte* halves, int64_t row, int64_t c) {
+  const auto both = std::to_integer<int>(halves[c / 8 * 128 + lane(row, c % 4)]);
   return c % 8 < 4 ? both & 15 : both >> 4;
+}
+// The same with two bits of each code, four columns in one byte.
+void put_quarters(const uint8_t* code, int first, int64_t row, std::byte* to) {
+  for (int64_t i = 0; i < 2; ++i)
+    for (int64_t c = 0; c < 4; ++c) {
+      int four = 0;
+      for (int64_t q = 0; q < 4; ++q) four |= (code[i * 16 + q * 4 + c] >> first & 3) << 2 * q;
+      to[i * 128 + lane(row, c)] = static_cast<std::byte>(four);
+    }
+}
+int quarter_at(const std::byte* quarters, int64_t row, int64_t c) {
+  return std::to_integer<int>(quarters[c / 16 * 128 + lane(row, c % 4)]) >> (c % 16 / 4 * 2) & 3;
 }
 
 }  // namespace
@@ -72,11 +82,21 @@ void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte
       for (int64_t quad = 0; quad < 16; ++quad)
         std::memcpy(to + kLookedCodes + quad * 128 + lane(row, 0), &block.code[static_cast<size_t>(quad * 4)], 4);
       return;
+    case PanelFormat::int6:
+      for (int64_t g = 0; g < 2; ++g) {
+        put_f16(to + (g * 32 + row) * 2, block.scale[static_cast<size_t>(g)]);
+        std::byte* group = to + kLookedCodes + g * kInt6Group;
+        put_halves(&block.code[static_cast<size_t>(g * 32)], 2, row, group);
+        put_quarters(&block.code[static_cast<size_t>(g * 32)], 0, row, group + kInt6Lower);
+      }
+      return;
     case PanelFormat::int4:
     case PanelFormat::q4_0:
     case PanelFormat::iq4_nl:
       for (int64_t g = 0; g < 2; ++g) put_f16(to + (g * 32 + row) * 2, block.scale[static_cast<size_t>(g)]);
-      return put_halves(block, 2, row, to + kLookedCodes);
+      for (int64_t g = 0; g < 2; ++g)
+        put_halves(&block.code[static_cast<size_t>(g * 32)], 0, row, to + kLookedCodes + g * 512);
+      return;
     case PanelFormat::q4_k:
       put_f16(to + row * 2, block.d);
       put_f16(to + 64 + row * 2, block.dmin);
@@ -84,21 +104,17 @@ void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte
         to[kQ4Scales + g * 32 + row] = static_cast<std::byte>(block.scale[static_cast<size_t>(g)]);
         to[kQ4Minima + g * 32 + row] = static_cast<std::byte>(block.minimum[static_cast<size_t>(g)]);
       }
-      return put_halves(block, 8, row, to + kQ4Codes);
+      for (int64_t g = 0; g < 8; ++g)
+        put_halves(&block.code[static_cast<size_t>(g * 32)], 0, row, to + kQ4Codes + g * 512);
+      return;
     case PanelFormat::q6_k:
       put_f16(to + row * 2, block.d);
       for (int64_t g = 0; g < 16; ++g)
         to[kQ6Scales + g * 32 + row] = static_cast<std::byte>(static_cast<int8_t>(block.scale[static_cast<size_t>(g)]));
-      put_halves(block, 8, row, to + kQ6Codes);
-      for (int64_t g = 0; g < 8; ++g)
-        for (int64_t i = 0; i < 2; ++i)
-          for (int64_t c = 0; c < 4; ++c) {
-            unsigned upper = 0;
-            for (unsigned q = 0; q < 4; ++q)
-              upper |= static_cast<unsigned>(block.code[static_cast<size_t>(g * 32 + i * 16 + q * 4 + c)] >> 4)
-                       << 2 * q;
-            to[kQ6Upper + (g * 2 + i) * 128 + lane(row, c)] = static_cast<std::byte>(upper);
-          }
+      for (int64_t g = 0; g < 8; ++g) {
+        put_halves(&block.code[static_cast<size_t>(g * 32)], 0, row, to + kQ6Codes + g * 512);
+        put_quarters(&block.code[static_cast<size_t>(g * 32)], 4, row, to + kQ6Upper + g * 256);
+      }
       return;
   }
 }
@@ -118,6 +134,12 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
           value = get_f16(block + (c / 32 * 32 + row) * 2) * static_cast<float>(code - 128);
           break;
         }
+        case PanelFormat::int6: {
+          const std::byte* group = block + kLookedCodes + c / 32 * kInt6Group;
+          const int code = half_at(group, row, c % 32) << 4 | quarter_at(group + kInt6Lower, row, c % 32) << 2;
+          value = get_f16(block + (c / 32 * 32 + row) * 2) * static_cast<float>(code - 128);
+          break;
+        }
         case PanelFormat::int4:
         case PanelFormat::q4_0:
         case PanelFormat::iq4_nl: {
@@ -130,14 +152,14 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
         case PanelFormat::q4_k: {
           const auto scale = std::to_integer<int>(block[kQ4Scales + c / 32 * 32 + row]),
                      minimum = std::to_integer<int>(block[kQ4Minima + c / 32 * 32 + row]);
-          value = get_f16(block + row * 2) * static_cast<float>(scale) * half_at(block + kQ4Codes, row, c) -
+          value = get_f16(block + row * 2) * static_cast<float>(scale) *
+                      static_cast<float>(half_at(block + kQ4Codes, row, c)) -
                   get_f16(block + 64 + row * 2) * static_cast<float>(minimum);
           break;
         }
         case PanelFormat::q6_k: {
           const auto scale = static_cast<int8_t>(block[kQ6Scales + c / 16 * 32 + row]);
-          const auto upper = std::to_integer<int>(block[kQ6Upper + c / 16 * 128 + lane(row, c % 4)]);
-          const int code = half_at(block + kQ6Codes, row, c) | (upper >> (c % 16 / 4 * 2) & 3) << 4;
+          const int code = half_at(block + kQ6Codes, row, c) | quarter_at(block + kQ6Upper, row, c) << 4;
           value = get_f16(block + row * 2) * static_cast<float>(scale) * static_cast<float>(code - 32);
           break;
         }

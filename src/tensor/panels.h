@@ -8,6 +8,9 @@
 // whose other side is the same for all lanes (VPDPBUSD, SDOT, TDPBSUD). A panel is read from end to end, once.
 //
 // int8 (8.5 bits a weight), 64 columns: f16 scale[2][32]; code[16 quads][32][4].
+// int6 (6.5), 64 columns: f16 scale[2][32]; then of each group the upper four of six bits as halves (see below), and
+// the
+//   lower two as q6_k has its upper ones. The code is four times the six bits.
 // four bits (4.5), 64 columns: f16 scale[2][32]; then of each group [4][32][4] bytes, of which byte i holds in its low
 //   half the index of quad 2i's code and in its high half that of quad 2i + 1's. What an index stands for says one
 //   of four codebooks of sixteen codes: the lowest two bits of the scale choose that of the group's columns 0 … 15, the
@@ -32,8 +35,8 @@ namespace qwill {
 constexpr int64_t kPanelRows = 32;
 constexpr int64_t kGroupCols = 32;
 
-enum class PanelFormat : uint8_t { int8, int4, q4_0, iq4_nl, q4_k, q6_k };
-constexpr int kNumPanelFormats = 6;
+enum class PanelFormat : uint8_t { int8, int6, int4, q4_0, iq4_nl, q4_k, q6_k };
+constexpr int kNumPanelFormats = 7;
 
 // Four of sixteen codes, one after another, of formats whose codes are looked up. In files' formats, whose scales have
 // no bits to spare, all four are the same.
@@ -47,6 +50,7 @@ struct PanelShape {
 constexpr PanelShape panel_shape(PanelFormat format) {
   switch (format) {
     case PanelFormat::int8: return {64, 128 + 2048};
+    case PanelFormat::int6: return {64, 128 + 1024 + 512};
     case PanelFormat::int4:
     case PanelFormat::q4_0:
     case PanelFormat::iq4_nl: return {64, 128 + 1024};
@@ -68,9 +72,9 @@ constexpr int64_t panels_bytes(PanelFormat format, int64_t rows, int64_t cols) {
 // What panels keep of one row's block, before it is woven into the others. Scales of absent columns are 0.
 struct PlainBlock {
   float d = 0, dmin = 0;            // q4_k, q6_k
-  std::array<float, 16> scale{};    // int8, four bits: two, values of f16; else the small integers
+  std::array<float, 16> scale{};    // int8, int6, four bits: two, values of f16; else the small integers
   std::array<float, 8> minimum{};   // q4_k: the small integers
-  std::array<uint8_t, 256> code{};  // int8: the code; four bits, q4_k: the index; q6_k: the six bits
+  std::array<uint8_t, 256> code{};  // int8: the code; four bits, q4_k: the index; int6, q6_k: the six bits
 };
 // Row `row` (0 … 31) of a block that begins at `to`.
 void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte* to);
