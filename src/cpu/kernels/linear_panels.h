@@ -33,7 +33,7 @@ struct PanelBlock {
   static constexpr bool kMinimum = kQ4K;
   static constexpr int64_t kVectorRows = D::S::kLanes, kAheadBytes = 4096;
   static constexpr int64_t kCodes = kQ4K ? 128 + 512 : kQ6K ? 64 + 512 : 128;
-  static constexpr int64_t kGroupBytes = kInt6 ? 512 + 256 : 512;  // of halves, and what follows them
+  static constexpr bool kSix = kInt6 || kQ6K;
 
   static void codes(const std::byte* block, int64_t g, int64_t j, int64_t v, const Books& books, I& first, I& second) {
     if constexpr (kInt8) {
@@ -41,15 +41,17 @@ struct PanelBlock {
       first = D::load(p);
       second = D::load(p + 128);
     } else {
-      const std::byte* p = block + kCodes + g * kGroupBytes + j * 128 + v * 4 * kVectorRows;
+      const std::byte* p =
+          block + kCodes + v * 4 * kVectorRows + (kSix ? (g * 2 + j / 2) * 384 + j % 2 * 256 : (g * 4 + j) * 128);
       if constexpr (kAhead)
         if (v * 4 * kVectorRows % 64 == 0) __builtin_prefetch(p + kAheadBytes);
       const I both = D::load(p);
+      I rest;
+      if constexpr (kSix) rest = D::load(p + (j % 2 == 0 ? 128 : -128));
       if constexpr (kInt6) {
-        const I lower = D::load(block + kCodes + g * kGroupBytes + 512 + j / 2 * 128 + v * 4 * kVectorRows);
         first = D::join_six(D::template shift<-4>(both),
-                            j % 2 == 0 ? D::template shift<-2>(lower) : D::template shift<2>(lower));
-        second = D::join_six(both, j % 2 == 0 ? lower : D::template shift<4>(lower));
+                            j % 2 == 0 ? D::template shift<-2>(rest) : D::template shift<2>(rest));
+        second = D::join_six(both, j % 2 == 0 ? rest : D::template shift<4>(rest));
       } else if constexpr (kLooked) {
         const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
         first = D::look_up(books, choice, both);
@@ -59,8 +61,7 @@ struct PanelBlock {
         second = D::low_half(D::high_halves(both));
       }
       if constexpr (kQ6K) {
-        const I upper = D::load(block + kCodes + 4096 + (g * 2 + j / 2) * 128 + v * 4 * kVectorRows);
-        const I bits = j % 2 == 0 ? upper : D::high_halves(upper);
+        const I bits = j % 2 == 0 ? rest : D::high_halves(rest);
         first = D::offset_96(D::or_shifted_4(first, D::template two_bits<0>(bits)));
         second = D::offset_96(D::or_shifted_4(second, D::template two_bits<2>(bits)));
       }
@@ -146,7 +147,10 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
   using S = typename D::S;
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sums[r][v] = S::zero();
-  for (int64_t b = 0; b < num_blocks; ++b, panel += Block::kBytes)
+  for (int64_t b = 0; b < num_blocks; ++b, panel += Block::kBytes) {
+    // Cores look ahead in what is read from its beginning to its end; scales of later groups would interrupt that.
+    if constexpr (kRows == 1)
+      for (int64_t line = 128; line < Block::kCodes; line += 64) __builtin_prefetch(panel + line);
     for (int64_t g = 0; g < Block::kCols / kGroupCols; ++g, ++x) {
 #pragma GCC unroll 2
       for (int part = 0; part < Block::kParts; ++part) {
@@ -191,6 +195,7 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
         }
       }
     }
+  }
 }
 
 template <typename D, typename Block, int kRows, int kVectors>
