@@ -218,11 +218,13 @@ void quantize_int4(const float* x, PlainBlock& block) {
       consider(scale);
       consider(-scale);
     }
-    round_to_levels(to_float(f16{best}));
     const auto weighted = [&](int64_t c) { return S::mul(S::load(weights + c), S::load(levels + c)); };
-    const float products = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(x + c)); });
-    const float squares = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(levels + c)); });
-    if (squares > 0) consider(products / squares);
+    for (int i = 0; i < 2; ++i) {
+      round_to_levels(to_float(f16{best}));
+      const float products = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(x + c)); });
+      const float squares = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(levels + c)); });
+      if (squares > 0) consider(products / squares);
+    }
 
     const float scale = to_float(f16{static_cast<uint16_t>(best | best_choice)});
     round_to_levels(scale);
