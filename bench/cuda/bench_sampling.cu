@@ -233,10 +233,10 @@ void test_sampling(int64_t num_columns, int64_t num_drawable, int64_t num_rows, 
   const DeviceArray<cuda::TokenAdjustment> device_adjustments(adjustments);
   const DeviceArray<int32_t> ids(static_cast<size_t>(num_rows)), single_ids(static_cast<size_t>(num_rows));
   const DeviceArray<char> workspace(cuda::sample_workspace_bytes(num_rows, num_drawable));
-  check(cuda::sample(ids.data(), device_logits.data(), ld, num_rows, num_drawable, device_settings.data(),
+  check(cuda::sample(ids.data(), nullptr, device_logits.data(), ld, num_rows, num_drawable, device_settings.data(),
                      device_adjustments.data(), workspace.data(), nullptr));
   for (int64_t r = 0; r < num_rows; ++r)
-    check(cuda::sample(single_ids.data() + r, device_logits.data() + r * ld, ld, 1, num_drawable,
+    check(cuda::sample(single_ids.data() + r, nullptr, device_logits.data() + r * ld, ld, 1, num_drawable,
                        device_settings.data() + r, device_adjustments.data(), workspace.data(), nullptr));
   check(cudaDeviceSynchronize());
   const std::vector<int32_t> got = ids.get(), single = single_ids.get();
@@ -298,8 +298,8 @@ void time_sampling() {
     for (const int64_t rows : {1, 8, 64, 256}) {
       const double us = time_us(16, [&](int i, cudaStream_t stream) {
         const float* from = logits.data() + i * rows % kRows * kColumns;
-        check(cuda::sample(ids.data(), from, kColumns, rows, kDrawable, device_settings.data(), adjustments.data(),
-                           workspace.data(), stream));
+        check(cuda::sample(ids.data(), nullptr, from, kColumns, rows, kDrawable, device_settings.data(),
+                           adjustments.data(), workspace.data(), stream));
       });
       std::printf("  %lld rows %.1f us (%.0f GB/s)", static_cast<long long>(rows), us,
                   4e-3 * static_cast<double>(rows * kDrawable) / us);

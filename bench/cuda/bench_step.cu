@@ -4,7 +4,7 @@
 //   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
-// MODEL: 0.6b, 4b, 8b, 14b, 8b-int4, 8b-fp8.
+// MODEL: 0.6b, 1.7b, 4b, 8b, 14b, 8b-int4, 8b-fp8.
 //
 // Tests: the residual stream, all pages and the logits bit for bit as the chain of stream() and attend_decode()
 // gives them, for several shapes, formats, contexts and tunings, three launches one after the other.
@@ -36,7 +36,8 @@ bool forever = false;
 
 void print_reports() {
   if (!reports) return;
-  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "words"};
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys",
+                                    "values",     "grid",        "words",     "norm"};
   int count = 0;
   for (int i = 0; i < kMaxStepBlocks * kMaxStepWarps; ++i) {
     const StepReport& r = reports->reports[i];
@@ -397,6 +398,7 @@ double time_graph(const std::function<void()>& launches) {
 }
 
 const Model kModels[] = {{"0.6b", 28, 1024, 16, 8, 128, 3072, 151936, 64},
+                         {"1.7b", 28, 2048, 16, 8, 128, 6144, 151936, 64},
                          {"4b", 36, 2560, 32, 8, 128, 9728, 151936, 64},
                          {"8b", 36, 4096, 32, 8, 128, 12288, 151936, 64},
                          {"14b", 40, 5120, 40, 8, 128, 17408, 151936, 64},

@@ -124,10 +124,10 @@ void Sampler::sample(const float* logits, int64_t cols, std::span<const Sampling
   }
   void* workspace = workspace_.get<char>(1);
   auto* ids = ids_.get<int32_t>(R);
-  check(cuda::sample(ids, rows_of_logits, ld, R, num_drawable, reinterpret_cast<const SampleSettings*>(on_device),
+  check(cuda::sample(ids, slot.ids.get<int32_t>(R), rows_of_logits, ld, R, num_drawable,
+                     reinterpret_cast<const SampleSettings*>(on_device),
                      reinterpret_cast<const TokenAdjustment*>(on_device + settings_bytes), workspace, stream),
         "sample");
-  check(copy_words(slot.ids.get<int32_t>(R), ids, R * 4, stream), "read the draws");
   // The rows whose log-probabilities are wanted go to the host, where take_draws computes them.
   slot.cols = cols;
   auto* copies = slot.logits.get<float>(1);

@@ -65,6 +65,8 @@ StepInputs StepUploader::lay_out(const StepShape& shape) {
 StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
                                 const Device& device) {
   const Layout layout(shape);
+  if (const Slot& before = slots_[(next_ + kSlots - 1) % kSlots]; before.copied)
+    check(cudaEventRecord(before.copied, device.stream), "copy a step's inputs");
   Slot& slot = slots_[next_++ % kSlots];
   if (!slot.copied) check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "create an event");
   check(cudaEventSynchronize(slot.copied), "copy a step's inputs");
@@ -108,7 +110,6 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
 
   StepInputs inputs = layout.at(device_.get<char>(layout.bytes()));
   check(copy_words(device_.get<char>(layout.bytes()), host, layout.bytes(), device.stream), "copy a step's inputs");
-  check(cudaEventRecord(slot.copied, device.stream), "copy a step's inputs");
   return inputs;
 }
 

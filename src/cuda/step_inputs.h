@@ -33,7 +33,8 @@ struct StepInputs {
 
 class StepUploader {
  public:
-  explicit StepUploader(const MemoryPurpose& purpose) : slots_{Slot(purpose), Slot(purpose)}, device_(purpose) {}
+  explicit StepUploader(const MemoryPurpose& purpose)
+      : slots_{Slot(purpose), Slot(purpose), Slot(purpose)}, device_(purpose) {}
   ~StepUploader();
   // `tiles`: the query tiles of the batch.
   StepInputs upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
@@ -42,7 +43,9 @@ class StepUploader {
   StepInputs lay_out(const StepShape& shape);
 
  private:
-  static constexpr size_t kSlots = 2;  // one may be on its way while the next is filled
+  // One is filled while another may be on its way. That it has been copied is recorded when the step behind it begins:
+  // an event between the copy and the kernel behind it would keep these from overlapping.
+  static constexpr size_t kSlots = 3;
   struct Slot {
     explicit Slot(const MemoryPurpose& purpose) : pinned(purpose) {}
     PinnedBuffer pinned;

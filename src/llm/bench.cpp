@@ -206,7 +206,7 @@ BenchReport run_bench(const BenchOptions& options) {
   // what was measured around it. A card does not, and its steps are best left to follow each other.
   const int64_t num_pieces = backend.on_cuda ? 1 : std::clamp<int64_t>(options.gen_len / 4, 1, kPieces);
   std::vector<double> steps, measured, ratios;
-  double before = report.measured_gb_s;
+  double before = backend.on_cuda ? report.measured_gb_s : bandwidth() / 1e9;
   for (int64_t i = 0; i < num_pieces; ++i) {
     const std::vector<double> piece =
         runner.decode(options.gen_len * (i + 1) / num_pieces - options.gen_len * i / num_pieces);

@@ -56,7 +56,7 @@ std::vector<Plan> plan_tensors(const Checkpoint& checkpoint, const CheckpointTen
       plan.stored = {tensor.name, DType::u8, stored_panels_shape(*plan.panels, source.rows, source.cols)};
     plans.push_back(std::move(plan));
   }
-  std::ranges::stable_partition(plans, [](const Plan& plan) { return plan.panels.has_value(); });
+  std::stable_partition(plans.begin(), plans.end(), [](const Plan& plan) { return plan.panels.has_value(); });
   return plans;
 }
 

@@ -75,7 +75,8 @@ inline int test_items(int num_sms) {
 }
 
 // The kernel's waits, played through in random order with few blocks: that all of it ends, that every warp finds its
-// own item where it looks, and that nothing is overwritten early. Warps that share a unit's slices meet at the end of a
+// own item where it looks, and that nothing is overwritten early. An item is given back when the unit's next one has
+// landed, which is later than some products do it. Warps that share a unit's slices meet at the end of a
 // round, with all others; those of a warpgroup after each item. A barrier is the number of its phases that have
 // completed.
 struct Play {
@@ -96,6 +97,7 @@ struct Play {
     size_t op = 0;
     bool running = false, done = false, meets = false;
     int32_t first = 0, chunk = 0, items = 0;  // items: of the op, taken so far
+    Slot* held = nullptr;                     // of the item before, not given back yet
     RingPlace place, op_place;
   };
   struct Block {
@@ -175,10 +177,17 @@ struct Play {
     Slot& slot = b.slots[static_cast<size_t>(w.place.slot)];
     if (!passed(slot.full, w.place.parity)) return false;
     if (slot.item != name(w.op, w.first, consumer, w.chunk)) std::printf("FAILED: another item\n"), ++num_failed;
-    if ((slot.arrived += slot_arrivals / p.warps) == slot_arrivals) slot.arrived = 0, slot.item = -1, ++slot.empty;
+    if (w.held) give_back(*w.held, p);
+    w.held = &slot;
     ++w.items;
     w.place.advance(t.consumers_of_round(w.first), slots);
-    return ++w.chunk < t.num_chunks || end_round(b, w, t);
+    if (++w.chunk < t.num_chunks) return true;
+    give_back(slot, p);
+    w.held = nullptr;
+    return end_round(b, w, t);
+  }
+  void give_back(Slot& slot, const PlayProduct& p) const {
+    if ((slot.arrived += slot_arrivals / p.warps) == slot_arrivals) slot.arrived = 0, slot.item = -1, ++slot.empty;
   }
   bool end_round(Block& b, Warp& w, const BlockUnits& t) {
     w.chunk = 0;

@@ -67,9 +67,26 @@ struct StepPlan : testing::Test {
 TEST_F(StepPlan, QueriesKeysAndValuesAloneGoAsWords) {
   ASSERT_TRUE(plan({}));
   for (size_t i = 0; i < ops.size(); ++i)
-    EXPECT_EQ(ops[i].by_words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend) << "op " << i;
+    EXPECT_EQ(ops[i].stores == StepStores::words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend)
+        << "op " << i;
   ops[0].product.y = x.data();  // another's
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
+}
+
+TEST_F(StepPlan, TheCopyEngineStoresWhatComesInWhole16Bytes) {
+  ASSERT_TRUE(plan({}));
+  for (size_t i = 1; i + 1 < ops.size(); ++i)
+    if (i % 5 != 0) EXPECT_EQ(ops[i].stores, StepStores::bulk) << "op " << i;
+  EXPECT_EQ(ops.back().stores, StepStores::plain);
+  ops[4].product.y = reinterpret_cast<float*>(x.data()) + 1;
+  ops[1].attend.ld_out += 64;  // padding
+  ASSERT_TRUE(plan_step(ops, {}, 132, launch));
+  EXPECT_EQ(ops[4].stores, StepStores::plain);
+  EXPECT_EQ(ops[1].stores, StepStores::plain);
+  for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
+    ASSERT_TRUE(plan({.format = format}));
+    EXPECT_EQ(ops[2].stores, StepStores::bulk);
+  }
 }
 
 TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {
@@ -103,6 +120,7 @@ TEST_F(StepPlan, WhatCannotBeOneKernelIsToldApart) {
   EXPECT_TRUE(plan({}));
   EXPECT_FALSE(plan({.head_dim = 256}));           // no attention of that width
   EXPECT_FALSE(plan({.cols = 8192, .ffn = 512}));  // longer than what a row of the norm may be
+  EXPECT_FALSE(plan({.cols = 510}));               // no multiple of four
   EXPECT_FALSE(plan({}, {.warps = 12}));
   EXPECT_FALSE(plan({.format = StreamFormat::fp8}, {.warps = 9}));
   ASSERT_TRUE(plan({.format = StreamFormat::int4}));
@@ -120,13 +138,16 @@ TEST(StepRing, LoaderAndWarpsAgreeOnEveryItemsPlace) { EXPECT_EQ(test_items(132)
 
 TEST(StepRing, EveryWaitEndsAndEveryItemIsWhereItsWarpLooks) { EXPECT_EQ(test_play(), 0); }
 
-TEST_F(StepPlan, ValuesLieApartWhereABlockHasSeveralTiles) {
-  ASSERT_TRUE(plan({}, {}, 66));  // 132 tasks
+TEST_F(StepPlan, ValuesLieApartWhereABlockHasSeveralTilesOrProductsAreShort) {
+  const Shape longer{.ffn = 8192};
+  ASSERT_TRUE(plan(longer, {}, 66));  // 132 tasks
   EXPECT_FALSE(launch.values_apart);
   const int32_t slots = launch.slots;
-  ASSERT_TRUE(plan({}, {}, 67));
+  ASSERT_TRUE(plan(longer, {}, 67));
   EXPECT_TRUE(launch.values_apart);
   EXPECT_LE(launch.slots, slots);
+  ASSERT_TRUE(plan({}, {}, 4));
+  EXPECT_TRUE(launch.values_apart);
 }
 
 }  // namespace

@@ -5,80 +5,19 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
-from program import Program  # noqa: E402
+from server_process import PATIENCE_S, Program, ServerProcess
 
-READY_S, PATIENCE_S = 60, 120
-LISTENING = re.compile(r"listening on http://.*:([0-9]+)$")
 MIB = 1 << 20
 
 
-class Server:
-    """`with Server(qwill, *flags) as server`: runs until the block ends, and must still run then unless it was stopped."""
-
-    def __init__(self, qwill, *arguments, host="127.0.0.1", port=0, **options):
-        self.host = host
-        self.arguments = ["serve", "--host", host, "--port", str(port), *map(str, arguments)]
-        self.process = qwill.start(*self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
-        self.lines = []
-        self.port = None
-        self._listening = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        for line in self.process.stderr:
-            text = line.decode(errors="replace").rstrip("\n")
-            self.lines.append(text)
-            if found := LISTENING.search(text):
-                self.port = int(found[1])
-                self._listening.set()
-        self._listening.set()
-
-    def __enter__(self):
-        self._listening.wait(READY_S)
-        if self.port is None:
-            self.process.kill()
-            raise RuntimeError(f"{self.arguments} does not listen: {self.lines}")
-        return self
-
-    def __exit__(self, kind, *_):
-        died = self.process.poll()
-        if died is None:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join(PATIENCE_S)
-        self.process.stderr.close()
-        if died is not None and kind is None and not self._stopped:
-            raise RuntimeError(f"{self.arguments} ended with status {died}: {self.lines[-5:]}")
-
-    _stopped = False
-
-    def signal(self, number):
-        self._stopped = True
-        self.process.send_signal(number)
-
-    def wait(self, seconds=PATIENCE_S):
-        """Waits until it has ended by itself; its exit status, negative for a signal that it did not catch."""
-        self._stopped = True
-        return self.process.wait(seconds)
-
-    def stop(self):
-        self.signal(signal.SIGTERM)
-        return self.wait()
-
-    @property
-    def pid(self):
-        return self.process.pid
+class Server(ServerProcess):
+    """A server that is watched."""
 
     def resident(self):
         """Bytes of memory."""

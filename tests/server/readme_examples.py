@@ -64,7 +64,7 @@ def test_examples(checks, qwill):
         for command, shown in examples:
             here = lambda text: text.replace(":" + PORT, f":{server.port}")  # noqa: E731
             if command == "qwill serve":
-                told = [line for line in server.stderr.decode().splitlines() if line.startswith("qwill: ")]
+                told = [line for line in server.lines if line.startswith("qwill: ")]
                 fixed = lambda line: re.sub(r"on cpu \(.*\)", "", line)  # noqa: E731
                 checks.equal([fixed(line) for line in told], [fixed(line) for line in here(shown).splitlines()])
                 continue

@@ -6,19 +6,11 @@ with Server(qwill, "--threads", "1") as server:
 
 import http.client
 import json
-import re
-import signal
-import subprocess
-import sys
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
-from program import Program, run_all  # noqa: E402, F401
+from server_process import Program, ServerProcess, run_all  # noqa: F401
 
 LIGHT = ("--threads", "1")  # other tests run beside this one
-LISTENING = re.compile(rb"listening on http://127\.0\.0\.1:(\d+)\n")
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
@@ -54,63 +46,11 @@ class Answer:
         return [json.loads(event) for event in self.events[:-1]]
 
 
-class Server:
-    """A server that runs inside a `with`; one that ended before its time fails the test."""
+class Server(ServerProcess):
+    """A server, and what one asks of it."""
 
-    def __init__(self, qwill, *arguments, environment=None, light=True):
-        self.qwill = qwill
-        self.arguments = (*(LIGHT if light else ()), *arguments)
-        self.environment = environment or {}
-        self.stderr = b""  # all that came so far
-        self.port = None
-        self.stopped = False
-
-    def __enter__(self):
-        self.process = self.qwill.start(
-            "serve",
-            *("--host", "127.0.0.1", "--port", "0"),
-            *self.arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            environment=self.environment,
-        )
-        self.ready = threading.Event()
-        self.reader = threading.Thread(target=self.read_stderr, daemon=True)
-        self.reader.start()
-        if not self.ready.wait(timeout=120) or self.port is None:
-            self.process.kill()
-            raise RuntimeError(f"qwill serve does not listen: {self.stderr!r}")
-        return self
-
-    def read_stderr(self):
-        while data := self.process.stderr.read1():
-            self.stderr += data
-            if self.port is None and (found := LISTENING.search(self.stderr)):
-                self.port = int(found[1])
-                self.ready.set()
-        self.ready.set()
-
-    def __exit__(self, kind, *_):
-        status = self.process.poll()
-        if status is None:
-            self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        self.process.stderr.close()
-        if status is not None and not self.stopped:
-            raise AssertionError(f"the server ended with status {status}: {self.stderr[-2000:]!r}") from None
-
-    def stop(self, timeout=60):
-        """Ends it as an operator does; the exit status. Only then may it be gone at the end of the `with`."""
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=timeout)
-        self.stopped = True
-        self.reader.join()
-        return status
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
+    def __init__(self, qwill, *arguments, light=True, **options):
+        super().__init__(qwill, *(LIGHT if light else ()), *arguments, **options)
 
     def request(self, method, path, body=None, headers=None, timeout=120):
         """One request on a connection of its own; a body that is not bytes is sent as JSON."""
@@ -118,7 +58,7 @@ class Server:
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -135,7 +75,7 @@ class Server:
 
     def log(self):
         """The events it has told on stderr, in their order."""
-        return [json.loads(line) for line in self.stderr.splitlines() if line.startswith(b"{")]
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def metric(self, name, **labels):
         """The value of a sample of /metrics, 0 if there is none; all of its labels are given."""

@@ -13,18 +13,20 @@ def test_real_chat(checks, world):
         text = ask(browser, question)
         settings = {"chat_template_kwargs": {"enable_thinking": False}}
         messages = [{"role": "user", "content": question}]
-        status, wanted = server.ask("v1/chat/completions", {"messages": messages} | settings)
-        checks.equal(status, 200)
-        content = wanted["choices"][0]["message"]["content"]
+        wanted = server.post("/v1/chat/completions", messages=messages, **settings)
+        checks.equal(wanted.status, 200)
+        content = wanted.json["choices"][0]["message"]["content"]
         checks.equal(text, content, "the answer on the page and of the API")
-        tokens = wanted["usage"]["completion_tokens"]
+        tokens = wanted.json["usage"]["completion_tokens"]
         checks.that(f"{tokens} tokens" in browser.text(".message .stats span"), f"{tokens} tokens: the server's count")
         checks.equal(browser.text("#model-name"), ["nib"])
 
         messages += [{"role": "assistant", "content": content}, {"role": "user", "content": "What is the sun?"}]
         second = ask(browser, "What is the sun?", 2)
-        _, wanted = server.ask("v1/chat/completions", {"messages": messages} | settings)
-        checks.equal(second, wanted["choices"][0]["message"]["content"], "the second answer, which knows of the first")
+        wanted = server.post("/v1/chat/completions", messages=messages, **settings)
+        checks.equal(
+            second, wanted.json["choices"][0]["message"]["content"], "the second answer, which knows of the first"
+        )
 
         address = browser.driver.current_url
         browser.driver.refresh()
@@ -53,10 +55,8 @@ def test_real_thinking_and_errors(checks, world):
         browser.keys(Keys.ESCAPE)
         send(browser, "And a nail?")
         browser.until(lambda: browser.all(".message .error"), "the error")
-        _, wanted = server.ask(
-            "v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "temperature": 3}
-        )
-        checks.equal(browser.text(".message .error p"), [wanted["error"]["message"]])
+        wanted = server.post("/v1/chat/completions", messages=[{"role": "user", "content": "x"}], temperature=3)
+        checks.equal(browser.text(".message .error p"), [wanted.error["message"]])
 
         browser.one("[data-opens=settings]").click()
         browser.one("#reset-sampling").click()
@@ -95,7 +95,7 @@ def test_real_key(checks, world):
         browser.one("#keep-key").click()
         checks.equal(browser.js(kept), ["secret", None], "and no more")
         browser.keys(Keys.ESCAPE)
-        browser.open(server.url + "dashboard.html")
+        browser.open(server.url + "/dashboard.html")
         browser.until(lambda: "–" not in browser.text(".plot:nth-child(2) b"), "figures with the same key")
         browser.js("sessionStorage.clear()")
         browser.until(lambda: browser.shown("#key-dialog"), "the dashboard's question")
@@ -117,8 +117,8 @@ def test_real_completion(checks, world):
         browser.one("#completion-text").send_keys(prompt)
         browser.chord(Keys.CONTROL, Keys.ENTER)
         browser.until(lambda: browser.shown("#completion-take"), "the continuation")
-        _, wanted = server.ask("v1/completions", {"prompt": prompt})
-        text = wanted["choices"][0]["text"]
+        wanted = server.post("/v1/completions", prompt=prompt)
+        text = wanted.json["choices"][0]["text"]
         checks.equal(browser.text("#completion-new"), [text])
         checks.equal(browser.text("#completion-given"), [prompt])
         browser.one("#completion-take").click()
@@ -134,11 +134,11 @@ def test_real_dashboard(checks, world):
     browser = world.browser
     with world.serve() as server:
         for _ in range(3):
-            server.ask("v1/completions", {"prompt": "The old man walked to"})
-        browser.open(server.url + "dashboard.html")
+            server.post("/v1/completions", prompt="The old man walked to")
+        browser.open(server.url + "/dashboard.html")
         figures = "return [...document.querySelectorAll('.plot')].map((p) => [...p.querySelectorAll('b')].map((b) => b.textContent))"
         browser.until(lambda: browser.js(figures)[1] == ["0", "0"], "running and waiting")
-        server.ask("v1/completions", {"prompt": "Once upon a time"})
+        server.post("/v1/completions", prompt="Once upon a time")
         browser.until(lambda: "–" not in browser.js(figures)[3], "a time to first token")
         shown = dict(zip(browser.text(".plot h2"), browser.js(figures)))
         checks.equal(len(shown), 9, "plots")

@@ -16,23 +16,22 @@ import on_markdown
 import on_program
 from browser import Browser
 from played_server import PlayedServer
-from served import Server
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cli"))
-from program import run_all  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "server"))
+from serving import Program, Server, run_all  # noqa: E402
 
 
 class World:
     """The program, the files of the page, a browser and the folder that it downloads to."""
 
     def __init__(self, program, source, folder, browser):
-        self.program = program
+        self.program = Program(program)
         self.web = Path(source) / "web"
         self.downloads = Path(folder)
         self.browser = browser
 
     def serve(self, *arguments):
-        return Server(self.program, "--threads", "1", *arguments)
+        return Server(self.program, *arguments)
 
     def played(self):
         return PlayedServer(self.web)

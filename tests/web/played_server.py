@@ -203,7 +203,7 @@ class PlayedServer:
         self.http.daemon_threads = True
         self.http.folder = Path(folder).resolve()
         self.http.play = Play()
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/"
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     @property
     def play(self):

@@ -6,19 +6,24 @@
 // the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
 // time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
-// for ops to come. Between ops lies a barrier of the grid; but queries, keys and values reach attention as words, and
-// so do its parts whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and operands from L2
-// for every block; bound by memory, or, in small models, by 32 steps of mma.sync for 512 columns (0.7 us) and 2 us
-// between ops; with four bits by the products of few warps, half of whose time is widening, and by what is between ops.
+// for ops to come. Between ops lies a barrier of the grid, which needs no fence where results are stored by the copy
+// engine; queries, keys and values reach attention as words, and so do its parts whoever merges them (decode_step.h).
+// Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in small models,
+// by the products of one warp (or by wgmma, where a block has one unit) and by 2 us between ops; with four bits by the
+// products of few warps, half of whose time is widening, and by what is between ops.
 //
-// Every wait ends. Items have one order; a warp multiplies its own in that order, within ops that all warps take in the
-// same order. Let j be the first item of a block not yet multiplied: what is before j is done, so the loading warp,
-// which waits for an item `slots` before and for the landing of a copy it has issued, has issued j or will: j lands.
-// Its warp waits for nothing else once its op runs, but for the slices of the same round, or for the other warps of its
-// warpgroup, which multiply the same items. An op runs when all blocks have arrived behind the op before, or when they
-// have written the words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no
-// merge. By induction over ops all of that comes, since all blocks are resident (as many as multiprocessors, none waits
-// for one that is not: earlier kernels end by themselves, later ones are let start only when all blocks here run).
+// Every wait ends. Items have one order; a consumer multiplies its own in that order, within ops that all warps take in
+// the same order. The loading warp waits for the landing of copies it has issued, and before it issues item j for item
+// j - slots to be given back. Let j be the first that it never issues. The consumer of j - slots gives it back at the
+// end of its unit, or when its next item has landed, at most 11 behind; that is before j, since there are 16 slots at
+// least, and so it was issued and lands. A consumer waits for nothing else once its op runs, but for the slices of the
+// same round, or for the other warps of its warpgroup, which multiply the same items; all the items it waits for land.
+// A norm's weights, which it waits for before, are copied whatever others do.
+// So an op that runs ends. It runs when all blocks have arrived behind the op before, or when they have written the
+// words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no merge, or for merges
+// of groups, which wait for parts alone and which all warps take before others. By induction over ops all of that
+// comes, since all blocks are resident (as many as multiprocessors, none waits for one that is not: earlier kernels end
+// by themselves, later ones are let start only when all blocks here run).
 // Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small
 // enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring
 // comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before has
@@ -39,8 +44,16 @@ __device__ __forceinline__ void read_pages(const StepBlock& b) {
   const StepLaunch& p = b.p;
   const int tile_pages = kTile / p.page_size, i = b.thread / 2, page = b.thread % 2;
   if (i >= kKnownTiles || p.num_kv_heads == 0) return;
-  const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-  b.shared.pages[i][page] = p.page_table[min(task / p.num_kv_heads * tile_pages + page, p.max_pages - 1)];
+  const int32_t tile = StepTasks{p.num_kv_heads}.tile(i);
+  b.shared.pages[i][page] = p.page_table[min(tile * tile_pages + page, p.max_pages - 1)];
+}
+
+// The compiler takes it for another one each time, and so keeps nothing that it has made of it from op to op: there are
+// not enough registers for that.
+__device__ __forceinline__ int32_t lane_again() {
+  int32_t lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  return lane;
 }
 
 // By the last multiplying warp; it has arrived when the op has ended.
@@ -76,6 +89,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
       }
       barrier_init(shared_address(&shared.keys_full), 1);
       barrier_init(shared_address(&shared.values_full), 1);
+      barrier_init(shared_address(&shared.norm_full), 1);
       barrier_init_fence();
     }
     __syncwarp();
@@ -91,8 +105,10 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   }
   wait_for_previous_kernel();
   if (p.seq_lens) {
-    b.num_keys = p.seq_lens[0];
-    b.slot = p.slots_of_rows[0];
+    if (threadIdx.x == 0) {
+      shared.num_keys = p.seq_lens[0];
+      shared.slot = p.slots_of_rows[0];
+    }
     read_pages(b);
   }
   const uint32_t base = p.state->base;
@@ -100,19 +116,22 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   b.sync();
 #pragma unroll 1
   for (int32_t op = 0; op < p.num_ops; ++op) {
+    b.lane = lane_again();
+    b.thread = b.warp * 32 + b.lane;
     fetch_op(b, op + 1);
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim>{b, now.attend, op}.run();
+      StepAttend<kDim>{b, now.attend, op, now.stores == StepStores::bulk}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     wait_for_copies<0>();
+    wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state);
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
   }
 }
 

@@ -19,6 +19,13 @@ struct alignas(8) StepWord {
   uint32_t value, epoch;
 };
 
+// How an op's results are stored, and so when others may read them.
+enum class StepStores : uint8_t {
+  plain,  // behind a barrier with a fence, which also waits for all weights under way
+  bulk,   // by the copy engine, which says when they are written: behind a barrier without
+  words,  // a product's queries, keys and values for the attention behind it: when they are there
+};
+
 // A product of one row, or attention of sequence 0, whose one row is row 0.
 struct alignas(16) StepOp {
   bool is_attend = false;
@@ -26,8 +33,8 @@ struct alignas(16) StepOp {
   AttendArgs attend;
   int32_t max_tiles = 0;  // of keys, that an attention may meet
   // Set by plan_step.
-  StepCut cut;            // of a product's weight
-  bool by_words = false;  // a product's queries, keys and values go to the attention behind it as words
+  StepCut cut;  // of a product's weight
+  StepStores stores = StepStores::plain;
 };
 
 // What a step leaves behind for the next: in device memory, zero before the first.
@@ -83,7 +90,8 @@ struct StepLaunch {
   StepReports* reports = nullptr;  // null: waits are without end; else after half a second the kernel reports and traps
 };
 
-// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, weights are of
+// Completes the ops of a step. False if they cannot run as one kernel: a product's operand is too long, what is normed
+// no multiple of four, weights are of
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);

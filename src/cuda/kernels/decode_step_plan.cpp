@@ -34,11 +34,12 @@ const ItemFormat& items_of(StreamFormat format) {
 
 int32_t item_bytes(StreamFormat format) { return items_of(format).units * items_of(format).unit_bytes; }
 
+// Behind a bf16 operand pass its norm's weights, and then slices.
 int64_t operand_bytes(const StreamCall& c) {
-  const int64_t cols = c.layout.padded_cols();
+  const int64_t row = stream_row_bytes(c.layout.padded_cols()), norm = c.norm ? 4 * int64_t{c.cols} : 0;
   switch (c.format) {
-    case StreamFormat::bf16: return stream_row_bytes(cols);
-    case StreamFormat::int4: return stream_row_bytes(cols) + kStepSliceBytes;
+    case StreamFormat::bf16: return row + norm;
+    case StreamFormat::int4: return row + std::max(norm, kStepSliceBytes);
     case StreamFormat::fp8: return fp8_operand_bytes(c.layout, 1);
   }
   return 0;
@@ -47,7 +48,7 @@ int64_t operand_bytes(const StreamCall& c) {
 bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const StreamCall& c = op.product;
   const bool gated = c.output == StreamOutput::silu_mul;
-  if (c.num_rows != 1 || (c.norm && c.cols > kMaxNormCols)) return false;
+  if (c.num_rows != 1 || (c.norm && (c.cols > kMaxNormCols || c.cols % 4 != 0))) return false;
   // Beside a quantised weight one of bf16 may be stored: the head.
   if (c.format != launch.format && (c.format != StreamFormat::bf16 || c.output != StreamOutput::store)) return false;
   room = std::max(room, operand_bytes(c));
@@ -73,6 +74,9 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
+// Where all products have at most so many columns, little is multiplied between one op and the next (measured).
+constexpr int32_t kShortCols = 4096;
+
 // Of the page table.
 int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
@@ -88,7 +92,8 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
-  if (a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128)) return false;
+  if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
+    return false;
   if (!launch.seq_lens) {
     launch.seq_lens = a.seq_lens;
     launch.slots_of_rows = a.slots;
@@ -105,6 +110,23 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
   return launch.seq_lens == a.seq_lens && launch.slots_of_rows == a.slots && launch.page_table == a.page_table &&
          launch.max_pages == a.max_pages && launch.padded_dim == a.kv.padded_dim &&
          launch.page_size == a.kv.page_size && launch.num_kv_heads == a.num_kv_heads && launch.group == a.group();
+}
+
+// The copy engine takes whole 16 bytes.
+StepStores stores_of(const StepOp& op) {
+  const auto aligned = [](const void* place, int64_t bytes) {
+    return reinterpret_cast<uintptr_t>(place) % 16 == 0 && bytes % 16 == 0;
+  };
+  const StreamCall& c = op.product;
+  const AttendArgs& a = op.attend;
+  bool bulk = false;
+  if (op.is_attend)
+    bulk = aligned(a.out, int64_t{a.head_dim} * 2) && a.ld_out == int64_t{a.num_heads} * a.head_dim;
+  else
+    bulk = c.output == StreamOutput::add        ? aligned(c.y, int64_t{c.num_outputs} * 4)
+           : c.output == StreamOutput::silu_mul ? aligned(c.y, c.ldy * 2)
+                                                : false;
+  return bulk ? StepStores::bulk : StepStores::plain;
 }
 
 }  // namespace
@@ -124,7 +146,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t max_tiles = 0, consumers = 1, longest = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
-    op.by_words = false;
+    op.stores = stores_of(op);
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -135,10 +157,11 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
     if (i == 0 || ops[i - 1].is_attend || ops[i - 1].product.y != a.qkv ||
         ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
-    ops[i - 1].by_words = true;
+    ops[i - 1].stores = StepStores::words;
   }
-  // Where a block has several tiles, the values of one are copied while its keys are scored.
-  launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks;
+  // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
+  // enough without that room.
+  launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
   if (launch.seq_lens)
     room = std::max(
         room, step_attend_bytes(launch.padded_dim) + (launch.values_apart ? step_values_bytes(launch.padded_dim) : 0));
@@ -150,7 +173,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   if (launch.slots < kMinSlots) return false;
   launch.in_flight = std::min(tuning.in_flight > 0 ? tuning.in_flight : 9, max_in_flight(launch.slots, consumers));
   // Measured too: where an op is soon over, less should be in front of what the next waits for.
-  const int32_t quiet = launch.format != StreamFormat::bf16 || longest <= 4096 ? 2 : 3;
+  const int32_t quiet = launch.format == StreamFormat::int4 || longest <= kShortCols ? 2 : 3;
   launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
   launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * launch.item_bytes + room;

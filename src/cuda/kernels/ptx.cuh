@@ -72,6 +72,15 @@ __device__ __forceinline__ float2 load_float2(uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ float4 load_float4(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
 // Two floats as a pair of bf16, the first in the low half; to nearest even.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -177,6 +186,32 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
+// The same of what is read once in a while: in the L2 cache it makes room first ("createpolicy", evict_first).
+__device__ __forceinline__ void copy_bulk_once(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
+  constexpr uint64_t kEvictFirst = 0x12F0000000000000;
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(kEvictFirst)
+      : "memory");
+}
+// The same bytes towards the L2 cache.
+__device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+// Contiguous bytes (a multiple of 16) from shared memory, by the copy engine. wait_for_stores: until this thread's have
+// been written, so that every reader of the L2 cache finds them; until_read: until their shared memory is free.
+__device__ __forceinline__ void store_bulk(void* to, uint32_t from, uint32_t bytes) {
+  asm volatile(
+      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
+      "cp.async.bulk.commit_group;" ::"l"(to),
+      "r"(from), "r"(bytes)
+      : "memory");
+}
+__device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+__device__ __forceinline__ void wait_until_stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
 // A box of a tensor map ("cp.async.bulk.tensor"); zeros outside of the tensor.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier) {
   asm volatile(
@@ -201,6 +236,14 @@ __device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(map), "r"(barrier), "r"(x), "r"(y), "h"(blocks)
+      : "memory");
+}
+__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y, int32_t z,
+                                                    uint32_t barrier, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
       : "memory");
 }
 __device__ __forceinline__ void prefetch_map(const void* map) {

@@ -77,9 +77,9 @@ __global__ void __launch_bounds__(kSearchThreads, 4)
 // Rows without a filter: one warp each, over the best of the slices. Rows with one: a cluster each, which keeps the
 // row's adjusted logits in shared memory and reads global memory once.
 __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
-    finish_rows(int32_t* ids, const float* logits, int64_t ld, int32_t num_rows, int32_t num_drawable,
-                int32_t rank_columns, const SampleSettings* settings, const TokenAdjustment* adjustments,
-                const Found* found, int32_t num_slices) {
+    finish_rows(int32_t* ids, int32_t* host_ids, const float* logits, int64_t ld, int32_t num_rows,
+                int32_t num_drawable, int32_t rank_columns, const SampleSettings* settings,
+                const TokenAdjustment* adjustments, const Found* found, int32_t num_slices) {
   extern __shared__ __align__(128) float values[];
   __shared__ uint64_t barrier;
   __shared__ FilterShared shared;
@@ -89,6 +89,11 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
   wait_for_previous_kernel();
   const int32_t lane = threadIdx.x % 32;
 
+  const auto put = [&](int32_t r, int32_t id) {
+    ids[r] = id;
+    if (host_ids) host_ids[r] = id;
+  };
+
   const int32_t num_warps = gridDim.x * (kFinishThreads / 32);
   for (int32_t r = (blockIdx.x * kFinishThreads + threadIdx.x) / 32; r < num_rows; r += num_warps) {
     if (is_filtered(settings[r], num_drawable)) continue;
@@ -96,7 +101,7 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
     for (int32_t i = lane; i < num_slices; i += 32)
       best = better(found[static_cast<int64_t>(r) * num_slices + i], best);
     best = best_of_warp(best);
-    if (lane == 0) ids[r] = best.id;
+    if (lane == 0) put(r, best.id);
   }
 
   // Filtered rows are dealt to the clusters in turn.
@@ -124,7 +129,7 @@ __global__ void __cluster_dims__(kRanks, 1, 1) __launch_bounds__(kFinishThreads)
         adjuster.apply(columns);
       }
       const int32_t id = FilteredRow(shared, columns, row).draw();
-      if (rank == 0 && threadIdx.x == 0) ids[r] = id;
+      if (rank == 0 && threadIdx.x == 0) put(r, id);
       fence_async_proxy();
       __syncthreads();
     }
@@ -158,9 +163,9 @@ size_t sample_workspace_bytes(int64_t num_rows, int64_t num_drawable) {
   return static_cast<size_t>(num_rows * ((num_drawable + kMinSlice - 1) / kMinSlice)) * sizeof(Found);
 }
 
-cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_rows, int64_t num_drawable,
-                   const SampleSettings* settings, const TokenAdjustment* adjustments, void* workspace,
-                   cudaStream_t stream) {
+cudaError_t sample(int32_t* ids, int32_t* host_ids, const float* logits, int64_t ld, int64_t num_rows,
+                   int64_t num_drawable, const SampleSettings* settings, const TokenAdjustment* adjustments,
+                   void* workspace, cudaStream_t stream) {
   if (ld % 4 != 0 || num_drawable < 1 || num_drawable > std::min(ld, kMaxSampledColumns)) return cudaErrorInvalidValue;
   if (num_rows <= 0) return cudaSuccess;
   const int32_t columns = slice_columns(num_rows, num_drawable);
@@ -175,8 +180,8 @@ cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_ro
   int clusters = 0;
   if (const cudaError_t error = max_clusters(rank_bytes, clusters)) return error;
   const auto blocks = static_cast<uint32_t>(std::clamp<int64_t>(num_rows, 1, std::max(clusters, 1)) * kRanks);
-  return launch(finish_rows, blocks, kFinishThreads, rank_bytes, stream, ids, logits, ld, num_rows, num_drawable,
-                rank_columns, settings, adjustments, found, slices);
+  return launch(finish_rows, blocks, kFinishThreads, rank_bytes, stream, ids, host_ids, logits, ld, num_rows,
+                num_drawable, rank_columns, settings, adjustments, found, slices);
 }
 
 }  // namespace qwill::cuda

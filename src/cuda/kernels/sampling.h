@@ -37,10 +37,11 @@ constexpr int64_t kMaxSampledColumns = 8 * 24576;
 // Scratch memory of `sample`; contents need not survive between calls.
 size_t sample_workspace_bytes(int64_t num_rows, int64_t num_drawable);
 
-// ids[r] = the token that row r draws among its first num_drawable columns. Logits [num_rows, ld] are only read; ld is
-// a multiple of 4 and logits are 16-byte aligned.
-cudaError_t sample(int32_t* ids, const float* logits, int64_t ld, int64_t num_rows, int64_t num_drawable,
-                   const SampleSettings* settings, const TokenAdjustment* adjustments, void* workspace,
-                   cudaStream_t stream);
+// ids[r] = the token that row r draws among its first num_drawable columns; host_ids[r] too, in host memory that the
+// card can write, if it is given. Logits [num_rows, ld] are only read; ld is a multiple of 4 and logits are 16-byte
+// aligned.
+cudaError_t sample(int32_t* ids, int32_t* host_ids, const float* logits, int64_t ld, int64_t num_rows,
+                   int64_t num_drawable, const SampleSettings* settings, const TokenAdjustment* adjustments,
+                   void* workspace, cudaStream_t stream);
 
 }  // namespace qwill::cuda

@@ -1,7 +1,7 @@
-// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). The first eight
-// warps of a block take tasks blockIdx, blockIdx + gridDim, …; then heads to merge are dealt to warps of all blocks:
-// the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a merge
-// waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
+// Attention within decode_step.cu: what attend_decode does, in tasks of one (tile of keys, kv head). A block's tasks
+// are of one kv head, whose queries its first eight warps prepare once; then heads to merge are dealt to these of all
+// blocks: the parts of a group of tiles, and of groups where there are several. Parts are words (decode_step.h), so a
+// merge waits for those it reads alone; tasks wait for no merge, and a group's merge for no other.
 #pragma once
 
 #include "cuda/kernels/step_block.cuh"
@@ -15,32 +15,39 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
+  const bool bulk;  // stores
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
-  const int32_t num_tiles = (b.num_keys + kTile - 1) / kTile;
-  const int32_t num_tasks = num_tiles * args.num_kv_heads;
+  const int32_t num_keys = b.shared.num_keys, slot = b.shared.slot;
+  const int32_t num_tiles = (num_keys + kTile - 1) / kTile;
+  const StepTasks tasks{args.num_kv_heads};
+  const int32_t kv_head = tasks.kv_head();
   static constexpr int kRowWords = part_row_floats(kDim);
 
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
-  // The block's i-th task, its keys or values: one warp for each. Old keys depend on nothing of this step; the new key,
-  // which the copy lacks, is put in its place where it is read.
-  __device__ __forceinline__ void copy(int32_t i, bool values) const {
-    const int32_t task = static_cast<int32_t>(blockIdx.x + i * gridDim.x);
-    if (task >= num_tasks || b.warp != (values ? 2 : 1)) return;
+  // The keys or values of the block's i-th task: one warp for each. Old keys depend on nothing of this step; the new
+  // key, which the copy lacks, is put in its place where it is read. `ahead`: towards the L2 cache alone.
+  __device__ __forceinline__ void copy(int32_t i, bool values, bool ahead = false) const {
+    const int32_t idx = tasks.tile(i);
+    if (idx >= num_tiles || b.warp != (values ? 2 : 1)) return;
     const KvLayout& kv = args.kv;
-    const int tile_pages = kTile / kv.page_size, kv_head = task % kv.num_kv_heads, idx = task / kv.num_kv_heads;
+    const int tile_pages = kTile / kv.page_size;
     if (elect_lane()) {
       const uint32_t barrier = shared_address(values ? &b.shared.values_full : &b.shared.keys_full);
       const uint32_t place = shared_address(values ? values_place : tile.keys);
-      barrier_expect_bytes(barrier, kTileBytes<kDim>);
+      if (!ahead) barrier_expect_bytes(barrier, kTileBytes<kDim>);
 #pragma unroll 1
       for (int page = 0; page < tile_pages; ++page) {
         const int32_t id =
             i < kKnownTiles ? b.shared.pages[i][page] : b.p.page_table[min(idx * tile_pages + page, b.p.max_pages - 1)];
         const bfloat* from =
             static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head));
+        if (ahead) {
+          prefetch_bulk(from, kv.page_size * kDim * 2);
+          continue;
+        }
         for (int block = 0; block < kDim / 64; ++block)
           copy_bulk(place + block * kTileBlockBytes + page * kv.page_size * 128, from + block * kv.page_size * 64,
                     kv.page_size * 128, barrier);
@@ -50,20 +57,13 @@ struct StepAttend {
   }
 
   __device__ __forceinline__ void run() const {
-    const bool busy = b.warp < kDecodeWarps && static_cast<int32_t>(blockIdx.x) < num_tasks;
-    HeadConstants constants;
-    if (busy) {
+    if (b.warp >= kDecodeWarps) return;
+    if (tasks.tile(0) < num_tiles) {
       copy(0, false);
-      if (b.p.values_apart) copy(0, true);
-      const int half = args.head_dim / 2;
-      constants.q_norm = load_head(args.q_norm, half, b.lane);
-      constants.k_norm = load_head(args.k_norm, half, b.lane);
-      constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
-      tile.clear_queries(b.thread);
-      sync();
+      copy(0, true, !b.p.values_apart);
+      prepare();
       int32_t i = 0;
-      for (int32_t task = blockIdx.x; task < num_tasks; task += gridDim.x, ++i)
-        run_task(i, task % args.num_kv_heads, task / args.num_kv_heads, constants);
+      for (int32_t idx; (idx = tasks.tile(i)) < num_tiles; ++i) run_task(i, idx);
       b.tiles_copied += i;
     }
     merge_heads();
@@ -74,26 +74,42 @@ struct StepAttend {
     Head x;
     wait_for_words(b.p, op, [&] {
       bool there = true;
-      for_each_pair(half, b.lane, [&](int j, int i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int i = min(b.lane + 32 * j, half - 1);
         x.low[j] = load_word(from + i, b.epoch_before(), there);
         x.high[j] = load_word(from + i + half, b.epoch_before(), there);
-      });
+      }
       return there;
     });
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+      if (b.lane + 32 * j >= half) x.low[j] = x.high[j] = 0;
     return x;
   }
 
-  __device__ __forceinline__ void run_task(int32_t i, int32_t kv_head, int32_t idx,
-                                           const HeadConstants& constants) const {
-    const int warp = b.warp, lane = b.lane;
-    const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && b.slot >= 0;
-    const int fresh_key = (b.num_keys - 1) % kTile;
-    const uint32_t parity = (b.tiles_copied + i) % 2;
+  // The queries; and the new key and value, if the newest tile is one of the block's.
+  __device__ __forceinline__ void prepare() const {
+    const int half = args.head_dim / 2;
+    HeadConstants constants;
+    constants.q_norm = load_head(args.q_norm, half, b.lane);
+    constants.k_norm = load_head(args.k_norm, half, b.lane);
+    constants.rotation = load_rotation(args.cos, args.sin, half, b.lane);
+    tile.clear_queries(b.thread);
+    sync();
     const auto load_qkv = [&](int head) {
       return load_words_of_head(b.p.words + b.p.qkv_words + int64_t{head} * args.head_dim);
     };
-    prepare_heads(tile, args, load_qkv, kv_head, is_newest, b.slot, constants, warp, lane);
+    const bool has_newest = (num_tiles - 1 - tasks.tile(0)) % tasks.stride() == 0;
+    prepare_heads(tile, args, load_qkv, kv_head, has_newest, slot, constants, b.warp, b.lane);
     sync();
+  }
+
+  __device__ __forceinline__ void run_task(int32_t i, int32_t idx) const {
+    const int warp = b.warp, lane = b.lane;
+    const bool is_newest = idx == num_tiles - 1, has_fresh = is_newest && slot >= 0;
+    const int fresh_key = (num_keys - 1) % kTile;
+    const uint32_t parity = (b.tiles_copied + i) % 2;
     Part<kWarpDims<kDim> / 2> part;
     float scores[kWarpKeys / 2] = {};
     {
@@ -106,7 +122,7 @@ struct StepAttend {
       }
       score_keys<kDim>(scores, q, shared_address(tile.keys), warp, lane);
     }
-    mask_scores(scores, idx * kTile + warp * kWarpKeys, {b.num_keys - 1, b.num_keys - 1}, lane);
+    mask_scores(scores, idx * kTile + warp * kWarpKeys, {num_keys - 1, num_keys - 1}, lane);
     row_maxima(scores, part.m);
     put_maxima(tile, part.m, warp, lane);
     sync();  // all have read the keys, where the next keys or the values go now, and written their maxima
@@ -128,7 +144,7 @@ struct StepAttend {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = lane / 4 + 8 * r;
-      if (row >= args.group()) continue;
+      if (row >= b.p.group) continue;
       StepWord* out = to + row * kRowWords;
       if (warp == 0 && lane % 4 == 0) store_words(out + kDim, part.m[r], part.l[r], b.epoch());
 #pragma unroll
@@ -141,55 +157,72 @@ struct StepAttend {
 
   // Parts of tiles; behind all of them, of groups.
   __device__ __forceinline__ StepWord* part_of(int32_t kv_head, int32_t idx) const {
-    return b.p.words + (int64_t{kv_head} * b.p.max_tiles + idx) * args.group() * kRowWords;
+    return b.p.words + (int64_t{kv_head} * b.p.max_tiles + idx) * b.p.group * kRowWords;
   }
   __device__ __forceinline__ StepWord* group_part_of(int32_t kv_head, int32_t group_idx) const {
     const int32_t max_groups = (b.p.max_tiles + kGroup - 1) / kGroup;
-    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * args.group() * kRowWords;
+    return part_of(args.num_kv_heads, 0) + (int64_t{kv_head} * max_groups + group_idx) * b.p.group * kRowWords;
   }
 
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
-    const int64_t stride = int64_t{args.group()} * kRowWords;
-    constexpr int kAhead = 4;
+    const int64_t stride = int64_t{b.p.group} * kRowWords;
+    constexpr int kAhead = 6;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
         const auto read = [&](const StepWord* from) { return load_words(from, b.epoch(), there); };
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i)
-          if (begin + i < count) parts[i].load(first + (begin + i) * stride, b.lane, read);
+        for (int i = 0; i < kAhead; ++i) parts[i].load(first + min(begin + i, count - 1) * stride, b.lane, read);
         return there;
       });
+      // Registers that are loaded only sometimes would be the merge's for the whole kernel.
+#pragma unroll
+      for (int i = 1; i < kAhead; ++i)
+        if (begin + i >= count) parts[i] = {};
     });
   }
 
+  // By way of the room, where nothing is left of the tasks of this block.
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
-    part.store_result(row + int64_t{head} * args.head_dim, args.head_dim, b.lane);
-    if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+    bfloat* out = row + int64_t{head} * args.head_dim;
+    if (!bulk) {
+      part.store_result(out, args.head_dim, b.lane);
+      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
+      return;
+    }
+    auto* place = reinterpret_cast<bfloat*>(b.room) + b.warp * kDim;
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
+    part.store_result(place, args.head_dim, b.lane);
+    fence_async_proxy();
+    __syncwarp();
+    if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
   }
 
-  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles.
+  // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,
+  // where there are several, those of what they yield.
   __device__ __forceinline__ void merge_heads() const {
-    const int32_t group = args.group(), num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t of_tiles = num_groups * num_heads, num_merges = of_tiles + (num_groups > 1 ? num_heads : 0);
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
-    const int32_t stride = num_blocks * b.p.warps;
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
-    for (int32_t i = first; i < num_groups * args.num_heads; i += stride) {
-      const int32_t head = i % args.num_heads, group_idx = i / args.num_heads, begin = group_idx * kGroup;
+#pragma unroll 1
+    for (int32_t i = first; i < num_merges; i += num_blocks * kDecodeWarps) {
+      const bool last = num_groups == 1 || i >= of_tiles;
+      const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
+      const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);
       const RowPart<kDim> part =
-          merge(part_of(head / group, begin) + head % group * kRowWords, min(kGroup, num_tiles - begin));
-      if (num_groups == 1) {
+          merge(from + head % group * kRowWords, i < of_tiles ? min(kGroup, num_tiles - begin) : num_groups);
+      if (last) {
         put_result(part, head);
       } else {
         StepWord* to = group_part_of(head / group, group_idx) + head % group * kRowWords;
         part.for_each_pair_of_floats(b.lane, [&](int d, float x, float y) { store_words(to + d, x, y, b.epoch()); });
       }
     }
-    if (num_groups == 1) return;
-    for (int32_t head = first; head < args.num_heads; head += stride)
-      put_result(merge(group_part_of(head / group, 0) + head % group * kRowWords, num_groups), head);
   }
 };
 

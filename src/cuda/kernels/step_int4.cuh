@@ -8,19 +8,6 @@ namespace qwill::cuda {
 
 using StepInt4 = Int4Format<kItemInt4Blocks, OperandOfRow>;
 
-// Where outputs of a product go that are stored or added.
-struct StepOutputs {
-  const StepBlock& b;
-  const StepOp& op;
-
-  __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.by_words)
-      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
-    else
-      static_cast<float*>(op.product.y)[n] = value;
-  }
-};
-
 // Units of weights of four bits, of which each slice is a warp's. What can be known before the operand is there is
 // found out before.
 struct Int4Units {
@@ -93,7 +80,7 @@ struct Int4Units {
             tile.take_row(rows + (b.warp + i) * 16, b.lane);
             tile.fold(c, false);
           }
-          tile.template write<1>(c, outputs, unit, b.lane);
+          outputs.put_all(unit, [&] { tile.template write<1>(c, outputs, unit, b.lane); });
         }
       } else {
         b.sync();  // as the busy ones

@@ -4,11 +4,11 @@
 #include <type_traits>
 
 #include "cuda/kernels/fp8_tile.cuh"
+#include "cuda/kernels/step_bf16.cuh"
 #include "cuda/kernels/step_int4.cuh"
 
 namespace qwill::cuda {
 
-using StepBf16 = Bf16Format<kItemAtoms>;
 static_assert(kFp8SlotBytes == kItemAtoms * kAtomBytes);
 
 // Of an op, what the loading warp needs. Asked for an op ahead: it comes from the memory itself.
@@ -74,8 +74,8 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
           if (elect_lane()) {
             const bool any = !kSlices || bytes > 0;
             barrier_expect_bytes(to.full, cut.second_at > 0 ? 2 * bytes : bytes);
-            if (any) copy_bulk(to.item, from, bytes, to.full);
-            if (any && cut.second_at > 0) copy_bulk(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
+            if (any) copy_bulk_once(to.item, from, bytes, to.full);
+            if (any && cut.second_at > 0) copy_bulk_once(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
           }
           __syncwarp();
           to.advance(b, end, item_bytes);
@@ -92,55 +92,42 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   }
 }
 
-// The operand as one bf16 row at the beginning of the room.
-__device__ __forceinline__ void load_step_operand(const StepBlock& b, const StreamCall& c, int32_t op) {
+// The operand as one bf16 row at the beginning of the room; the norm's weights, which are constant, pass behind it.
+__device__ __forceinline__ void load_step_operand(StepBlock& b, const StreamCall& c, int32_t op) {
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
   if (c.norm) {
-    RowSlice weight;
-    if (b.thread < kNormThreads) weight.load(c.norm, c.cols, b.thread);  // constant, as weights are
+    const uint32_t weights = shared_address(b.room + stream_row_bytes(padded));
+    const uint32_t barrier = shared_address(&b.shared.norm_full), parity = b.norms++ % 2;
+    if (b.warp == b.p.warps - 1 && elect_lane()) {  // polls of the grid's barrier would wait behind loads of threads
+      barrier_expect_bytes(barrier, static_cast<uint32_t>(c.cols) * 4);
+      copy_bulk(weights, c.norm, static_cast<uint32_t>(c.cols) * 4, barrier);
+    }
+    __syncwarp();
     b.wait_for_op_before(op);
     if (b.thread < kNormThreads) {
       RowSlice x;
-      x.load(c.x, c.cols, b.thread);
+      x.load_fours(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
-      store_normed<false>(reinterpret_cast<bfloat*>(b.room), x, inverse, weight, padded, b.thread);
+      wait_for(barrier, parity, b.p, StepWait::norm, op, 0);
+      auto* row = reinterpret_cast<bfloat*>(b.room);
+#pragma unroll
+      for (int j = 0; j < kNormVectors; ++j) {
+        if (4 * kNormThreads * j >= padded) break;
+        const int32_t i = 4 * (b.thread + kNormThreads * j);
+        if (i >= padded) continue;
+        float4 weight = make_float4(0, 0, 0, 0);
+        if (i < c.cols) weight = load_float4(weights + i * 4);
+        const float4 y = scaled(x.values[j], inverse, weight);
+        put_four<false>(row, i, pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
+      }
     }
   } else {
     b.wait_for_op_before(op);
+#pragma unroll 1
     for (int32_t i = b.thread; i < padded / 8; i += b.p.warps * 32)
       copy_16_async(shared_address(b.room) + i * 16, static_cast<const bfloat*>(c.a) + i * 8);
     commit_copies();
     wait_for_copies<0>();
-  }
-}
-
-// Units of weights of bf16, a warp each. kArrivals: of a slot's consumers.
-template <typename Format, bool kPair, int kArrivals>
-__device__ __forceinline__ void multiply_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
-                                               int32_t idx) {
-  const StreamCall& c = op.product;
-  const StepOutputs outputs{b, op};
-  constexpr int kChunkSteps = (kPair ? Format::kSlotUnits / 2 : Format::kSlotUnits) * Format::kUnitSteps;
-  const OperandAddress a =
-      Format::operand_address(shared_address(b.room), 0, 1, shared_address(&b.shared.zeros), b.lane);
-  const int32_t steps = static_cast<int32_t>(c.layout.col_blocks) * 2;
-  RingPlace at = b.place;
-  at.advance(b.warp, b.p.slots);
-  for (int32_t first = units.first; first < units.end; first += units.at_once) {
-    const int32_t consumers = units.consumers_of_round(first);
-    if (b.warp >= consumers) break;  // of the last round
-    const int32_t unit = first + b.warp;
-    typename Format::template Tile<kPair> tile(c, unit, b.lane);
-#pragma unroll 1
-    for (int32_t chunk = 0, step = 0; chunk < units.num_chunks; ++chunk, step += kChunkSteps) {
-      wait_for(b.full(at.slot), at.parity, b.p, StepWait::slot_full, idx, at.slot);
-      tile.multiply(b.item(at.slot), a.address + static_cast<uint32_t>(step) * 2 * a.step, a.step,
-                    min(steps - step, kChunkSteps), b.lane);
-      __syncwarp();
-      if (b.lane == 0) barrier_arrive(b.empty(at.slot), kArrivals);
-      at.advance(consumers, b.p.slots);
-    }
-    tile.template write<1>(c, outputs, unit, b.lane);
   }
 }
 
@@ -168,7 +155,7 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
           if (b.lane == 0) barrier_arrive(b.empty(at.slot));
           at.advance(consumers, b.p.slots);
         });
-    tile.write(outputs);
+    if (b.warp % 4 == 0) outputs.put_all(first + group, [&] { tile.write(outputs); });
   }
 }
 
@@ -178,31 +165,38 @@ struct NoUnits {
   __device__ __forceinline__ void multiply() {}
 };
 
-// What a slot's consumers arrive with when they have multiplied it.
-constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::fp8 ? 4 : 1; }
+// What a slot's consumers arrive with when they have multiplied it: the warps of a warpgroup, or a warp for four.
+constexpr int slot_arrivals(StreamFormat format) { return format == StreamFormat::int4 ? 1 : 4; }
 
 template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
+  RingPlace behind = b.place;
+  behind.skip(units.num_items(), b.p.slots);  // a division, which now is waited for by nobody
   std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units, idx);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
     load_step_operand(b, c, idx);
+  const bool alone = kFormat == StreamFormat::bf16 && c.output != StreamOutput::silu_mul && op.cut.consumers() == 1 &&
+                     c.layout.col_blocks % kItemAtoms == 0;
+  if (alone) fence_async_proxy();  // wgmma reads the operand
   b.sync();
   b.set_running(idx);
   if (c.format == StreamFormat::bf16) {
     if (kFormat == StreamFormat::bf16 && c.output == StreamOutput::silu_mul)
-      multiply_units<StepBf16, true, slot_arrivals(kFormat)>(b, op, units, idx);
+      multiply_bf16_units<true, slot_arrivals(kFormat)>(b, op, units, idx);
+    else if (alone)
+      multiply_bf16_alone(b, op, units, idx);
     else
-      multiply_units<StepBf16, false, slot_arrivals(kFormat)>(b, op, units, idx);
+      multiply_bf16_units<false, slot_arrivals(kFormat)>(b, op, units, idx);
   } else if (kFormat == StreamFormat::int4) {
     ahead.multiply();
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }
-  b.place.skip(units.num_items(), b.p.slots);
+  b.place = behind;
 }
 
 }  // namespace qwill::cuda

@@ -7,7 +7,7 @@
 
 namespace qwill::cuda {
 
-enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words };
+enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words, norm };
 
 __device__ __forceinline__ uint64_t nanoseconds() {
   uint64_t time;
@@ -24,9 +24,12 @@ struct Patience {
     const uint64_t now = nanoseconds();
     if (start == 0) start = now;
     if (now - start < 500'000'000) return;
-    // A report for each warp.
-    p.reports->reports[blockIdx.x * kMaxStepWarps + threadIdx.x / 32] = {static_cast<int32_t>(what) + 1, op, place,
-                                                                         static_cast<int32_t>(seen)};
+    // A report for each warp. (Its place is found here alone: it shall take no register elsewhere.)
+    uint32_t block, thread;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    p.reports->reports[block * kMaxStepWarps + thread / 32] = {static_cast<int32_t>(what) + 1, op, place,
+                                                               static_cast<int32_t>(seen)};
     __threadfence_system();
     // The others shall have time to say what they wait for.
     while (nanoseconds() - now < 50'000'000) {
@@ -42,9 +45,13 @@ __device__ __forceinline__ void wait_for(uint32_t barrier, uint32_t parity, cons
   while (!barrier_try_wait(barrier, parity)) patience.spent(what, op, place, parity);
 }
 
-// The grid's barrier: arrivals only ever grow (and wrap around).
-__device__ __forceinline__ void arrive_at_grid(StepState* state) {
-  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
+// The grid's barrier: arrivals only ever grow (and wrap around). A fence before waits for all that is under way,
+// weights included: 1 to 2 us. It is needed only where the block has stored plainly.
+__device__ __forceinline__ void arrive_at_grid(StepState* state, bool fence) {
+  if (fence)
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
+  else
+    asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
 }
 __device__ __forceinline__ void wait_for_grid(const StepLaunch& p, uint32_t target, int32_t op) {
   Patience patience{p};

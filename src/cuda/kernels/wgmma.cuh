@@ -19,8 +19,9 @@ __device__ __forceinline__ uint64_t atom_descriptor(uint32_t address, uint32_t c
   return kSwizzle128 | kStride | (descriptor_step(column_block) << 16) | ((address & 0x3FFFF) >> 4);
 }
 
-// Of at most 8 rows of e4m3, which lie as [16 columns][num_rows][16 bytes]: the 8 rows of `b` are these and whatever
-// follows. Thirty-two columns further is descriptor_step(32 * num_rows) more.
+// Of at most 8 rows without swizzle, which lie as [16 bytes of columns][num_rows][16 bytes]: the 8 rows of an operand
+// are these and whatever follows, and more rows are the same again. Thirty-two bytes of columns further is
+// descriptor_step(32 * num_rows) more.
 __device__ __forceinline__ uint64_t rows_descriptor(uint32_t address, uint32_t num_rows) {
   return (uint64_t{num_rows} << 16) | ((address & 0x3FFFF) >> 4);
 }
@@ -85,6 +86,7 @@ __device__ __forceinline__ void give_registers() {
                  : QWILL_SUMS_##registers(0)                                                                \
                  : "l"(a), "l"(b));                                                                         \
   }
+QWILL_WGMMA(8, 4, "%4", "%5")
 QWILL_WGMMA(16, 8, "%8", "%9")
 QWILL_WGMMA(32, 16, "%16", "%17")
 QWILL_WGMMA(64, 32, "%32", "%33")
