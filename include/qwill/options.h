@@ -33,7 +33,7 @@ struct LlmOptions {
   std::string hub_cache;        // folder of the hub's local cache; may be empty
   std::string device = "auto";  // auto, cpu, cuda or cuda:N
   DTypeChoice dtype = DTypeChoice::automatic;
-  int num_threads = 0;         // 0: as many as there are processors
+  int num_threads = 0;         // 0: as many as there are cores
   std::string cpu_path;        // avx2, avx512, avx512-bf16, amx, neon; empty: the best here
   bool cuda_portable = false;  // kernels for any card, also where it is a Hopper
   KvDTypeChoice kv_dtype = KvDTypeChoice::automatic;

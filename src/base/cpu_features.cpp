@@ -8,7 +8,9 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
+#include <set>
 #include <string>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -46,6 +48,8 @@ CpuFeatures detect() {
   if (!bit(one.c, 27)) return f;  // OSXSAVE
   const uint64_t states = saved_states();
   const bool ymm = (states & 0x6) == 0x6, zmm = (states & 0xe6) == 0xe6, tiles = (states & 0x60000) == 0x60000;
+  const Leaf vendor = cpuid(0, 0);  // "AuthenticAMD" in b, d, c
+  f.follows_streams = vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;
   f.avx2 = ymm && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 8);
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
@@ -53,7 +57,7 @@ CpuFeatures detect() {
   f.avx512_bf16 = f.avx512_vnni && bit(seven.c, 1) && bit(seven_one.a, 5);
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   f.amx = f.avx512_bf16 && tiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) &&
-               ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+          ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return f;
 }
 #elif defined(__aarch64__)
@@ -71,10 +75,20 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
-int available_cpus() {
+namespace {
+
+std::vector<int> allowed_cpus() {
   cpu_set_t set;
-  int count = 1;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) count = std::max(1, CPU_COUNT(&set));
+  std::vector<int> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  if (cpus.empty()) cpus.push_back(0);
+  return cpus;
+}
+
+// At most what the control group's quota pays for.
+int within_quota(int count) {
   // cgroup v2: "max 100000" or "200000 100000" (quota and period in microseconds).
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   std::string quota;
@@ -85,5 +99,22 @@ int available_cpus() {
   }
   return count;
 }
+
+}  // namespace
+
+int count_cores(std::span<const int> cpus, const std::filesystem::path& processors) {
+  std::set<std::string> cores;  // each by its list of threads
+  for (const int cpu : cpus) {
+    std::ifstream file(processors / ("cpu" + std::to_string(cpu)) / "topology/thread_siblings_list");
+    std::string siblings;
+    if (!(file >> siblings)) siblings = std::to_string(cpu);  // nothing is known of it
+    cores.insert(siblings);
+  }
+  return static_cast<int>(cores.size());
+}
+
+int available_cores() { return within_quota(count_cores(allowed_cpus(), "/sys/devices/system/cpu")); }
+
+int available_cpus() { return within_quota(static_cast<int>(allowed_cpus().size())); }
 
 }  // namespace qwill

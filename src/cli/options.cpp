@@ -103,7 +103,7 @@ void add_run_options(CLI::App& command, LlmOptions& options) {
       "of cached keys and values (auto: f32 with f32 weights, else f16, on a card bf16; f16 and int8: on the CPU; fp8: "
       "on a card)");
   add_number(command, "--threads", options.num_threads, 1, 1024,
-             "threads (default: one per processor); the result does not depend on it");
+             "threads (default: one per core); the result does not depend on it");
   command
       .add_option("--cpu-path", options.cpu_path,
                   "avx2, avx512, avx512-bf16, amx or neon (default: auto, the best here)")

@@ -41,7 +41,7 @@ void add_quantize(CLI::App& app) {
   add_choice<DTypeChoice>(*command, "--dtype", quantize->options.dtype,
                           {{"int8", DTypeChoice::int8}, {"int4", DTypeChoice::int4}}, "bits of the weights")
       ->required();
-  add_number<int, int>(*command, "--threads", quantize->options.num_threads, 1, 1024, "threads (all processors)");
+  add_number<int, int>(*command, "--threads", quantize->options.num_threads, 1, 1024, "threads (one per core)");
   command->footer(
       "The folder can be used wherever MODEL is asked for, with --device cpu: its weights are mapped as they lie "
       "there,\n"

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "base/cpu_features.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "cpu/cpu_ops.h"
@@ -71,7 +72,8 @@ struct Product {
   // Outputs [first, first + count) of the segment. scratch: the thread's own, CpuWeight::scratch_bytes.
   void run(int64_t first, int64_t count, void* scratch) const {
     segment->kernel->run({segment->data + first * segment->row_bytes, count, weight->cols, operand, num_rows, y + first,
-                          ldy, add, scratch, segment->panels ? codebooks(*segment->panels).data() : nullptr});
+                          ldy, add, scratch, segment->panels ? codebooks(*segment->panels).data() : nullptr,
+                          !cpu_features().follows_streams});
   }
   void run_task(int64_t task, void* scratch) const {
     const int64_t first = task * rows_per_task;
@@ -92,7 +94,7 @@ class CpuOps final : public Ops {
   PagedKv allocate_kv(const KvGeometry& wanted) override;
   void free_kv(PagedKv& kv) override;
 
-  Compute head_compute(Compute layers) const override { return layers == Compute::int4 ? Compute::int8 : layers; }
+  Compute head_compute(Compute layers) const override { return layers; }
   bool takes_blocks() const override { return true; }
   bool rehearse(bool on) override {
     rehearsing_ = on;

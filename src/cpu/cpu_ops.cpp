@@ -189,7 +189,7 @@ double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memo
   return best;
 }
 
-int num_threads(const CpuOptions& options) { return options.num_threads > 0 ? options.num_threads : available_cpus(); }
+int num_threads(const CpuOptions& options) { return options.num_threads > 0 ? options.num_threads : available_cores(); }
 
 std::string cpu_device_name(const CpuOptions& options) {
   return fmt::format("cpu ({}, {} threads)", cpu::select_kernels(options.path).name, num_threads(options));

@@ -11,7 +11,7 @@
 namespace qwill {
 
 struct CpuOptions {
-  int num_threads = 0;    // 0: as many as there are processors to run on
+  int num_threads = 0;    // 0: as many as there are cores to run on
   std::string path = "";  // of dispatch.h; empty: the best
   bool dry = false;       // only counts memory, see Ops::memory
 };
@@ -23,7 +23,7 @@ std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options);
 // `repeats` passes.
 double read_bandwidth(const CpuOptions& options, std::span<const std::byte> memory, int repeats);
 
-// Threads that run: those asked for, or one for each processor.
+// Threads that run: those asked for, or one for each core.
 int num_threads(const CpuOptions& options);
 
 // "cpu (avx512, 8 threads)"

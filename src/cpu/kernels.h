@@ -23,6 +23,7 @@ struct LinearTask {
   bool add;
   void* scratch = nullptr;         // panels: LinearKernel::scratch_bytes
   const uint8_t* books = nullptr;  // panels whose codes are looked up
+  bool fetch_ahead = false;        // panels of less than eight bits: by the program, not by the processor alone
 };
 
 // Weights are prefetched so far ahead where one row of activations waits for them.
@@ -93,6 +94,7 @@ struct Kernels {
   std::array<LinearKernel, kNumPanelFormats> panels;  // by PanelFormat; operands of eight bits
   // 64 columns of a row to codes and scales of panels.
   void (*quantize_int8)(const float* x, PlainBlock& block);
+  void (*quantize_int6)(const float* x, PlainBlock& block);
   void (*quantize_int4)(const float* x, PlainBlock& block);
   // y = x / sqrt(mean(x^2) + eps) * weight
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* y);

@@ -103,6 +103,7 @@ void take_iq4_xs(const std::byte* from, int64_t first_group, PlainBlock& block) 
 
 std::optional<PanelFormat> stored_panels(BlockFormat format) {
   if (format == BlockFormat::panels_int8) return PanelFormat::int8;
+  if (format == BlockFormat::panels_int6) return PanelFormat::int6;
   if (format == BlockFormat::panels_int4) return PanelFormat::int4;
   return {};
 }
@@ -115,11 +116,11 @@ PanelFormat panels_for(const WeightSource& source, Compute compute) {
     case BlockFormat::iq4_xs: return PanelFormat::iq4_nl;
     case BlockFormat::q4_k: return PanelFormat::q4_k;
     case BlockFormat::q6_k:
-      if (compute == Compute::int8) return PanelFormat::q6_k;
+      if (compute == Compute::int8 || source.sensitive) return PanelFormat::q6_k;
       break;
     default: break;
   }
-  return compute == Compute::int8 || source.sensitive ? PanelFormat::int8 : PanelFormat::int4;
+  return compute == Compute::int8 ? PanelFormat::int8 : source.sensitive ? PanelFormat::int6 : PanelFormat::int4;
 }
 
 void read_stored_row(const WeightSource& source, int64_t row, float* out) {
@@ -147,9 +148,12 @@ void repack_panel(const Kernels& kernels, const WeightSource& source, PanelForma
   const int64_t num_blocks = panel_blocks(format, source.cols);
   const BlockShape stored = block_shape(source.format);
   const auto* data = static_cast<const std::byte*>(source.data);
-  const bool exact =
-      (format == PanelFormat::int8 && (source.format == BlockFormat::q8_0 || source.format == BlockFormat::q5_0)) ||
-      (format != PanelFormat::int8 && format != PanelFormat::int4);
+  const auto quantize = format == PanelFormat::int8   ? kernels.quantize_int8
+                        : format == PanelFormat::int6 ? kernels.quantize_int6
+                        : format == PanelFormat::int4 ? kernels.quantize_int4
+                                                      : nullptr;
+  const bool exact = !quantize || (format == PanelFormat::int8 &&
+                                   (source.format == BlockFormat::q8_0 || source.format == BlockFormat::q5_0));
   std::vector<float> values(exact ? 0 : static_cast<size_t>(num_blocks * shape.cols));
   for (int64_t r = 0; r < std::min(kPanelRows, source.rows - panel * kPanelRows); ++r) {
     const int64_t row = panel * kPanelRows + r;
@@ -158,8 +162,7 @@ void repack_panel(const Kernels& kernels, const WeightSource& source, PanelForma
     for (int64_t b = 0; b < num_blocks; ++b) {
       PlainBlock block;
       if (!exact)
-        (format == PanelFormat::int8 ? kernels.quantize_int8 : kernels.quantize_int4)(
-            &values[static_cast<size_t>(b * shape.cols)], block);
+        quantize(&values[static_cast<size_t>(b * shape.cols)], block);
       else if (source.format == BlockFormat::iq4_xs)
         take_iq4_xs(from + b / 4 * stored.bytes, b % 4 * 2, block);
       else

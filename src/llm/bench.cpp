@@ -45,7 +45,7 @@ struct Weights {
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
-      if (!on_cuda) warm_up(checkpoint->files(), 2, options.progress, options.cancel);
+      if (!on_cuda) warm_up(checkpoint->files(), checkpoint->rare_bytes(), 2, options.progress, options.cancel);
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
     }
     if (on_cuda) return;

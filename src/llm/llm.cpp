@@ -26,7 +26,7 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
     options.memory_bytes = std::min(options.memory_bytes, cuda_free_bytes(backend.cuda));
   const MemoryPlan plan = plan_memory(options, backend, {config, tensors, checkpoint.total_bytes()});
   if (!backend.on_cuda)  // a card reads the files while it loads them
-    warm_up(checkpoint.files(), num_threads(backend.cpu), options.progress, options.cancel);
+    warm_up(checkpoint.files(), checkpoint.rare_bytes(), num_threads(backend.cpu), options.progress, options.cancel);
   model = load_model(*ops, config, rope_settings(config), tensors, options.dtype);
   if (options.max_seq_len > config.context_len())
     warnings.push_back(fmt::format("--max-seq-len {} is beyond the {} positions that the configuration names",

@@ -26,6 +26,8 @@ void sync(const std::string& path) {
   if (descriptor < 0) fail_write(path);
   const bool synced = ::fsync(descriptor) == 0 || errno == EINVAL;  // EINVAL: not where this file lies
   const int why = errno;
+  // Whoever maps it gets large pages only of what was read anew (weights/warm_up); what was written lies in small ones.
+  ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
   ::close(descriptor);
   errno = why;
   if (!synced) fail_write(path);

@@ -34,14 +34,13 @@ struct Plan {
   TensorHeader stored;
 };
 
-// As Qwen3 places them: matrices of layers in the bits that were asked for, the head in those that the backend thinks
-// it needs; an embedding of its own, which nothing is multiplied with, router and norms stay.
+// As Qwen3 places them: matrices of layers and the head; an embedding of its own, which nothing is multiplied with,
+// router and norms stay.
 std::optional<PanelFormat> panels_of(const ExpectedTensor& tensor, const ModelConfig& config,
                                      const WeightSource& source, DTypeChoice dtype) {
   const auto compute = dtype == DTypeChoice::int8 ? Compute::int8 : Compute::int4;
   const bool head = tensor.name == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-  if (head) return cpu::panels_for(source, make_cpu_ops({.num_threads = 1, .dry = true})->head_compute(compute));
-  if (tensor.is_layer_matrix()) return cpu::panels_for(source, compute);
+  if (head || tensor.is_layer_matrix()) return cpu::panels_for(source, compute);
   return std::nullopt;
 }
 

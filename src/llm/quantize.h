@@ -14,7 +14,7 @@ namespace qwill {
 
 struct QuantizeOptions {
   DTypeChoice dtype = DTypeChoice::int4;  // int8 or int4
-  int num_threads = 0;                    // 0: as many as there are processors to run on
+  int num_threads = 0;                    // 0: as many as there are cores to run on
   std::string cpu_path = "";              // empty: the best; all make the same bytes
   int64_t max_file_bytes = 5'000'000'000;
   // Bytes of the model that have been read; may be empty.

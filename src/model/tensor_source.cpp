@@ -16,6 +16,7 @@ namespace qwill {
 
 int64_t source_bytes(const WeightSource& source) {
   if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
+  if (source.format == BlockFormat::panels_int6) return panels_bytes(PanelFormat::int6, source.rows, source.cols);
   if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
   if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
   const BlockShape shape = block_shape(source.format);
@@ -24,10 +25,14 @@ int64_t source_bytes(const WeightSource& source) {
 
 namespace {
 
-// Of the matrices of layers those whose rounding costs most for their size (bench/results/2026-11-26-cpu-quality.txt).
-bool is_sensitive(const std::string& name, int64_t num_layers) {
-  return name.ends_with("v_proj.weight") ||
-         (name.ends_with("_proj.weight") && name.starts_with(fmt::format("model.layers.{}.mlp.", num_layers - 1)));
+// Matrices whose rounding costs most for their size (bench/results/2026-11-26-cpu-quality.txt): the head, keys, values
+// and the last layer's MLP; beside experts, where it is few of the weights, also the attention's output.
+bool is_sensitive(const std::string& name, const ModelConfig& config) {
+  if (name == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")) return true;
+  if (!name.ends_with("_proj.weight")) return false;
+  return name.ends_with("v_proj.weight") || name.ends_with("k_proj.weight") ||
+         (config.moe && name.ends_with("o_proj.weight")) ||
+         name.starts_with(fmt::format("model.layers.{}.mlp.", config.num_layers - 1));
 }
 
 }  // namespace
@@ -37,12 +42,7 @@ WeightSource CheckpointTensors::get(const std::string& name, int64_t rows, int64
   const std::array<int64_t, 1> vector{cols};
   const StoredTensor& tensor =
       rows == 1 && name.ends_with("norm.weight") ? checkpoint_.tensor(name, vector) : checkpoint_.tensor(name, matrix);
-  return {tensor.bytes.data(),
-          tensor.dtype,
-          rows,
-          cols,
-          tensor.format,
-          is_sensitive(name, checkpoint_.config().num_layers)};
+  return {tensor.bytes.data(), tensor.dtype, rows, cols, tensor.format, is_sensitive(name, checkpoint_.config())};
 }
 
 namespace {
@@ -68,16 +68,11 @@ Distribution distribution(const std::string& name, int64_t cols) {
 WeightSource RandomValues::get(const std::string& name, int64_t rows, int64_t cols) const {
   const auto [centre, spread] = distribution(name, cols);
   next_seed_ += uint64_t{1} << 40;
-  return {nullptr,
-          DType::bf16,
-          rows,
-          cols,
-          BlockFormat::none,
-          is_sensitive(name, num_layers_),
-          {next_seed_, centre, spread}};
+  return {
+      nullptr, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name, config_), {next_seed_, centre, spread}};
 }
 
-RandomTensors::RandomTensors(const ModelConfig& config) : num_layers_(config.num_layers) {
+RandomTensors::RandomTensors(const ModelConfig& config) : config_(config) {
   for (const ExpectedTensor& tensor : expected_tensors(config)) bytes_ += (tensor.num_elements() * 2 + 63) / 64 * 64;
   void* data = ::mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -113,7 +108,7 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
     });
   }
   for (std::thread& thread : threads) thread.join();
-  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name, num_layers_)};
+  return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name, config_)};
 }
 
 }  // namespace qwill

@@ -36,11 +36,11 @@ class CheckpointTensors final : public TensorSource {
 // Random weights that the backend makes in place: the same distribution as RandomTensors.
 class RandomValues final : public TensorSource {
  public:
-  explicit RandomValues(const ModelConfig& config) : num_layers_(config.num_layers) {}
+  explicit RandomValues(const ModelConfig& config) : config_(config) {}
   WeightSource get(const std::string& name, int64_t rows, int64_t cols) const override;
 
  private:
-  int64_t num_layers_;
+  ModelConfig config_;
   mutable uint64_t next_seed_ = 0;
 };
 
@@ -54,7 +54,7 @@ class RandomTensors final : public TensorSource {
   void release(const WeightSource& source) const override;
 
  private:
-  int64_t num_layers_;
+  ModelConfig config_;
   int64_t bytes_ = 0;
   mutable int64_t used_ = 0;
   char* data_ = nullptr;

@@ -52,7 +52,7 @@ struct WeightSource {
   int64_t rows = 0;
   int64_t cols = 0;
   BlockFormat format = BlockFormat::none;
-  bool sensitive = false;  // few weights on which much depends: int4 keeps them in eight bits
+  bool sensitive = false;  // few weights on which much depends: int4 keeps them in six bits on a CPU
   RandomFill random = {};  // where data is null; only devices with memory of their own make their values in place
 };
 

@@ -169,6 +169,7 @@ Decode decoder_of(BlockFormat format) {
   switch (format) {
     case BlockFormat::none:
     case BlockFormat::panels_int8:
+    case BlockFormat::panels_int6:
     case BlockFormat::panels_int4: break;
     case BlockFormat::q4_0: return decode_q4_0;
     case BlockFormat::q4_1: return decode_q4_1;

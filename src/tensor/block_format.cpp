@@ -18,6 +18,7 @@ std::string_view block_format_name(BlockFormat format) {
     case BlockFormat::iq4_nl: return "IQ4_NL";
     case BlockFormat::iq4_xs: return "IQ4_XS";
     case BlockFormat::panels_int8: return "panels of int8";
+    case BlockFormat::panels_int6: return "panels of int6";
     case BlockFormat::panels_int4: return "panels of int4";
   }
   return "";

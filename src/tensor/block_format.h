@@ -23,6 +23,7 @@ enum class BlockFormat : uint8_t {
   iq4_nl,
   iq4_xs,
   panels_int8,
+  panels_int6,
   panels_int4,
 };
 
@@ -36,6 +37,7 @@ constexpr BlockShape block_shape(BlockFormat format) {
   switch (format) {
     case BlockFormat::none:
     case BlockFormat::panels_int8:
+    case BlockFormat::panels_int6:
     case BlockFormat::panels_int4: break;
     case BlockFormat::q4_0: return {32, 18};
     case BlockFormat::q4_1: return {32, 20};

@@ -9,9 +9,10 @@ namespace qwill {
 namespace {
 
 // Where a block keeps what.
-constexpr int64_t kLookedCodes = 128;  // int8 and four bits: after scale[2][32]
+constexpr int64_t kLookedCodes = 128;  // int8, int6 and four bits: after scale[2][32]
 constexpr int64_t kQ4Scales = 128, kQ4Minima = kQ4Scales + 256, kQ4Codes = kQ4Minima + 256;
-constexpr int64_t kQ6Scales = 64, kQ6Codes = kQ6Scales + 512, kQ6Upper = kQ6Codes + 4096;
+constexpr int64_t kQ6Scales = 64, kQ6Codes = kQ6Scales + 512;
+constexpr int64_t kSixGroup = 6 * 128;
 
 void put_f16(std::byte* to, float value) {
   const f16 bits = to_f16(value);
@@ -26,20 +27,36 @@ float get_f16(const std::byte* from) {
 // The byte of a quad's column c in rows' order.
 constexpr int64_t lane(int64_t row, int64_t c) { return row * 4 + c; }
 
-// The two indices that share bytes, of all groups of a block.
-void put_halves(const PlainBlock& block, int64_t groups, int64_t row, std::byte* to) {
-  for (int64_t g = 0; g < groups; ++g)
-    for (int64_t i = 0; i < 4; ++i)
-      for (int64_t c = 0; c < 4; ++c) {
-        const size_t first = static_cast<size_t>(g * 32 + i * 8 + c);
-        to[(g * 4 + i) * 128 + lane(row, c)] =
-            static_cast<std::byte>((block.code[first] & 15) | (block.code[first + 4] & 15) << 4);
-      }
+// Four bits of each code of a group, those of two columns in one byte.
+void put_halves(const uint8_t* code, int64_t row, std::byte* to) {
+  for (int64_t i = 0; i < 4; ++i)
+    for (int64_t c = 0; c < 4; ++c)
+      to[i * 128 + lane(row, c)] = static_cast<std::byte>((code[i * 8 + c] & 15) | (code[i * 8 + c + 4] & 15) << 4);
 }
-// The index of column c of a block.
-uint8_t half_at(const std::byte* halves, int64_t row, int64_t c) {
-  const auto both = std::to_integer<uint8_t>(halves[c / 8 * 128 + lane(row, c % 4)]);
+// Those of column c.
+int half_at(const std::byte* halves, int64_t row, int64_t c) {
+  const auto both = std::to_integer<int>(halves[c / 8 * 128 + lane(row, c % 4)]);
   return c % 8 < 4 ? both & 15 : both >> 4;
+}
+// Six bits of each code of a group; halves are its bits from `half` on, the other two those from `rest` on.
+void put_sixes(const uint8_t* code, int half, int rest, int64_t row, std::byte* to) {
+  for (int64_t i = 0; i < 2; ++i, code += 16, to += kSixGroup / 2)
+    for (int64_t c = 0; c < 4; ++c) {
+      int four = 0;
+      for (int64_t q = 0; q < 4; ++q) four |= (code[q * 4 + c] >> rest & 3) << 2 * q;
+      const auto both = [&](const uint8_t* quads) {
+        return static_cast<std::byte>((quads[c] >> half & 15) | (quads[c + 4] >> half & 15) << 4);
+      };
+      to[lane(row, c)] = both(code);
+      to[128 + lane(row, c)] = static_cast<std::byte>(four);
+      to[256 + lane(row, c)] = both(code + 8);
+    }
+}
+// Those of column c of a block.
+int six_at(const std::byte* sixes, int half, int rest, int64_t row, int64_t c) {
+  const std::byte* p = sixes + c / 16 * (kSixGroup / 2) + lane(row, c % 4);
+  const auto both = std::to_integer<int>(p[c % 16 / 8 * 256]), four = std::to_integer<int>(p[128]);
+  return (c % 8 < 4 ? both & 15 : both >> 4) << half | (four >> c % 16 / 4 * 2 & 3) << rest;
 }
 
 }  // namespace
@@ -72,11 +89,19 @@ void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte
       for (int64_t quad = 0; quad < 16; ++quad)
         std::memcpy(to + kLookedCodes + quad * 128 + lane(row, 0), &block.code[static_cast<size_t>(quad * 4)], 4);
       return;
+    case PanelFormat::int6:
+      for (int64_t g = 0; g < 2; ++g) {
+        put_f16(to + (g * 32 + row) * 2, block.scale[static_cast<size_t>(g)]);
+        put_sixes(&block.code[static_cast<size_t>(g * 32)], 2, 0, row, to + kLookedCodes + g * kSixGroup);
+      }
+      return;
     case PanelFormat::int4:
     case PanelFormat::q4_0:
     case PanelFormat::iq4_nl:
       for (int64_t g = 0; g < 2; ++g) put_f16(to + (g * 32 + row) * 2, block.scale[static_cast<size_t>(g)]);
-      return put_halves(block, 2, row, to + kLookedCodes);
+      for (int64_t g = 0; g < 2; ++g)
+        put_halves(&block.code[static_cast<size_t>(g * 32)], row, to + kLookedCodes + g * 512);
+      return;
     case PanelFormat::q4_k:
       put_f16(to + row * 2, block.d);
       put_f16(to + 64 + row * 2, block.dmin);
@@ -84,21 +109,15 @@ void put_row(PanelFormat format, const PlainBlock& block, int64_t row, std::byte
         to[kQ4Scales + g * 32 + row] = static_cast<std::byte>(block.scale[static_cast<size_t>(g)]);
         to[kQ4Minima + g * 32 + row] = static_cast<std::byte>(block.minimum[static_cast<size_t>(g)]);
       }
-      return put_halves(block, 8, row, to + kQ4Codes);
+      for (int64_t g = 0; g < 8; ++g)
+        put_halves(&block.code[static_cast<size_t>(g * 32)], row, to + kQ4Codes + g * 512);
+      return;
     case PanelFormat::q6_k:
       put_f16(to + row * 2, block.d);
       for (int64_t g = 0; g < 16; ++g)
         to[kQ6Scales + g * 32 + row] = static_cast<std::byte>(static_cast<int8_t>(block.scale[static_cast<size_t>(g)]));
-      put_halves(block, 8, row, to + kQ6Codes);
       for (int64_t g = 0; g < 8; ++g)
-        for (int64_t i = 0; i < 2; ++i)
-          for (int64_t c = 0; c < 4; ++c) {
-            unsigned upper = 0;
-            for (unsigned q = 0; q < 4; ++q)
-              upper |= static_cast<unsigned>(block.code[static_cast<size_t>(g * 32 + i * 16 + q * 4 + c)] >> 4)
-                       << 2 * q;
-            to[kQ6Upper + (g * 2 + i) * 128 + lane(row, c)] = static_cast<std::byte>(upper);
-          }
+        put_sixes(&block.code[static_cast<size_t>(g * 32)], 0, 4, row, to + kQ6Codes + g * kSixGroup);
       return;
   }
 }
@@ -118,6 +137,11 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
           value = get_f16(block + (c / 32 * 32 + row) * 2) * static_cast<float>(code - 128);
           break;
         }
+        case PanelFormat::int6: {
+          const int code = 4 * six_at(block + kLookedCodes, 2, 0, row, c);
+          value = get_f16(block + (c / 32 * 32 + row) * 2) * static_cast<float>(code - 128);
+          break;
+        }
         case PanelFormat::int4:
         case PanelFormat::q4_0:
         case PanelFormat::iq4_nl: {
@@ -130,14 +154,14 @@ void decode_panel_row(PanelFormat format, const std::byte* panels, int64_t row, 
         case PanelFormat::q4_k: {
           const auto scale = std::to_integer<int>(block[kQ4Scales + c / 32 * 32 + row]),
                      minimum = std::to_integer<int>(block[kQ4Minima + c / 32 * 32 + row]);
-          value = get_f16(block + row * 2) * static_cast<float>(scale) * half_at(block + kQ4Codes, row, c) -
+          value = get_f16(block + row * 2) * static_cast<float>(scale) *
+                      static_cast<float>(half_at(block + kQ4Codes, row, c)) -
                   get_f16(block + 64 + row * 2) * static_cast<float>(minimum);
           break;
         }
         case PanelFormat::q6_k: {
           const auto scale = static_cast<int8_t>(block[kQ6Scales + c / 16 * 32 + row]);
-          const auto upper = std::to_integer<int>(block[kQ6Upper + c / 16 * 128 + lane(row, c % 4)]);
-          const int code = half_at(block + kQ6Codes, row, c) | (upper >> (c % 16 / 4 * 2) & 3) << 4;
+          const int code = six_at(block + kQ6Codes, 0, 4, row, c);
           value = get_f16(block + row * 2) * static_cast<float>(scale) * static_cast<float>(code - 32);
           break;
         }

@@ -152,6 +152,11 @@ const StoredTensor& Checkpoint::tensor(std::string_view name, std::span<const in
   return *tensor;
 }
 
+std::span<const std::byte> Checkpoint::rare_bytes() const {
+  const Found* embedding = config_.tie_word_embeddings ? nullptr : locate("model.embed_tokens.weight");
+  return embedding ? embedding->tensor->bytes : std::span<const std::byte>();
+}
+
 int64_t Checkpoint::total_bytes() const {
   int64_t bytes = 0;
   for (const TensorFile& file : files_)

@@ -36,6 +36,8 @@ class Checkpoint {
   bool has(std::string_view name) const { return locate(name) != nullptr; }
   const std::vector<TensorFile>& files() const { return files_; }
   int64_t total_bytes() const;  // of all tensor data
+  // The embedding beside a head of its own, of which only single rows are read; empty where they are one.
+  std::span<const std::byte> rare_bytes() const;
 
  private:
   struct Found {

@@ -56,8 +56,8 @@ bool read_quantization(const Json& config) {
     if (method != kQuantMethod)
       fail_unsupported("checkpoints that others quantised (here: {}) are not supported, only \"qwill quantize\"'s are",
                        printable(method));
-    if (const int64_t format = quantization->integer("format"); format != kPanelsFormat)
-      fail_unsupported("format: {} is not what this version reads ({}): quantise the original again", format,
+    if (const int64_t format = quantization->integer("format"); format < 1 || format > kPanelsFormat)
+      fail_unsupported("format: {} is not what this version reads (1 to {}): quantise the original again", format,
                        kPanelsFormat);
     return true;
   });

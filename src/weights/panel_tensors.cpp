@@ -13,6 +13,7 @@ struct Stored {
   BlockFormat blocks;
 };
 constexpr Stored kStored[] = {{PanelFormat::int8, BlockFormat::panels_int8},
+                              {PanelFormat::int6, BlockFormat::panels_int6},
                               {PanelFormat::int4, BlockFormat::panels_int4}};
 
 void take_panels_of(StoredTensor& tensor, const ExpectedTensor& matrix) {
@@ -23,8 +24,9 @@ void take_panels_of(StoredTensor& tensor, const ExpectedTensor& matrix) {
     tensor.format = blocks;
     return;
   }
-  fail_invalid("expected panels of [{}, {}], U8 [{}] for int8 or [{}] for int4, found [{}]", rows, cols,
+  fail_invalid("expected panels of [{}, {}], U8 [{}] for int8, [{}] for int6 or [{}] for int4, found [{}]", rows, cols,
                fmt::join(stored_panels_shape(PanelFormat::int8, rows, cols), ", "),
+               fmt::join(stored_panels_shape(PanelFormat::int6, rows, cols), ", "),
                fmt::join(stored_panels_shape(PanelFormat::int4, rows, cols), ", "), fmt::join(tensor.shape, ", "));
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,18 +28,32 @@ struct Chunk {
 // Not part of the program.
 bool is_mapped(const TensorFile& file) { return file.file().descriptor() >= 0; }
 
-// Of files that are to be brought in whole: where pages come and go, huge ones would bring too much.
-std::vector<Chunk> chunks_of(std::span<const TensorFile> files) {
+// The parts of the files that are to be brought in: whole pages of `rare` are not.
+std::vector<std::span<const std::byte>> parts_of(const TensorFile& file, std::span<const std::byte> rare) {
+  constexpr int64_t kHugePage = 2 << 20;
+  const std::span<const std::byte> bytes = file.file().bytes();
+  const int64_t size = static_cast<int64_t>(bytes.size()), at = rare.data() - bytes.data();
+  if (rare.empty() || std::less()(rare.data(), bytes.data()) || at >= size) return {bytes};
+  const int64_t begin = (at + kHugePage - 1) / kHugePage * kHugePage,
+                end = (at + static_cast<int64_t>(rare.size())) / kHugePage * kHugePage;
+  if (begin >= end) return {bytes};
+  return {bytes.first(static_cast<size_t>(begin)), bytes.subspan(static_cast<size_t>(end))};
+}
+
+// Of parts that are to be brought in whole: where pages come and go, huge ones would bring too much.
+std::vector<Chunk> chunks_of(std::span<const TensorFile> files, std::span<const std::byte> rare) {
   std::vector<Chunk> chunks;
   for (const TensorFile& file : files) {
     if (!is_mapped(file)) continue;
-    const auto bytes = file.file().bytes();
-    // Decoding from huge pages is up to a fifth faster, and they are mapped in no time. Readers' faults bring them,
-    // reading ahead would bring small ones.
-    const bool huge = ::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_HUGEPAGE) == 0;
-    for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += kChunk)
-      chunks.push_back({bytes.data() + at, std::min(kChunk, static_cast<int64_t>(bytes.size()) - at),
-                        file.file().descriptor(), at, huge});
+    for (const std::span<const std::byte> part : parts_of(file, rare)) {
+      if (part.empty()) continue;
+      // Decoding from huge pages is up to a fifth faster, and they are mapped in no time. Readers' faults bring them,
+      // reading ahead would bring small ones.
+      const bool huge = ::madvise(const_cast<std::byte*>(part.data()), part.size(), MADV_HUGEPAGE) == 0;
+      for (int64_t at = 0; at < static_cast<int64_t>(part.size()); at += kChunk)
+        chunks.push_back({part.data() + at, std::min(kChunk, static_cast<int64_t>(part.size()) - at),
+                          file.file().descriptor(), part.data() + at - file.file().bytes().data(), huge});
+    }
   }
   return chunks;
 }
@@ -66,13 +81,15 @@ void populate(const Chunk& chunk) {
 
 }  // namespace
 
-void warm_up(std::span<const TensorFile> files, int num_threads,
+void warm_up(std::span<const TensorFile> files, std::span<const std::byte> rare, int num_threads,
              const std::function<void(int64_t done, int64_t total)>& progress, const std::atomic<bool>* cancel) {
-  int64_t total = 0;
+  int64_t total = -static_cast<int64_t>(rare.size());
   for (const TensorFile& file : files)
     if (is_mapped(file)) total += static_cast<int64_t>(file.file().bytes().size());
-  if (total == 0 || total > available_memory()) return;
-  const std::vector<Chunk> chunks = chunks_of(files);
+  if (total <= 0 || total > available_memory()) return;
+  const std::vector<Chunk> chunks = chunks_of(files, rare);
+  total = 0;
+  for (const Chunk& chunk : chunks) total += chunk.size;
   std::atomic<size_t> next{0};
   std::atomic<int64_t> done{0};
   const auto cancelled = [&] { return cancel && cancel->load(); };

@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "base/cpu_features.h"
@@ -26,6 +29,41 @@ TEST(CpuFeatures, CountFollowsTheAffinity) {
   })
       .join();
   EXPECT_EQ(available_cpus(), all);
+}
+
+// Made-up machines: how many cores some of their processors are.
+TEST(CpuFeatures, ThreadsOfACoreCountOnce) {
+  const std::filesystem::path root =
+      std::filesystem::path(testing::TempDir()) / ("qwill-cores-" + std::to_string(::getpid()));
+  const auto machine = [&](const std::vector<std::string>& siblings) {
+    std::filesystem::remove_all(root);
+    for (size_t cpu = 0; cpu < siblings.size(); ++cpu) {
+      const auto folder = root / ("cpu" + std::to_string(cpu)) / "topology";
+      std::filesystem::create_directories(folder);
+      std::ofstream(folder / "thread_siblings_list") << siblings[cpu] << "\n";
+    }
+  };
+  const auto cores = [&](const std::vector<int>& cpus) { return count_cores(cpus, root); };
+  machine({"0-1", "0-1", "2-3", "2-3"});  // neighbours, as virtual processors often are
+  EXPECT_EQ(cores({0, 1, 2, 3}), 2);
+  EXPECT_EQ(cores({0, 2}), 2);
+  EXPECT_EQ(cores({1}), 1);
+  machine({"0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"});
+  EXPECT_EQ(cores({0, 1, 2, 3, 4, 5, 6, 7}), 4);
+  EXPECT_EQ(cores({0, 1, 4, 5}), 2);
+  EXPECT_EQ(cores({4, 5, 6}), 3);
+  machine({"0-1", "0-1", "2", "3"});  // cores of two kinds
+  EXPECT_EQ(cores({0, 1, 2, 3}), 3);
+  machine({"0", "1"});
+  EXPECT_EQ(cores({0, 1}), 2);
+  EXPECT_EQ(cores({0, 1, 7}), 3);  // of which nothing is known
+  std::filesystem::remove_all(root);
+  EXPECT_EQ(cores({0, 1, 2}), 3);
+}
+
+TEST(CpuFeatures, NoMoreCoresThanProcessors) {
+  EXPECT_GE(available_cores(), 1);
+  EXPECT_LE(available_cores(), available_cpus());
 }
 
 TEST(CpuFeatures, EachLevelIncludesTheOneBelow) {

@@ -1,4 +1,5 @@
 // Models quantised ahead of time: the same logits as while loading, mapped where they lie; what is refused.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -107,6 +108,52 @@ TEST(Quantize, PanelsBeginWhereVectorsLikeThem) {
   EXPECT_EQ(panels, 1 + 2 * (4 + 3 * 4));  // the tied head, and of each layer four of attention and its experts'
 }
 
+// Changes config.json of a folder.
+void edit_config(const std::string& path, const std::function<void(Json& quantization)>& edit) {
+  Json config = Json::parse(read_file(path));
+  Json quantization = *config.find("quantization_config");
+  edit(quantization);
+  write_file(path, config.set("quantization_config", std::move(quantization)).dump());
+}
+
+// What int4 keeps in six bits: the head, keys, values and the last MLP, and beside experts attention's output.
+TEST(Quantize, SixBitsWhereItMatters) {
+  for (const bool moe : {false, true}) {
+    TemporaryFolder folder;
+    const std::string model = source_path(moe ? "models/nib-moe" : "models/nib");
+    ASSERT_TRUE(quantize_model(folder_of(model), folder.path("q"), {.num_threads = 2}));
+    const Checkpoint checkpoint = Checkpoint::open(folder_of(folder.path("q")));
+    EXPECT_NE(read_file(folder.path("q/config.json")).find("\"format\": 2"), std::string::npos);
+    const std::string last = fmt::format("layers.{}.mlp.", checkpoint.config().num_layers - 1);
+    int six = 0, four = 0;
+    for (const auto& [name, tensor] : checkpoint.files()[0].tensors()) {
+      if (tensor.format == BlockFormat::none) continue;
+      const auto holds = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+      const bool wanted =
+          holds("embed_tokens") || holds("k_proj") || holds("v_proj") || holds(last) || (moe && holds("o_proj"));
+      EXPECT_EQ(tensor.format, wanted ? BlockFormat::panels_int6 : BlockFormat::panels_int4) << name;
+      (wanted ? six : four) += 1;
+    }
+    EXPECT_GT(six, 0);
+    EXPECT_GT(four, 0);
+  }
+}
+
+// Folders of format 1, which had int8 where int6 is now, are read as they are.
+TEST(Quantize, FoldersOfTheFirstFormat) {
+  TemporaryFolder folder;
+  const std::string nib = source_path("models/nib");
+  ASSERT_TRUE(quantize_model(folder_of(nib), folder.path("q"), {.dtype = DTypeChoice::int8, .num_threads = 2}));
+  const Scores before = score(folder.path("q"), DTypeChoice::automatic);
+  edit_config(folder.path("q/config.json"), [](Json& q) { q.set("format", 1).set("dtype", "int4"); });
+  EXPECT_EQ(score(folder.path("q"), DTypeChoice::automatic).logits, before.logits);
+  for (const int64_t format : {0, 3}) {
+    edit_config(folder.path("q/config.json"), [&](Json& q) { q.set("format", format); });
+    EXPECT_THAT(error_of([&] { Checkpoint::open(folder_of(folder.path("q"))); }),
+                HasSubstr("is not what this version reads (1 to 2): quantise the original again"));
+  }
+}
+
 // What folders with `q` and nothing else in them would show.
 std::vector<std::string> names_in(const TemporaryFolder& folder) {
   std::vector<std::string> names;
@@ -149,14 +196,6 @@ TEST(Quantize, CancelledLeavesNothing) {
   EXPECT_TRUE(names_in(folder).empty());
 }
 
-// Changes config.json of a folder.
-void edit_config(const std::string& path, const std::function<void(Json& quantization)>& edit) {
-  Json config = Json::parse(read_file(path));
-  Json quantization = *config.find("quantization_config");
-  edit(quantization);
-  write_file(path, config.set("quantization_config", std::move(quantization)).dump());
-}
-
 TEST(Quantize, DamagedFolders) {
   TemporaryFolder folder;
   ASSERT_TRUE(quantize_model(folder_of(source_path("models/nib")), folder.path("q"), {.num_threads = 2}));
@@ -191,8 +230,17 @@ TEST(Quantize, DamagedFolders) {
   ASSERT_NE(place, std::string::npos);
   bent.replace(place + shape.size() - 9, 9, "[4608,16]");
   write_file(folder.path("q/model.safetensors"), bent);
-  EXPECT_THAT(open_error(), HasSubstr("up_proj.weight: expected panels of [512, 256], U8 [16, 8704] for int8 or [16, "
-                                      "4608] for int4, found [4608, 16]"));
+  EXPECT_THAT(open_error(),
+              HasSubstr("up_proj.weight: expected panels of [512, 256], U8 [16, 8704] for int8, [16, 6656] "
+                        "for int6 or [16, 4608] for int4, found [4608, 16]"));
+  // Six bits are cut short, or are taken for eight.
+  std::string six = weights;
+  const std::string head = "\"model.embed_tokens.weight\":{\"dtype\":\"U8\",\"shape\":[80,6656]";
+  const size_t at = six.find(head);
+  ASSERT_NE(at, std::string::npos);
+  six.replace(at + head.size() - 5, 4, "8704");
+  write_file(folder.path("q/model.safetensors"), six);
+  EXPECT_THAT(open_error(), HasSubstr("model.embed_tokens.weight"));
 }
 
 }  // namespace

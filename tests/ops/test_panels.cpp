@@ -107,16 +107,60 @@ TEST_P(Panels, BlocksMultiplyAsTheyDecode) {
   }
 }
 
+// Rounded weights are near the given ones, and multiply as their bits say.
+TEST_P(Panels, RoundedWeightsAreNear) {
+  struct Case {
+    Compute compute;
+    bool sensitive;
+    double share;  // of its group's largest magnitude, by which a weight may be off
+  };
+  // Half a step of 120 levels or more and what f16 rounds; a largest weight beyond the last level; the widest gap of a
+  // codebook's ends.
+  for (const Case& of : {Case{Compute::int8, false, 0.5 / 120 + 0x1p-11},
+                         {Compute::int4, true, 2.0 / 33 + 0x1p-11},
+                         {Compute::int4, false, 0.16}}) {
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 32}, {33, 100}, {64, 256}}) {
+      Random random(static_cast<uint64_t>(rows + cols));
+      const std::vector<float> values = random.floats(static_cast<size_t>(rows * cols), -0.3f, 0.3f);
+      const WeightSource source{
+          .data = values.data(), .dtype = DType::f32, .rows = rows, .cols = cols, .sensitive = of.sensitive};
+      const auto ops = test::make_backend(GetParam());
+      const Weight weight = ops->place({&source, 1}, WeightUse::matrix, of.compute);
+      double error = 0, size = 0;
+      // Each column alone: activations of 127 in one column and zeros are exact.
+      for (int64_t c = 0; c < cols; ++c) {
+        Rows x(1, cols);
+        x.at(0, c) = 127;
+        const std::vector<float> got = products(*ops, weight, x);
+        for (int64_t r = 0; r < rows; ++r) {
+          const float* row = &values[static_cast<size_t>(r * cols)];
+          float largest = 0;
+          for (int64_t i = c / 32 * 32; i < std::min(cols, c / 32 * 32 + 32); ++i)
+            largest = std::max(largest, std::fabs(row[i]));
+          const double miss = static_cast<double>(got[static_cast<size_t>(r)]) / 127 - static_cast<double>(row[c]);
+          ASSERT_LE(std::fabs(miss), of.share * static_cast<double>(largest))
+              << "row " << r << ", column " << c << " of [" << rows << ", " << cols << "]";
+          error += miss * miss;
+          size += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+        }
+      }
+      EXPECT_LE(std::sqrt(error / size), of.compute == Compute::int8 ? 0.005 : of.sensitive ? 0.019 : 0.07);
+    }
+  }
+}
+
 // Every path of this machine, every number of rows and threads.
 TEST(PanelPaths, BitsAreTheSameEverywhere) {
   for (const BlockFormat format :
        {BlockFormat::none, BlockFormat::q8_0, BlockFormat::q4_0, BlockFormat::q4_k, BlockFormat::q6_k}) {
-    for (const Compute compute : {Compute::int8, Compute::int4}) {
+    for (const auto& [compute, sensitive] :
+         {std::pair{Compute::int8, false}, {Compute::int4, false}, {Compute::int4, true}}) {
       Random random(7);
       const int64_t rows = 1000, cols = 512, m = 29;
       const Blocks blocks = random_blocks(random, format == BlockFormat::none ? BlockFormat::q8_0 : format, rows, cols);
-      const WeightSource source =
+      WeightSource source =
           format == BlockFormat::none ? WeightSource{blocks.values.data(), DType::f32, rows, cols} : blocks.source();
+      source.sensitive = sensitive;
       Rows x = Rows::random(random, m, cols);
       std::vector<float> wanted;
       for (const std::string& path : test::cpu_paths()) {
@@ -145,8 +189,10 @@ TEST_P(Panels, WhatIsNoNumberStaysNone) {
   const auto ops = test::make_backend(GetParam());
   Random random(3);
   const std::vector<float> values = random.floats(32 * 64, -1, 1);
-  const WeightSource source{values.data(), DType::f32, 32, 64};
-  for (const Compute compute : {Compute::int8, Compute::int4}) {
+  for (const auto& [compute, sensitive] :
+       {std::pair{Compute::int8, false}, {Compute::int4, false}, {Compute::int4, true}}) {
+    const WeightSource source{
+        .data = values.data(), .dtype = DType::f32, .rows = 32, .cols = 64, .sensitive = sensitive};
     const Weight weight = ops->place({&source, 1}, WeightUse::matrix, compute);
     for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
       Rows x = Rows::random(random, 2, 64);

@@ -19,19 +19,21 @@ namespace {  // each target compiles its own copy with its own flags; the linker
 
 // A format tells how to read a block: kCols columns in kBytes. codes() gives quads 2j and 2j + 1 of group g for the
 // rows of vector v; scale() the scales of part h of group g: kParts parts of it have scales of their own.
-// D: a dot policy of simd/.
-template <typename D, PanelFormat kFormat>
+// D: a dot policy of simd/. kAhead: see LinearTask::fetch_ahead.
+template <typename D, PanelFormat kFormat, bool kAhead = false>
 struct PanelBlock {
   using F = typename D::S::F;
   using I = typename D::I;
   using Books = typename D::Books;
   static constexpr int64_t kCols = panel_shape(kFormat).cols, kBytes = panel_shape(kFormat).bytes;
-  static constexpr bool kInt8 = kFormat == PanelFormat::int8, kQ4K = kFormat == PanelFormat::q4_k,
-                        kQ6K = kFormat == PanelFormat::q6_k, kLooked = !kInt8 && !kQ4K && !kQ6K;
+  static constexpr bool kInt8 = kFormat == PanelFormat::int8, kInt6 = kFormat == PanelFormat::int6,
+                        kQ4K = kFormat == PanelFormat::q4_k, kQ6K = kFormat == PanelFormat::q6_k,
+                        kLooked = !kInt8 && !kInt6 && !kQ4K && !kQ6K;
   static constexpr int kParts = kQ6K ? 2 : 1;
   static constexpr bool kMinimum = kQ4K;
   static constexpr int64_t kVectorRows = D::S::kLanes, kAheadBytes = 4096;
-  static constexpr int64_t kCodes = kInt8 || kLooked ? 128 : kQ4K ? 128 + 512 : 64 + 512;
+  static constexpr int64_t kCodes = kQ4K ? 128 + 512 : kQ6K ? 64 + 512 : 128;
+  static constexpr bool kSix = kInt6 || kQ6K;
 
   static void codes(const std::byte* block, int64_t g, int64_t j, int64_t v, const Books& books, I& first, I& second) {
     if constexpr (kInt8) {
@@ -39,11 +41,18 @@ struct PanelBlock {
       first = D::load(p);
       second = D::load(p + 128);
     } else {
-      const std::byte* p = block + kCodes + (g * 4 + j) * 128 + v * 4 * kVectorRows;
-      // Taking halves apart keeps a core too busy to look far ahead itself (docs/performance-cpu.md).
-      if (v * 4 * kVectorRows % 64 == 0) __builtin_prefetch(p + kAheadBytes);
+      const std::byte* p =
+          block + kCodes + v * 4 * kVectorRows + (kSix ? (g * 2 + j / 2) * 384 + j % 2 * 256 : (g * 4 + j) * 128);
+      if constexpr (kAhead)
+        if (v * 4 * kVectorRows % 64 == 0) __builtin_prefetch(p + kAheadBytes);
       const I both = D::load(p);
-      if constexpr (kLooked) {
+      I rest;
+      if constexpr (kSix) rest = D::load(p + (j % 2 == 0 ? 128 : -128));
+      if constexpr (kInt6) {
+        first = D::join_six(D::template shift<-4>(both),
+                            j % 2 == 0 ? D::template shift<-2>(rest) : D::template shift<2>(rest));
+        second = D::join_six(both, j % 2 == 0 ? rest : D::template shift<4>(rest));
+      } else if constexpr (kLooked) {
         const auto choice = D::choice(block + g * 64 + v * 2 * kVectorRows, static_cast<int>(j / 2));
         first = D::look_up(books, choice, both);
         second = D::look_up(books, choice, D::high_halves(both));
@@ -52,8 +61,7 @@ struct PanelBlock {
         second = D::low_half(D::high_halves(both));
       }
       if constexpr (kQ6K) {
-        const I upper = D::load(block + kCodes + 4096 + (g * 2 + j / 2) * 128 + v * 4 * kVectorRows);
-        const I bits = j % 2 == 0 ? upper : D::high_halves(upper);
+        const I bits = j % 2 == 0 ? rest : D::high_halves(rest);
         first = D::offset_96(D::or_shifted_4(first, D::template two_bits<0>(bits)));
         second = D::offset_96(D::or_shifted_4(second, D::template two_bits<2>(bits)));
       }
@@ -100,9 +108,9 @@ struct ExpandedBlock {
   }
 };
 
-template <typename D, PanelFormat kFormat>
+template <typename D, PanelFormat kFormat, bool kAhead>
 void expand_panel(const std::byte* panel, int64_t num_blocks, const typename D::Books& books, std::byte* out) {
-  using From = PanelBlock<D, kFormat>;
+  using From = PanelBlock<D, kFormat, kAhead>;
   using To = ExpandedBlock<D, kFormat>;
   constexpr int64_t kVectors = kPanelRows / D::S::kLanes;
   for (int64_t b = 0; b < num_blocks; ++b, panel += From::kBytes)
@@ -139,7 +147,10 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
   using S = typename D::S;
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sums[r][v] = S::zero();
-  for (int64_t b = 0; b < num_blocks; ++b, panel += Block::kBytes)
+  for (int64_t b = 0; b < num_blocks; ++b, panel += Block::kBytes) {
+    // Cores look ahead in what is read from its beginning to its end; scales of later groups would interrupt that.
+    if constexpr (kRows == 1)
+      for (int64_t line = 128; line < Block::kCodes; line += 64) __builtin_prefetch(panel + line);
     for (int64_t g = 0; g < Block::kCols / kGroupCols; ++g, ++x) {
 #pragma GCC unroll 2
       for (int part = 0; part < Block::kParts; ++part) {
@@ -184,6 +195,7 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
         }
       }
     }
+  }
 }
 
 template <typename D, typename Block, int kRows, int kVectors>
@@ -233,13 +245,20 @@ void linear_panels(const LinearTask& t) {
   for (int64_t j = 0; j < t.n; j += kPanelRows, panel += num_blocks * Block::kBytes) {
     const int64_t n = t.n - j < kPanelRows ? t.n - j : kPanelRows;
     if (t.m == 1) {
-      panel_rows<D, Block, 1, kPanelRows / D::S::kLanes>(
-          panel, num_blocks, static_cast<const typename D::Group*>(t.operand), ldx, books, t.y + j, t.ldy, n, t.add);
+      const auto take = [&]<typename From>() {
+        panel_rows<D, From, 1, kPanelRows / D::S::kLanes>(
+            panel, num_blocks, static_cast<const typename D::Group*>(t.operand), ldx, books, t.y + j, t.ldy, n, t.add);
+      };
+      if (t.fetch_ahead && kFormat != PanelFormat::int8)
+        take.template operator()<PanelBlock<D, kFormat, kFormat != PanelFormat::int8>>();
+      else
+        take.template operator()<Block>();
     } else if constexpr (kFormat == PanelFormat::int8) {
       panel_all_rows<D, Block>(panel, num_blocks, t, ldx, books, t.y + j, n);
     } else {
       auto* expanded = static_cast<std::byte*>(t.scratch);
-      expand_panel<D, kFormat>(panel, num_blocks, books, expanded);
+      (t.fetch_ahead ? expand_panel<D, kFormat, true> : expand_panel<D, kFormat, false>)(panel, num_blocks, books,
+                                                                                         expanded);
       panel_all_rows<D, ExpandedBlock<D, kFormat>>(expanded, num_blocks * Block::kCols / kGroupCols, t, ldx, books,
                                                    t.y + j, n);
     }
@@ -295,6 +314,7 @@ constexpr std::array<LinearKernel, kNumPanelFormats> panel_linears() {
   std::array<LinearKernel, kNumPanelFormats> all;
   const auto at = [&](PanelFormat format) -> LinearKernel& { return all[static_cast<size_t>(format)]; };
   at(PanelFormat::int8) = panel_linear<D, PanelFormat::int8>();
+  at(PanelFormat::int6) = panel_linear<D, PanelFormat::int6>();
   at(PanelFormat::int4) = at(PanelFormat::q4_0) = at(PanelFormat::iq4_nl) = panel_linear<D, PanelFormat::int4>();
   at(PanelFormat::q4_k) = panel_linear<D, PanelFormat::q4_k>();
   at(PanelFormat::q6_k) = panel_linear<D, PanelFormat::q6_k>();

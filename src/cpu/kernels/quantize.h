@@ -32,6 +32,14 @@ inline float sum_32(Term term) {
   return sum_16<S>(term) + sum_16<S>([&](int64_t c) { return term(c + 16); });
 }
 
+// What an error of each of 32 weights counts: |w| + mean |w|, as tensor/int4.h has it.
+template <typename S>
+inline void error_weights(const float* x, float* weights) {
+  const auto magnitude = [&](int64_t c) { return S::max(S::load(x + c), S::sub(S::zero(), S::load(x + c))); };
+  const float mean = sum_32<S>(magnitude) / kGroupCols;
+  for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(weights + c, S::add(magnitude(c), S::set1(mean)));
+}
+
 // Of the scales largest / t, t = 127 and from 120 up, the one of least squared error.
 template <typename S>
 void quantize_int8(const float* x, PlainBlock& block) {
@@ -56,6 +64,36 @@ void quantize_int8(const float* x, PlainBlock& block) {
     for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(codes + c, levels(x + c, best));
     block.scale[g] = best + zero_of<S>(x, kGroupCols);
     for (size_t c = 0; c < kGroupCols; ++c) block.code[g * kGroupCols + c] = static_cast<uint8_t>(codes[c] + 128);
+  }
+}
+
+// Scales of either sign that make the largest magnitude a level of ±25 … ±33 of -32 … 31, the one of least error,
+// weighted as quantize_int4's.
+template <typename S>
+void quantize_int6(const float* x, PlainBlock& block) {
+  constexpr int kTops = 9;
+  const auto levels = [](const float* from, float scale) {
+    const typename S::F level = S::round(S::mul(S::load(from), S::set1(scale != 0 ? 0.25f / scale : 0.0f)));
+    return S::min(S::max(level, S::set1(-32)), S::set1(31));
+  };
+  for (size_t g = 0; g < 2; ++g, x += kGroupCols) {
+    const float largest = largest_magnitude<S>(x, kGroupCols);
+    alignas(64) float weights[kGroupCols];
+    error_weights<S>(x, weights);
+    float best = 0, least = std::numeric_limits<float>::infinity();
+    for (int i = 0; i < 2 * kTops; ++i) {
+      const float top = (i % 2 == 0 ? 4.0f : -4.0f) * (25.0f + static_cast<float>(i / 2));
+      const float scale = to_float(to_f16(largest / top));
+      const float error = sum_32<S>([&](int64_t c) {
+        const typename S::F miss = S::fma(S::set1(-4 * scale), levels(x + c, scale), S::load(x + c));
+        return S::mul(S::mul(miss, miss), S::load(weights + c));
+      });
+      if (error < least) best = scale, least = error;
+    }
+    alignas(64) int8_t codes[kGroupCols];
+    for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(codes + c, levels(x + c, best));
+    block.scale[g] = best + zero_of<S>(x, kGroupCols);
+    for (size_t c = 0; c < kGroupCols; ++c) block.code[g * kGroupCols + c] = static_cast<uint8_t>(codes[c] + 32);
   }
 }
 
@@ -131,9 +169,9 @@ inline void book_errors(const BookSlots& slots, const float* x, const float* wei
   S::reduce_add_4(sums[0][0], sums[1][0], sums[2][0], sums[3][0], errors);
 }
 
-// Scales of either sign whose lowest four bits choose the books; errors weighted by |w| + mean |w|, as tensor/int4.h
-// has it. Tried: those that make the largest magnitude a level of ±95 … ±130, and what least squares make of the best
-// one's codes. (Of Gaussian weights the error is 6.5 % so, 6.4 % with eighty of them.)
+// Scales of either sign whose lowest four bits choose the books; errors are weighted. Tried: those that make the
+// largest magnitude a level of ±95 … ±130, and what least squares make of the best one's codes. (Of Gaussian weights
+// the error is 6.5 % so, 6.4 % with eighty of them.)
 template <typename S>
 void quantize_int4(const float* x, PlainBlock& block) {
   static const BookSlots slots;
@@ -141,9 +179,7 @@ void quantize_int4(const float* x, PlainBlock& block) {
   for (size_t g = 0; g < 2; ++g, x += kGroupCols) {
     const float largest = largest_magnitude<S>(x, kGroupCols);
     alignas(64) float weights[kGroupCols], levels[kGroupCols];
-    const auto magnitude = [&](int64_t c) { return S::max(S::load(x + c), S::sub(S::zero(), S::load(x + c))); };
-    const float mean = sum_32<S>(magnitude) / kGroupCols;
-    for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(weights + c, S::add(magnitude(c), S::set1(mean)));
+    error_weights<S>(x, weights);
 
     uint16_t best = 0;
     unsigned best_choice = 0;
@@ -182,11 +218,13 @@ void quantize_int4(const float* x, PlainBlock& block) {
       consider(scale);
       consider(-scale);
     }
-    round_to_levels(to_float(f16{best}));
     const auto weighted = [&](int64_t c) { return S::mul(S::load(weights + c), S::load(levels + c)); };
-    const float products = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(x + c)); });
-    const float squares = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(levels + c)); });
-    if (squares > 0) consider(products / squares);
+    for (int i = 0; i < 2; ++i) {
+      round_to_levels(to_float(f16{best}));
+      const float products = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(x + c)); });
+      const float squares = sum_32<S>([&](int64_t c) { return S::mul(weighted(c), S::load(levels + c)); });
+      if (squares > 0) consider(products / squares);
+    }
 
     const float scale = to_float(f16{static_cast<uint16_t>(best | best_choice)});
     round_to_levels(scale);

@@ -21,6 +21,7 @@ constexpr Kernels vector_kernels(const char* name) {
           {},
           panel_linears<D>(),
           quantize_int8<S>,
+          quantize_int6<S>,
           quantize_int4<S>,
           rms_norm<S>,
           silu_mul<S>,

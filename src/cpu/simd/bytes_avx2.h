@@ -51,6 +51,20 @@ struct BytesAvx2 {
   static I two_bits(I x) {
     return _mm256_and_si256(_mm256_srli_epi16(x, kFirst), _mm256_set1_epi8(3));
   }
+  // Bits of bytes moved so far to the right (to the left where it is negative); which come from neighbours is open.
+  template <int kRight>
+  static I shift(I x) {
+    if constexpr (kRight < 0)
+      return _mm256_slli_epi16(x, -kRight);
+    else
+      return _mm256_srli_epi16(x, kRight);
+  }
+  // Six bits, of which the first has the upper four in its upper half and the second the lower two in bits 2 and 3, as
+  // a code.
+  static I join_six(I upper, I lower) {
+    return _mm256_or_si256(_mm256_and_si256(upper, _mm256_set1_epi8(static_cast<char>(0xf0))),
+                           _mm256_and_si256(lower, _mm256_set1_epi8(0x0c)));
+  }
   static I or_shifted_4(I low, I upper) { return _mm256_or_si256(low, _mm256_slli_epi16(upper, 4)); }
   static I offset_96(I x) { return _mm256_add_epi8(x, _mm256_set1_epi8(96)); }
   static S::F load_u8(const std::byte* p) {

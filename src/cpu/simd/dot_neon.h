@@ -57,6 +57,19 @@ struct DotNeon {
     if constexpr (kFirst > 0) bits = vshrq_n_u8(bits, kFirst);
     return words(vandq_u8(bits, vdupq_n_u8(3)));
   }
+  // Bits of bytes moved so far to the right (to the left where it is negative); which come from neighbours is open.
+  template <int kRight>
+  static I shift(I x) {
+    if constexpr (kRight < 0)
+      return words(vshlq_n_u8(bytes(x), -kRight));
+    else
+      return words(vshrq_n_u8(bytes(x), kRight));
+  }
+  // Six bits, of which the first has the upper four in its upper half and the second the lower two in bits 2 and 3, as
+  // a code.
+  static I join_six(I upper, I lower) {
+    return words(vorrq_u8(vandq_u8(bytes(upper), vdupq_n_u8(0xf0)), vandq_u8(bytes(lower), vdupq_n_u8(0x0c))));
+  }
   static I or_shifted_4(I low, I upper) { return words(vorrq_u8(bytes(low), vshlq_n_u8(bytes(upper), 4))); }
   static I offset_96(I x) { return words(vaddq_u8(bytes(x), vdupq_n_u8(96))); }
   static S::F load_u8(const std::byte* p) {

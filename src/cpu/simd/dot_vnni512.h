@@ -78,6 +78,21 @@ struct DotVnni512 {
   static I two_bits(I x) {
     return _mm512_and_si512(_mm512_srli_epi16(x, kFirst), _mm512_set1_epi8(3));
   }
+  // Bits of bytes moved so far to the right (to the left where it is negative); which come from neighbours is open.
+  template <int kRight>
+  static I shift(I x) {
+    if constexpr (kRight < 0)
+      return _mm512_slli_epi16(x, -kRight);
+    else
+      return _mm512_srli_epi16(x, kRight);
+  }
+  // Six bits, of which the first has the upper four in its upper half and the second the lower two in bits 2 and 3, as
+  // a code.
+  static I join_six(I upper, I lower) {
+    constexpr int kSelect = 0xca;  // where the first has ones the second, else the third
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(0xf0)), upper,
+                                     _mm512_and_si512(lower, _mm512_set1_epi8(0x0c)), kSelect);
+  }
   static I or_shifted_4(I low, I upper) { return _mm512_or_si512(low, _mm512_slli_epi16(upper, 4)); }
   static I offset_96(I x) { return _mm512_add_epi8(x, _mm512_set1_epi8(96)); }
   static S::F load_u8(const std::byte* p) {
