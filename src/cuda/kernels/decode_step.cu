@@ -125,11 +125,12 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
+    const bool fence = now.stores != StepStores::words;  // asked before others fetch another op to this place
     wait_for_copies<0>();
     wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, fence);
   }
 }
 
