@@ -2,6 +2,7 @@
 //   bench_step                          all of it
 //   bench_step test                     the tests alone; exit 1 if one fails
 //   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
+//   bench_step often [LAUNCHES]         a small and a large step launched so often (3000), for what goes wrong rarely
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
 // MODEL: 0.6b, 1.7b, 4b, 8b, 14b, 8b-int4, 8b-fp8, 8b-kv8 (a cache of e4m3).
@@ -382,6 +383,37 @@ void test_model(const Model& m, const std::vector<int>& contexts) {
   }
 }
 
+// What is seen too early by one block in a thousand launches.
+void test_often(const Model& m, const std::vector<int>& contexts, int launches) {
+  const Scene scene(m, 2304);
+  const Chain chain(scene, 2304);
+  OneKernel one(scene);
+  for (const int context : contexts) {
+    scene.set_context(context);
+    const auto bytes = static_cast<size_t>(chain.run.x.bytes);
+    std::vector<char> begin(bytes), wanted(bytes), got(bytes);
+    const auto take = [&](std::vector<char>& to, const Run& run) {
+      check(cudaStreamSynchronize(stream_of_all), m.name);
+      check(cudaMemcpy(to.data(), run.x.data, bytes, cudaMemcpyDeviceToHost), "copy");
+    };
+    chain.run.reset();
+    take(begin, chain.run);
+    chain.launch();
+    take(wanted, chain.run);
+    one.tune({});
+    one.run.reset();
+    int differ = 0;
+    for (int i = 0; i < launches; ++i) {
+      check(cudaMemcpyAsync(one.run.x.data, begin.data(), bytes, cudaMemcpyHostToDevice, stream_of_all), "copy");
+      one.launch();
+      take(got, one.run);
+      differ += got != wanted;
+    }
+    std::printf("%s context %d: %d of %d launches differ\n", m.name, context, differ, launches);
+    num_failed += differ > 0;
+  }
+}
+
 // ---- Times
 
 double time_graph(const std::function<void()>& launches) {
@@ -498,6 +530,11 @@ int main(int argc, char** argv) {
     }
     std::printf("%d failed\n", num_failed);
     if (mode == "test") return num_failed > 0;
+  }
+  if (mode == "often") {
+    test_often({"0.6b, 8 layers", 8, 1024, 16, 8, 128, 3072, 1000, 64}, {1, 129, 512}, to_int(args, 1, 3000));
+    test_often({"8b, 3 layers", 3, 4096, 32, 8, 128, 12288, 1000, 64}, {1, 129}, to_int(args, 1, 3000));
+    return num_failed > 0;
   }
   const bool sweeps = mode == "sweep";
   std::vector<StepTuning> tunings = {{to_int(args, 3, 0), to_int(args, 4, 0), to_int(args, 5, 0), to_int(args, 6, 0)}};

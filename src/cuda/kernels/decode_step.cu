@@ -6,8 +6,8 @@
 // the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
 // time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
-// for ops to come. Between ops lies a barrier of the grid, which needs no fence where results are stored by the copy
-// engine; queries, keys and values reach attention as words, and so do its parts whoever merges them (decode_step.h).
+// for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention as
+// words, and so do its parts whoever merges them (decode_step.h).
 // Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in small models,
 // by the products of one warp (or by wgmma, where a block has one unit) and by 2 us between ops; with four bits by the
 // products of few warps, half of whose time is widening, and by what is between ops.
@@ -130,11 +130,12 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
+    const bool fence = now.stores != StepStores::words;  // asked before others fetch another op to this place
     wait_for_copies<0>();
     wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
-    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, now.stores == StepStores::plain);
+    if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, fence);
   }
 }
 

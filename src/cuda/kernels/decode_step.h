@@ -22,7 +22,8 @@ struct alignas(8) StepWord {
 // How an op's results are stored, and so when others may read them.
 enum class StepStores : uint8_t {
   plain,  // behind a barrier with a fence, which also waits for all weights under way
-  bulk,   // by the copy engine, which says when they are written: behind a barrier without
+  bulk,   // the same, by the copy engine. (That it is done is true for its own thread alone: without the fence one
+          // launch in some hundred reads what was there before.)
   words,  // a product's queries, keys and values for the attention behind it: when they are there
 };
 

@@ -215,7 +215,7 @@ __device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) 
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 // Contiguous bytes (a multiple of 16) from shared memory, by the copy engine. wait_for_stores: until this thread's have
-// been written, so that every reader of the L2 cache finds them; until_read: until their shared memory is free.
+// been written, which others see behind a fence; until_read: until their shared memory is free.
 __device__ __forceinline__ void store_bulk(void* to, uint32_t from, uint32_t bytes) {
   asm volatile(
       "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"

@@ -46,7 +46,7 @@ __device__ __forceinline__ void wait_for(uint32_t barrier, uint32_t parity, cons
 }
 
 // The grid's barrier: arrivals only ever grow (and wrap around). A fence before waits for all that is under way,
-// weights included: 1 to 2 us. It is needed only where the block has stored plainly.
+// weights included: 1 to 2 us. Only words can do without.
 __device__ __forceinline__ void arrive_at_grid(StepState* state, bool fence) {
   if (fence)
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(&state->arrivals) : "memory");
