@@ -15,7 +15,8 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  const bool bulk;  // stores
+  const StepStores stores;
+  const int32_t to;  // words
   DecodeTile<kDim>& tile = *reinterpret_cast<DecodeTile<kDim>*>(b.room);
   // Where values are copied to: to the place of the keys when these have been read, or behind the tile.
   uint8_t* const values_place = tile.keys + (b.p.values_apart ? sizeof(tile) : 0);
@@ -187,7 +188,19 @@ struct StepAttend {
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
     bfloat* out = row + int64_t{head} * args.head_dim;
-    if (!bulk) {
+    if (stores == StepStores::words) {
+      StepWord* words = b.p.words + to;
+      const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
+      part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) {
+        store_word(words + (first + d) / 2, __uint_as_float(two), b.epoch());
+      });
+      if (head == 0) {
+#pragma unroll 1
+        for (int32_t i = all / 2 + b.lane; i < args.ld_out / 2; i += 32) store_word(words + i, 0, b.epoch());
+      }
+      return;
+    }
+    if (stores == StepStores::plain) {
       part.store_result(out, args.head_dim, b.lane);
       if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
       return;

@@ -94,7 +94,7 @@ struct StepOutputs {
 
   __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
     if (op.stores == StepStores::words)
-      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
+      store_word(b.p.words + op.to + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;
   }
