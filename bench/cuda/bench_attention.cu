@@ -337,10 +337,12 @@ struct DecodeScratch {
         sequences(list) {}
 };
 
-// What a block takes: so many tiles, or with kAllGroups all groups of them; 0: as planned.
+// What a block takes: so many tiles, or with kAllGroups all groups of them; 0: as planned; -n: an n-th of all tiles.
 constexpr int kAllGroups = 16;
 void split_by(DecodePlan& plan, int split) {
   if (split == 0) return;
+  plan.sequence_blocks = std::max(0, -split);
+  if (split < 0) return;
   plan.tiles_per_block = std::min<int>(split, qwill::kGroupTiles);
   plan.all_groups = split == kAllGroups;
 }
@@ -425,7 +427,8 @@ void check_step(const Shape& shape, const std::vector<Span>& spans) {
   const Index rows = scene.row_by_row();
   const DeviceIndex row_index(rows);
   const AttendArgs row_args = make_args(scene, in, row_index, pages.data, q.data, out.data);
-  for (const int split : {1, 2, 4, 8, kAllGroups}) {
+  for (const int split : {1, 2, 4, 8, kAllGroups, -1, -2, -3, -4, -5, -8}) {
+    if (split < 0 && scene.max_context() > qwill::kTileKeys * DecodePlan::kMostSequenceTiles) continue;
     // The new key and value must come from the launch itself, except where an earlier row's is another row's history.
     filled_out();
     decode(row_args, scene.max_context(), split);
@@ -658,6 +661,10 @@ void check_all() {
   for (const int group : {1, 2, 4, 5, 8, 16})
     for (const int dim : {24, 64, 128})
       for (const int page_size : {64, 128}) check_step({2, group, dim, page_size}, ragged);
+  for (const int page_size : {64, 128})
+    check_step({2, 4, 128, page_size},
+               {{0, 1}, {0, 9}, {127, 2}, {128, 1}, {300, 1}, {1023, 1}, {1024, 1}, {1100, 9}, {2040, 8}});
+  check_step({1, 16, 128, 64}, {{2047, 1}, {1151, 1}});
   check_step({2, 4, 128, 64}, {{0, 2100}});
   check_step({1, 1, 2, 64}, {{0, 200}});
   check_chunks({2, 4, 128, 64}, 1100);

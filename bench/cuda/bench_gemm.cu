@@ -1,6 +1,7 @@
 // Tests and times the bf16 products of cuda/kernels/gemm.h on the device at hand.
 //   bench_gemm            all of it
 //   bench_gemm test       the tests alone; exit 1 if one fails
+//   bench_gemm ROWS …     times of products with so many rows alone
 // Tests: every tile and the portable path against sums in double on ragged shapes, and against each other bit for bit,
 // with few rows and with many. Times: the matrices of Qwen3-8B, alone and as a step of 36 layers, and grouped products.
 #include <algorithm>
@@ -372,9 +373,15 @@ struct Bench {
     const GemmWeight weight = make_weight(pool.data, 151936, 4096);
     const GemmCall call = {
         .weight = &weight, .a = a.data, .lda = 4096, .num_rows = num_rows, .y = y.data, .ldy = 151936};
-    const GemmTile tile = choose_gemm_tile(151936, num_rows, num_sms);
-    const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, queue), "head"); });
-    std::printf("T %5ld head %.1f us: %.0f GB/s\n", num_rows, ms * 1e3, 151936 * 8192e-6 / ms);
+    const GemmTile chosen = choose_gemm_tile(151936, num_rows, num_sms);
+    std::printf("T %5ld head    ", num_rows);
+    for (const GemmTile& tile : kGemmTiles) {
+      if (!is_sensible(tile, num_rows)) continue;
+      const double ms = time_ms([&] { check(gemm_wgmma(call, tile, num_sms, queue), "head"); });
+      std::printf("  %s%s %.1f us (%.0f GB/s)", tile == chosen ? "*" : "", name_of(tile).c_str(), ms * 1e3,
+                  151936 * 8192e-6 / ms);
+    }
+    std::printf("\n");
   }
 
   // Qwen3-30B-A3B: 128 experts, eight a token, [1536, 2048] and [2048, 768] each.
@@ -423,6 +430,13 @@ struct Bench {
     }
   }
 
+  void run_rows(const std::vector<std::string>& list) {
+    for (const std::string& rows : list) {
+      time_matrices(std::stoll(rows));
+      time_step(std::stoll(rows));
+      if (std::stoll(rows) <= 256) time_head(std::stoll(rows));
+    }
+  }
   void run() {
     for (int64_t rows : {9, 16, 32, 48, 64, 96, 128, 192, 256}) {
       time_matrices(rows);
@@ -449,7 +463,8 @@ int main(int argc, char** argv) {
   check(cudaStreamCreate(&queue), "stream");
   check(prepare_gemm_wgmma(), "prepare_gemm_wgmma");
   check(prepare_gemm_portable(), "prepare_gemm_portable");
-  run_tests();
-  if (argc < 2 || std::strcmp(argv[1], "test") != 0) Bench().run();
+  if (argc < 2 || std::strcmp(argv[1], "test") == 0) run_tests();
+  if (argc < 2) Bench().run();
+  if (argc >= 2 && std::strcmp(argv[1], "test") != 0) Bench().run_rows({argv + 1, argv + argc});
   return num_failed ? 1 : 0;
 }

@@ -37,7 +37,8 @@ bool forever = false;
 
 void print_reports() {
   if (!reports) return;
-  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys", "values", "grid", "words"};
+  constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys",
+                                    "values",     "grid",        "words",     "norm"};
   int count = 0;
   for (int i = 0; i < kMaxStepBlocks * kMaxStepWarps; ++i) {
     const StepReport& r = reports->reports[i];

@@ -62,7 +62,8 @@ inline __host__ __device__ float random_value(uint64_t i, uint64_t seed) {
 // --- results ---
 
 inline std::string name_of(const GemmTile& tile) {
-  return std::to_string(tile.rows) + "x" + std::to_string(tile.tokens) + (tile.deep ? "" : " shallow");
+  return std::to_string(tile.rows) + "x" + std::to_string(tile.tokens) + (tile.deep ? "" : " shallow") +
+         (tile.blocks() == 1 ? "" : "/" + std::to_string(tile.cluster) + "x" + std::to_string(tile.token_cluster));
 }
 
 inline size_t element_bytes(Epilogue epilogue) { return epilogue == Epilogue::silu_mul ? 2 : 4; }

@@ -132,6 +132,7 @@ class CudaOps final : public Ops {
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
   int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend
+  bool next_is_behind_ = false;              // NextStart of the last product
 
   // The step.
   bool rehearsing_ = false;

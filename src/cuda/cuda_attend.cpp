@@ -78,6 +78,7 @@ Tensor CudaOps::do_attend(const Tensor& qkv, const Norm& q_norm, const Norm& k_n
       check(run(args, inputs_.query_tiles, num_tiles, device_.stream), "attend");
     }
   }
+  plan.reads_ahead = next_is_behind_ && shape.query_tiles == 0;
   if (decodes) check(attend_decode(args, plan, device_.stream), "attend");
   return out;
 }

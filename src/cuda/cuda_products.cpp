@@ -89,6 +89,7 @@ void CudaOps::product(const Operand& operand, const CudaWeight& weight, Epilogue
     return;
   }
   if (operand.rows->rows == 0) return;
+  next_is_behind_ = false;
   switch (weight.compute) {
     case Compute::bf16:
     case Compute::int4: return product_bf16(operand, weight, epilogue, y);
@@ -196,8 +197,12 @@ void CudaOps::product_bf16(const Operand& operand, const CudaWeight& weight, Epi
                 .y = y.data,
                 .ldy = stride_of(y),
                 .fresh_weight = weight.compute == Compute::int4};
-  if (weight.compute == Compute::bf16)
+  if (weight.compute == Compute::bf16) {
+    // Before attention, which then fetches keys and values while queries are still multiplied.
+    next_is_behind_ = device_.hopper && epilogue == Epilogue::store;
+    if (next_is_behind_) call.next = NextStart::behind;
     return check(gemm(call, device_.hopper, device_.num_sms, device_.stream), "product");
+  }
   // Slice after slice, as the stream adds them.
   const MatrixLayout& layout = weight.gemm.layout;
   const Int4Layout packed = Int4Layout::of(layout);

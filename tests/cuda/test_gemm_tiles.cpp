@@ -1,4 +1,4 @@
-// Which tiles products in e4m3 take (cuda/kernels/fp8.h). Needs no card.
+// Which tiles products take (cuda/kernels/gemm.h, fp8.h). Needs no card.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,6 +38,15 @@ TEST(GemmTiles, EveryNumberOfRowsHasOne) {
     for (int64_t num_rows = 1; num_rows <= 2100; ++num_rows) {
       const GemmTile tile = choose_fp8_tile(weight_rows, num_rows, kNumSms);
       EXPECT_TRUE(is_wide(tile) || std::ranges::find(kFp8Tiles, tile) != std::end(kFp8Tiles));
+    }
+}
+
+TEST(GemmTiles, UpTo256RowsEveryWeightIsReadOnce) {
+  for (const int64_t weight_rows : {4096, 6144, 24576})  // of 8B; smaller ones are not bound by memory
+    for (int64_t num_rows = 1; num_rows <= 256; ++num_rows) {
+      const GemmTile tile = choose_gemm_tile(weight_rows, num_rows, kNumSms);
+      if (num_rows <= 64 || num_rows > 128)
+        EXPECT_GE(tile.tokens * tile.token_cluster, num_rows) << weight_rows << ", " << num_rows;
     }
 }
 

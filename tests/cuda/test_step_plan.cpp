@@ -89,7 +89,7 @@ TEST_F(StepPlan, InShortStepsAllOperandsButTheFirstAreWords) {
   EXPECT_EQ(ops[0].from, -1);
   EXPECT_EQ(ops.back().stores, StepStores::plain);
   ASSERT_TRUE(plan({.format = StreamFormat::int4}));
-  EXPECT_EQ(ops[2].stores, StepStores::plain);
+  EXPECT_EQ(ops[2].stores, StepStores::bulk);
   EXPECT_EQ(ops[3].from, -1);
 }
 
@@ -103,8 +103,10 @@ TEST_F(StepPlan, TheCopyEngineStoresWhatComesInWhole16Bytes) {
   ASSERT_TRUE(plan_step(ops, {}, 132, launch));
   EXPECT_EQ(ops[4].stores, StepStores::plain);
   EXPECT_EQ(ops[1].stores, StepStores::plain);
-  ASSERT_TRUE(plan({.ffn = 8192, .format = StreamFormat::int4}));
-  EXPECT_EQ(ops[2].stores, StepStores::plain);
+  for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
+    ASSERT_TRUE(plan({.format = format}));
+    EXPECT_EQ(ops[2].stores, StepStores::bulk);
+  }
 }
 
 TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {

@@ -55,11 +55,17 @@ struct DecodePlan {
   int32_t max_tiles = 0;         // of the longest sequence
   int32_t tiles_per_block = 8;   // 1, 2, 4 or 8
   bool all_groups = false;       // with 8: a block takes one group of tiles after another, all of them
+  int32_t sequence_blocks = 0;   // else, if not 0: so many blocks, a cluster, share all tiles of a sequence evenly
+  bool reads_ahead = false;      // all kernels but the last have ended: only args.qkv has to be waited for
   uint32_t* counters = nullptr;  // [num_sequences * KV], zero before the first launch; every launch leaves them so
   float* partials = nullptr;     // decode_partial_bytes
 
-  // A group's tiles are shared by this many blocks, a cluster.
-  int32_t blocks_per_group() const;
+  // Tiles that sequence_blocks can share: their pages are a warp's, and their parts lie in one block's shared memory.
+  static constexpr int32_t kMostSequenceTiles = 16;
+  static constexpr int32_t kMostSequenceBlocks = 8;  // of a cluster on any card
+
+  // A group's tiles, or with sequence_blocks all, are shared by this many blocks, a cluster.
+  int32_t blocks_per_cluster() const;
   int32_t max_groups() const;
 };
 // The split that fills a card of that many multiprocessors; pointers are left to the caller.

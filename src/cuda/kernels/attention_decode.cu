@@ -23,7 +23,7 @@ struct DecodeShared : DecodeTile<kDim> {
 // ops/reference.cpp attend, bit-equal to attend_prefill    test, bench: bench/cuda/bench_attention.cu
 template <int kDim>
 __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
-    attend_decode_kernel(AttendArgs args, DecodePlan plan, int blocks_per_group, float scale) {
+    attend_decode_kernel(AttendArgs args, DecodePlan plan, int cluster, float scale) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<DecodeShared<kDim>*>(shared_bytes);
   constexpr int kBlocks = kDim / 64, kWarps = kDecodeWarps;
@@ -32,8 +32,9 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, half = args.head_dim / 2;
   const KvLayout& kv = args.kv;
   const int kv_head = blockIdx.y, tile_pages = kTile / kv.page_size;
-  const int group_idx = blockIdx.x / blocks_per_group, rank = blockIdx.x % blocks_per_group;
-  const int first_tile = group_idx * kGroup + rank * plan.tiles_per_block;
+  const bool by_sequence = plan.sequence_blocks > 0;
+  const int group_idx = blockIdx.x / cluster, rank = blockIdx.x % cluster;
+  const int first_of_pages = by_sequence ? 0 : group_idx * kGroup + rank * plan.tiles_per_block;
 
   if (threadIdx.x == 0) {
     barrier_init(shared_address(&shared.keys_full), 1);
@@ -49,52 +50,66 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     prefetch_line(args.seq_lens + i);
     prefetch_line(args.row_begin + i);
     prefetch_line(args.slots + i);
-    prefetch_line(args.page_table + i * args.max_pages + min(first_tile * tile_pages, args.max_pages - 1));
+    prefetch_line(args.page_table + i * args.max_pages + min(first_of_pages * tile_pages, args.max_pages - 1));
     prefetch_line(args.cos + i * half);
     prefetch_line(args.sin + i * half);
   }
   __syncthreads();
   arrive_at_cluster();
   let_next_kernel_start();
-  wait_for_previous_kernel();
+  if (!plan.reads_ahead) wait_for_previous_kernel();
 
   // Page ids are asked for before it is known how many of them are in use: every entry names some page.
   const int sequence = plan.sequences == nullptr ? static_cast<int>(blockIdx.z) : plan.sequences[blockIdx.z];
   if (sequence < 0) return;
   const auto pages_of_tiles = [&](int first) {
-    return lane < plan.tiles_per_block * tile_pages
+    return lane < (by_sequence ? plan.max_tiles : plan.tiles_per_block) * tile_pages
                ? args.page_table[int64_t{sequence} * args.max_pages +
                                  min(first * tile_pages + lane, args.max_pages - 1)]
                : 0;
   };
-  int page = pages_of_tiles(first_tile), next_page = plan.all_groups ? pages_of_tiles(kGroup) : 0;
+  int page = pages_of_tiles(first_of_pages), next_page = plan.all_groups ? pages_of_tiles(kGroup) : 0;
   const int num_keys = args.seq_lens[sequence];
   const int64_t row = args.row_begin[sequence];
   const int num_tiles = (num_keys + kTile - 1) / kTile;
-  const int count = plan.all_groups ? num_tiles : min(plan.tiles_per_block, num_tiles - first_tile);
+  const auto share = [&](int block) { return (block * num_tiles + cluster - 1) / cluster; };
+  const int first_tile = by_sequence ? share(rank) : first_of_pages;
+  const int count = by_sequence       ? share(rank + 1) - first_tile
+                    : plan.all_groups ? num_tiles
+                                      : min(plan.tiles_per_block, num_tiles - first_tile);
   if (count <= 0) return;
+  // Keys of a tile, rounded up to whole atoms: what lies behind them is not copied.
+  const auto tile_keys = [&](int tile) { return min(kTile, (num_keys - (first_tile + tile) * kTile + 7) / 8 * 8); };
 
   // A tile's keys or values, in pieces of a page's 64-column blocks, a warp each.
   const auto copy = [&](int tile, bool values) {
     const int page_idx = warp / kBlocks, block = warp % kBlocks;
-    const int id = __shfl_sync(kAllLanes, page, tile % kGroup * tile_pages + page_idx);
+    const int place = by_sequence ? first_tile + tile : tile % kGroup;
+    const int id = __shfl_sync(kAllLanes, page, place * tile_pages + page_idx);
     if (lane != 0 || page_idx >= tile_pages || tile >= count) return;
     const uint32_t barrier = shared_address(values ? &shared.values_full : &shared.keys_full);
-    if (warp == 0) barrier_expect_bytes(barrier, kTileBytes<kDim>);
+    const int keys = tile_keys(tile), page_keys = min(kv.page_size, keys - page_idx * kv.page_size);
+    if (warp == 0) barrier_expect_bytes(barrier, keys * (kDim * 2));
+    if (page_keys <= 0) return;
     copy_bulk(
         shared_address(values ? shared.values : shared.keys) + block * kTileBlockBytes + page_idx * kv.page_size * 128,
         static_cast<const bfloat*>(kv.data) + (values ? kv.values(id, kv_head) : kv.keys(id, kv_head)) +
             block * kv.page_size * 64,
-        kv.page_size * 128, barrier);
+        page_keys * 128, barrier);
   };
   copy(0, false);
   copy(0, true);
+  // Where no values come to stand, nothing may be that zero times it is not zero. Later tiles find earlier values.
+  for (int i = tile_keys(0) * 8 + threadIdx.x; i < kTile * 8; i += 32 * kWarps)
+    for (int block = 0; block < kBlocks; ++block)
+      reinterpret_cast<uint4*>(shared.values + block * kTileBlockBytes)[i] = {};
 
   // Queries of the group, and in the block with the last tile the new key and value.
   const int group = args.group(), dim = args.head_dim;
   const int32_t slot = args.slots[row];
   const bool is_newest = first_tile + count == num_tiles;
   const Rotation rotation = load_rotation(args.cos + row * half, args.sin + row * half, half, lane);
+  if (plan.reads_ahead) wait_for_previous_kernel();
   const float* qkv = args.qkv + row * args.ld_qkv;
   const auto load_qkv = [&](int head) { return load_head(qkv + int64_t{head} * dim, half, lane); };
   prepare_heads(shared, args, load_qkv, kv_head, is_newest, slot, {q_norm, k_norm, rotation}, warp, lane);
@@ -107,7 +122,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
 
   // Parts go to the first block's shared memory: behind everything else, or, when a group has one block and so one
   // part, to where its keys were.
-  const bool whole_group = plan.tiles_per_block == kGroup;
+  const bool whole_group = !by_sequence && plan.tiles_per_block == kGroup;
   float* parts = reinterpret_cast<float*>(whole_group ? shared.keys : shared_bytes + sizeof(shared));
   wait_for_cluster();
   const auto hand_over = [&](const Part<kWarpDims / 2>& part, int idx) {
@@ -139,7 +154,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     row_maxima(scores, tile.m);
     put_maxima(shared, tile.m, warp, lane);
     __syncthreads();  // all have read the keys and written their maxima
-    if ((i + 1) % kGroup == 0 && i + 1 < count) {
+    if (plan.all_groups && (i + 1) % kGroup == 0 && i + 1 < count) {
       page = next_page;
       next_page = pages_of_tiles(i + 1 + kGroup);
     }
@@ -156,7 +171,7 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
     if (whole_group)
       sum.merge(tile, scale);
     else
-      hand_over(tile, rank * plan.tiles_per_block + i);
+      hand_over(tile, by_sequence ? first_tile + i : rank * plan.tiles_per_block + i);
     if (plan.all_groups && ((i + 1) % kGroup == 0 || i + 1 == count)) {
       all.merge(sum, scale);
       sum = {};
@@ -171,17 +186,22 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   if (rank != 0) return;
   wait_for_cluster();
 
-  const int num_groups = plan.all_groups ? 1 : (num_tiles + kGroup - 1) / kGroup;
-  const int num_parts = whole_group ? 1 : min(kGroup, num_tiles - group_idx * kGroup);
+  const int num_groups = plan.all_groups || by_sequence ? 1 : (num_tiles + kGroup - 1) / kGroup;
   const int64_t pair = int64_t{blockIdx.z} * args.num_kv_heads + kv_head;
   const int64_t group_floats = int64_t{group} * kRowFloats;
   float* partials = plan.partials + pair * ((plan.max_tiles + kGroup - 1) / kGroup) * group_floats;
   bfloat* out_row = static_cast<bfloat*>(args.out) + row * args.ld_out;
   bfloat* out = out_row + int64_t{kv_head} * group * dim;
   for (int r = warp; r < group; r += kWarps) {
-    const RowPart<kDim> part =
-        merge_rows<kDim>(parts + r * kRowFloats, group_floats, num_parts, scale, lane,
-                         [](const float* from) { return *reinterpret_cast<const float2*>(from); });
+    // Of the tiles first … of a group.
+    const auto merge_group = [&](int first, int count) {
+      return merge_rows<kDim>(parts + first * group_floats + r * kRowFloats, group_floats, count, scale, lane,
+                              [](const float* from) { return *reinterpret_cast<const float2*>(from); });
+    };
+    RowPart<kDim> part = merge_group(0, whole_group ? 1 : min(kGroup, num_tiles - group_idx * kGroup));
+    if (by_sequence)
+      for (int first = kGroup; first < num_tiles; first += kGroup)
+        part.merge(merge_group(first, min(kGroup, num_tiles - first)), scale);
     if (num_groups == 1)
       part.store_result(out + r * dim, dim, lane);
     else
@@ -208,14 +228,18 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
 
 template <int kDim>
 cudaError_t launch_decode(const AttendArgs& args, const DecodePlan& plan, cudaStream_t stream) {
-  constexpr size_t kMost = sizeof(DecodeShared<kDim>) + sizeof(float) * kGroup * kDecodeRows * part_row_floats(kDim);
+  constexpr size_t kMost =
+      sizeof(DecodeShared<kDim>) + sizeof(float) * DecodePlan::kMostSequenceTiles * kDecodeRows * part_row_floats(kDim);
   static const cudaError_t allowed = allow_shared(attend_decode_kernel<kDim>, kMost);
   if (allowed != cudaSuccess) return allowed;
   size_t bytes = sizeof(DecodeShared<kDim>);
-  if (plan.tiles_per_block < kGroup)
-    bytes += sizeof(float) * kGroup * static_cast<size_t>(args.group()) * part_row_floats(kDim);
-  const unsigned cluster = static_cast<unsigned>(plan.blocks_per_group());
-  const dim3 grid(plan.all_groups ? cluster : static_cast<unsigned>(plan.max_groups()) * cluster,
+  const bool by_sequence = plan.sequence_blocks > 0;
+  if (by_sequence && plan.max_tiles > DecodePlan::kMostSequenceTiles) return cudaErrorInvalidValue;
+  if (by_sequence || plan.tiles_per_block < kGroup)
+    bytes += sizeof(float) * static_cast<size_t>((by_sequence ? plan.max_tiles : kGroup) * args.group()) *
+             part_row_floats(kDim);
+  const unsigned cluster = static_cast<unsigned>(plan.blocks_per_cluster());
+  const dim3 grid(plan.all_groups || by_sequence ? cluster : static_cast<unsigned>(plan.max_groups()) * cluster,
                   static_cast<unsigned>(args.num_kv_heads), static_cast<unsigned>(plan.num_sequences));
   return launch_in_clusters(attend_decode_kernel<kDim>, cluster, grid, dim3(32 * kDecodeWarps), bytes, stream, args,
                             plan, static_cast<int>(cluster), score_scale(args.head_dim));

@@ -6,7 +6,8 @@
 
 namespace qwill::cuda {
 
-int32_t DecodePlan::blocks_per_group() const {
+int32_t DecodePlan::blocks_per_cluster() const {
+  if (sequence_blocks > 0) return sequence_blocks;
   int32_t blocks = 1;
   while (blocks * tiles_per_block < std::min<int32_t>(kGroupTiles, max_tiles)) blocks *= 2;
   return blocks;
@@ -18,14 +19,23 @@ DecodePlan plan_decode(const AttendArgs& args, int32_t num_sequences, int64_t ma
   DecodePlan plan;
   plan.num_sequences = num_sequences;
   plan.max_tiles = static_cast<int32_t>((max_context + kTileKeys - 1) / kTileKeys);
-  const auto num_blocks = [&] {
-    return int64_t{num_sequences} * args.num_kv_heads *
-           ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block);
-  };
-  while (plan.tiles_per_block > 1 && num_blocks() < multiprocessors * 9 / 10) plan.tiles_per_block /= 2;
-  // Many sequences fill the card without a split; and a last group of few tiles would cost a block of its own.
-  plan.all_groups = plan.tiles_per_block == kGroupTiles && plan.max_groups() > 1 && plan.max_groups() <= 4 &&
-                    int64_t{num_sequences} * args.num_kv_heads >= 3 * multiprocessors;
+  const int64_t pairs = int64_t{num_sequences} * args.num_kv_heads, full = multiprocessors * 9 / 10;
+  if (pairs >= 3 * multiprocessors) {
+    // Many sequences fill the card without a split; and a last group of few tiles would cost a block of its own.
+    plan.all_groups = plan.max_groups() > 1 && plan.max_groups() <= 4;
+    return plan;
+  }
+  int64_t blocks = (full + pairs - 1) / pairs;
+  // One block a multiprocessor leaves some of its rate; two with few tiles each lose more by beginning and ending.
+  if (blocks == 1 && 4 * pairs < 5 * multiprocessors && plan.max_groups() > 1) blocks = 2;
+  if (plan.max_tiles <= DecodePlan::kMostSequenceTiles && blocks <= DecodePlan::kMostSequenceBlocks) {
+    blocks = std::min<int64_t>(blocks, plan.max_tiles);
+    if (blocks > 1) plan.sequence_blocks = static_cast<int32_t>(blocks);
+    plan.all_groups = blocks == 1 && plan.max_groups() > 1;
+    return plan;
+  }
+  const auto num_blocks = [&] { return pairs * ((plan.max_tiles + plan.tiles_per_block - 1) / plan.tiles_per_block); };
+  while (plan.tiles_per_block > 1 && num_blocks() < full) plan.tiles_per_block /= 2;
   return plan;
 }
 

@@ -95,14 +95,14 @@ __device__ __forceinline__ void store_rounded(const Queries& queries, const floa
 #pragma unroll
     for (int n = 0; n < 16; ++n)
       values[n] = pack_bf16(__fmul_rn(o[4 * n + 2 * r], factor), __fmul_rn(o[4 * n + 2 * r + 1], factor));
-    const float scale = scale_of_pairs(values), inverse_scale = 1.0f / scale;
-    if (there && lane % 4 == 0) to.scales[head * to.scale_stride + t] = scale;
+    const Fp8Scale scale = scale_of_pairs(values);
+    if (there && lane % 4 == 0) to.scales[head * to.scale_stride + t] = scale.scale;
     char* const out = static_cast<char*>(to.data) + t * to.padded_cols + head * kFp8AtomCols + lane % 4 / 2 * 4;
     const bool odd = lane % 2 != 0;
     // Of two blocks of eight columns an even lane stores four columns of the first, an odd one of the second.
 #pragma unroll
     for (int n = 0; n < 16; n += 2) {
-      const uint32_t first = round_pair(values[n], inverse_scale), second = round_pair(values[n + 1], inverse_scale);
+      const uint32_t first = round_pair(values[n], scale.inverse), second = round_pair(values[n + 1], scale.inverse);
       const uint32_t other = __shfl_xor_sync(~0u, odd ? first : second, 1);
       if (there)
         *reinterpret_cast<uint32_t*>(out + (odd ? n + 1 : n) * 8) = odd ? other | second << 16 : first | other << 16;

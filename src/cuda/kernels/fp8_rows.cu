@@ -4,6 +4,8 @@
 // four columns a lane of a block of 128; one block of threads a row for the norm, eight blocks of columns each without.
 // weights: the source is read twice, the second time mostly from the L2 cache; only loading waits for it.
 // reference: ops/reference.cpp to_e4m3_rows    test and bench: bench/cuda/bench_fp8.cu
+#include <utility>
+
 #include "cuda/kernels/fp8.h"
 #include "cuda/kernels/fp8_value.cuh"
 #include "cuda/kernels/launch.cuh"
@@ -18,9 +20,8 @@ constexpr int kThreads = 256;
 constexpr int kBlockCols = static_cast<int>(kFp8AtomCols);
 
 // By a warp: four columns a lane.
-__device__ __forceinline__ void store_block(const Fp8Rows& y, int64_t t, int64_t block, const float4& v) {
+__device__ __forceinline__ void store_block(const Fp8Rows& y, int64_t t, int64_t block, const Fp8Block& q) {
   const int lane = threadIdx.x % 32;
-  const Fp8Block q = quantize_block(v);
   *reinterpret_cast<uint32_t*>(static_cast<char*>(y.data) + t * y.padded_cols + block * kBlockCols + 4 * lane) =
       q.bytes;
   if (lane < y.scale_copies && lane <= t)
@@ -43,14 +44,24 @@ __global__ void __launch_bounds__(kNormThreads)
   const int64_t t = blockIdx.x;
   slice.load(x + t * cols, cols, thread);
   const float inverse = inverse_rms(slice, cols, eps, scratch, thread);
+  const auto store = [&]<int kFirst, int kCount>(std::integer_sequence<int, kFirst, kCount>) {
+    float4 v[kCount];
+    Fp8Block blocks[kCount];
 #pragma unroll
-  for (int j = 0; j < kNormVectors; ++j) {
-    const int c = 4 * (thread + kNormThreads * j);  // whole warps are within padded_cols or beyond
-    if (c >= y.padded_cols) continue;
-    float4 v = scaled(slice.values[j], inverse, scale.values[j]);
-    if (c + 4 > cols) v = first_of(v, cols - c);  // where the norm is NaN, zeros times it are too
-    store_block(y, t, c / kBlockCols, v);
-  }
+    for (int i = 0; i < kCount; ++i) {
+      const int c = 4 * (thread + kNormThreads * (kFirst + i));
+      v[i] = scaled(slice.values[kFirst + i], inverse, scale.values[kFirst + i]);
+      if (c + 4 > cols) v[i] = first_of(v[i], cols - c);  // where the norm is NaN, zeros times it are too
+    }
+    quantize_blocks(blocks, v);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int c = 4 * (thread + kNormThreads * (kFirst + i));  // whole warps are within padded_cols or beyond
+      if (c < y.padded_cols) store_block(y, t, c / kBlockCols, blocks[i]);
+    }
+  };
+  store(std::integer_sequence<int, 0, 4>());  // most rows end within these
+  if (4 * kNormThreads * 4 < y.padded_cols) store(std::integer_sequence<int, 4, kNormVectors - 4>());
 }
 
 __global__ void __launch_bounds__(kThreads) f32_kernel(const Fp8Rows y, const float* x, int32_t cols, int64_t stride) {
@@ -61,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) f32_kernel(const Fp8Rows y, const fl
   const int64_t c = block * kBlockCols + threadIdx.x % 32 * 4;
   const float* row = x + t * stride;
   const auto at = [&](int64_t col) { return col < cols ? row[col] : 0.0f; };
-  store_block(y, t, block, make_float4(at(c), at(c + 1), at(c + 2), at(c + 3)));
+  store_block(y, t, block, quantize_block(make_float4(at(c), at(c + 1), at(c + 2), at(c + 3))));
 }
 
 __global__ void __launch_bounds__(kThreads) bf16_kernel(const Fp8Rows y, const bfloat* x, int64_t stride) {
@@ -71,7 +82,7 @@ __global__ void __launch_bounds__(kThreads) bf16_kernel(const Fp8Rows y, const b
   if (block * kBlockCols >= y.padded_cols) return;
   const int64_t c = block * kBlockCols + threadIdx.x % 32 * 4;
   const uint2 four = c < stride ? *reinterpret_cast<const uint2*>(x + t * stride + c) : make_uint2(0, 0);
-  store_block(y, t, block, widen_4(four));
+  store_block(y, t, block, quantize_block(widen_4(four)));
 }
 
 // f(row, col) -> float of each row of a weight, one block of threads a row.

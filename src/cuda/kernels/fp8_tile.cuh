@@ -9,6 +9,7 @@
 namespace qwill::cuda {
 
 constexpr int kFp8Threads = kNormThreads;  // that load the operand
+constexpr int kFp8Warps = kFp8Threads / 32;
 constexpr int kFp8HalfSlot = kFp8SlotAtoms * static_cast<int>(kAtomBytes);
 constexpr int kFp8SlotBytes = kFp8UnitBlocks * kFp8HalfSlot;
 
@@ -34,12 +35,46 @@ struct Fp8Operand {
     return scales(num_rows) + (group * 2 + turn % 2) * num_rows * kFp8UnitRows * kFp8SlotAtoms;
   }
 
-  // By a warp, four columns a lane: a block of 128 columns of row t.
-  __device__ __forceinline__ void put_block(int32_t t, int32_t idx, const float4& v, int lane) const {
-    const Fp8Block q = quantize_block(v);
-    const int32_t place = (lane / 4 * num_rows + t) * kFp8SlotAtoms + idx % kFp8SlotAtoms;
-    *reinterpret_cast<uint32_t*>(slot(idx / kFp8SlotAtoms) + place * 16 + lane % 4 * 4) = q.bytes;
-    if (lane == 0) scales(t)[idx] = q.scale;
+  // Of row t and 16 columns of a block of 128.
+  __device__ __forceinline__ char* place(int32_t t, int32_t block, int32_t sixteen) const {
+    return slot(block / kFp8SlotAtoms) + ((sixteen * num_rows + t) * kFp8SlotAtoms + block % kFp8SlotAtoms) * 16;
+  }
+
+  // By a warp, four columns a lane: blocks of 128 columns of row t, from `first` on every eighth.
+  template <int kCount>
+  __device__ __forceinline__ void put_blocks(int32_t t, int32_t first, const float4 (&v)[kCount], int lane) const {
+    Fp8Block blocks[kCount];
+    quantize_blocks(blocks, v);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int32_t block = first + kFp8Warps * i;
+      if (block >= col_blocks) continue;
+      *reinterpret_cast<uint32_t*>(place(t, block, lane / 4) + lane % 4 * 4) = blocks[i].bytes;
+      if (lane == 0) scales(t)[block] = blocks[i].scale;
+    }
+  }
+  // Eight columns a lane, of bf16: pairs of blocks, from `first` on every eighth.
+  template <int kCount>
+  __device__ __forceinline__ void put_pairs(int32_t t, int32_t first, const uint4 (&v)[kCount], int lane) const {
+    float most[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      most[i] = fmaxf(most_of(widen_4(make_uint2(v[i].x, v[i].y))), most_of(widen_4(make_uint2(v[i].z, v[i].w))));
+#pragma unroll
+    for (int lanes = 8; lanes > 0; lanes /= 2) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) most[i] = fmaxf(most[i], __shfl_xor_sync(~0u, most[i], lanes));
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const Fp8Scale scale(most[i]);
+      const uint2 bytes = make_uint2(pack_fp8(widen_4(make_uint2(v[i].x, v[i].y)), scale.inverse),
+                                     pack_fp8(widen_4(make_uint2(v[i].z, v[i].w)), scale.inverse));
+      const int32_t block = 2 * (first + kFp8Warps * i) + lane / 16;
+      if (block >= col_blocks) continue;
+      *reinterpret_cast<uint2*>(place(t, block, lane % 16 / 2) + lane % 2 * 8) = bytes;
+      if (lane % 16 == 0) scales(t)[block] = scale.scale;
+    }
   }
 
   // By kFp8Threads threads; `wait` until x or a may be read. scratch [8].
@@ -55,34 +90,42 @@ struct Fp8Operand {
         RowSlice x;
         x.load(c.x + static_cast<int64_t>(t) * c.cols, c.cols, thread);
         const float inverse = inverse_rms(x, c.cols, c.eps, scratch, thread);
+        // Most rows end within the first four.
+        constexpr int kFirst = 4, kRest = kNormVectors - kFirst;
+        float4 y[kFirst], rest[kRest];
 #pragma unroll
-        for (int j = 0; j < kNormVectors; ++j) {
-          const int block = warp + kNormThreads / 32 * j;
-          if (block < col_blocks) put_block(t, block, scaled(x.values[j], inverse, weight.values[j]), lane);
+        for (int j = 0; j < kFirst; ++j) y[j] = scaled(x.values[j], inverse, weight.values[j]);
+        put_blocks(t, warp, y, lane);
+        if (col_blocks > kFirst * kFp8Warps) {
+#pragma unroll
+          for (int j = 0; j < kRest; ++j) rest[j] = scaled(x.values[kFirst + j], inverse, weight.values[kFirst + j]);
+          put_blocks(t, warp + kFirst * kFp8Warps, rest, lane);
         }
-        sync_threads<kNormThreads>(1);  // scratch is free again
+        if (t + 1 < num_rows) sync_threads<kNormThreads>(1);  // scratch is free again
       }
       fence_async_proxy();
       return;
     }
     wait();
-    constexpr int kBatch = 4;  // blocks of a warp under way at once
-    constexpr int kWarps = kFp8Threads / 32;
-    const int32_t all = col_blocks * num_rows, stride = static_cast<int32_t>(c.layout.padded_cols());
+    // All that a warp has of 12,288 columns is under way at once, and rounded by twos.
+    constexpr int kBatch = 6, kAtOnce = 2;
+    const int32_t pairs = (col_blocks + 1) / 2, stride = static_cast<int32_t>(c.layout.padded_cols());
 #pragma unroll 1
-    for (int32_t first = warp; first < all; first += kBatch * kWarps) {
-      uint2 four[kBatch];
+    for (int32_t t = 0; t < num_rows; ++t) {
+      const bfloat* row = static_cast<const bfloat*>(c.a) + int64_t{t} * stride + 8 * lane;
+#pragma unroll 1
+      for (int32_t first = warp; first < pairs; first += kBatch * kFp8Warps) {
+        uint4 eight[kBatch / kAtOnce][kAtOnce];
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int32_t at = first + i * kWarps, t = at / col_blocks, from = at % col_blocks * 128 + 4 * lane;
-        four[i] = make_uint2(0, 0);
-        if (at < all && from < stride)
-          four[i] = *reinterpret_cast<const uint2*>(static_cast<const bfloat*>(c.a) + int64_t{t} * stride + from);
-      }
+        for (int i = 0; i < kBatch; ++i) {
+          const int32_t from = (first + i * kFp8Warps) * 256;
+          uint4& to = eight[i / kAtOnce][i % kAtOnce];
+          to = make_uint4(0, 0, 0, 0);
+          if (from + 8 * lane < stride) to = *reinterpret_cast<const uint4*>(row + from);
+        }
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int32_t at = first + i * kWarps;
-        if (at < all) put_block(at / col_blocks, at % col_blocks, widen_4(four[i]), lane);
+        for (int i = 0; i < kBatch / kAtOnce; ++i)
+          if (first + i * kAtOnce * kFp8Warps < pairs) put_pairs(t, first + i * kAtOnce * kFp8Warps, eight[i], lane);
       }
     }
     fence_async_proxy();
@@ -133,8 +176,7 @@ struct Fp8Tile {
     if (token() >= operand.num_rows) return;
     if (c.output == StreamOutput::silu_mul) {
       const int32_t n = unit * 8 + lane % 8;
-      if (lane % 16 < 8 && n < c.ldy)
-        static_cast<bfloat*>(c.y)[token() * c.ldy + n] = __float2bfloat16_rn(silu_times(y, up));
+      if (lane % 16 < 8 && n < c.ldy) outputs.put_gated(token(), n, __float2bfloat16_rn(silu_times(y, up)));
     } else {
       if (column() < c.num_outputs)
         outputs.put(token(), column(), c.output == StreamOutput::add ? __fadd_rn(before, y) : y);

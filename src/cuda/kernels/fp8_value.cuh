@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/ptx.cuh"
 #include "cuda/layout.h"
 
 namespace qwill::cuda {
@@ -37,14 +38,45 @@ __device__ __forceinline__ float most_of(const float4& v) {
   return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
+// fp8_scale and 1 / fp8_scale to the bit. Neither can leave the normal numbers, so a step of Newton's each is enough,
+// and there is no branch as a division has it: several blocks are rounded at once.
+struct Fp8Scale {
+  float scale, inverse;
+  __device__ __forceinline__ explicit Fp8Scale(float most) {
+    constexpr float kLeast = 0x1p-100f, kMost = 0x1.fffffep+127f, kInverse = 1.0f / 448.0f;
+    const float bounded = fminf(fmaxf(most, kLeast), kMost);
+    const float near = __fmul_rn(bounded, kInverse);
+    scale = __fmaf_rn(__fmaf_rn(near, -448.0f, bounded), kInverse, near);
+    const float guess = reciprocal_approx(scale);
+    inverse = __fmaf_rn(guess, -__fmaf_rn(scale, guess, -1.0f), guess);
+  }
+};
+
 // A block of 128 columns, four a lane: its bytes, and its scale.
 struct Fp8Block {
   uint32_t bytes;
   float scale;
 };
+// Several of them, whose instructions are mixed.
+template <int kCount>
+__device__ __forceinline__ void quantize_blocks(Fp8Block (&blocks)[kCount], const float4 (&v)[kCount]) {
+  float most[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) most[i] = most_of(v[i]);
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) most[i] = fmaxf(most[i], __shfl_xor_sync(~0u, most[i], lanes));
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const Fp8Scale scale(most[i]);
+    blocks[i] = {pack_fp8(v[i], scale.inverse), scale.scale};
+  }
+}
 __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
-  const float scale = fp8_scale(warp_most(most_of(v)));
-  return {pack_fp8(v, 1.0f / scale), scale};
+  const Fp8Scale scale(warp_most(most_of(v)));
+  return {pack_fp8(v, scale.inverse), scale.scale};
 }
 
 // Two and four bf16 as floats.
@@ -58,13 +90,13 @@ __device__ __forceinline__ float4 widen_4(const uint2& v) {
 
 // A block of 128 columns as pairs of bf16, of which four neighbouring lanes have a quarter each: its scale, and a pair
 // times the inverse of that. The bits of quantize_block.
-__device__ __forceinline__ float scale_of_pairs(const uint32_t (&pairs)[16]) {
+__device__ __forceinline__ Fp8Scale scale_of_pairs(const uint32_t (&pairs)[16]) {
   float most = 0;
 #pragma unroll
   for (const uint32_t pair : pairs) most = fmaxf(most, fmaxf(fabsf(widen_pair(pair).x), fabsf(widen_pair(pair).y)));
 #pragma unroll
   for (int lanes = 2; lanes > 0; lanes /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, lanes));
-  return fp8_scale(most);
+  return Fp8Scale(most);
 }
 __device__ __forceinline__ uint32_t round_pair(uint32_t pair, float inverse_scale) {
   const float2 v = widen_pair(pair);

@@ -39,6 +39,13 @@ struct GroupTiles {
   int32_t row_blocks_per_expert = 0;
 };
 
+// When the blocks of the next kernel may come, as far as there is room for them.
+enum class NextStart : uint8_t {
+  at_once,
+  behind,  // when all kernels before this one have ended, so that it may read at once what they wrote
+  loaded,  // when, after that, each block has asked for its last stage: what it fetches ahead fills the gap between
+};
+
 struct GemmCall {
   const GemmWeight* weight = nullptr;
   const void* a = nullptr;  // bf16 [num_rows, lda], zeros from the weight's columns to its padded_cols
@@ -48,24 +55,28 @@ struct GemmCall {
   void* y = nullptr;  // 16-byte aligned
   int64_t ldy = 0;    // f32: fastest if a multiple of 4; bf16: even
   const GroupTiles* grouped = nullptr;
-  bool fresh_weight = false;  // the kernel before writes the weight: it may not be read ahead of its end
+  bool fresh_weight = false;            // the kernel before writes the weight: it may not be read ahead of its end
+  NextStart next = NextStart::at_once;  // or behind
 };
 
 // --- Hopper: wgmma and the copy engine ---
 
 // A tile of `rows` weight rows by `tokens` rows of A. The ring of a deep one takes a multiprocessor's whole shared
 // memory; a shallow one's half, so that two blocks fit, or one and one of the next kernel. `cluster` blocks with the
-// same tokens share their loads.
+// same tokens share their loads, and so do `token_cluster` blocks with the same weights.
 struct GemmTile {
   int32_t rows;
   int32_t tokens;
   bool deep;
   int32_t cluster;
+  int32_t token_cluster = 1;
+  constexpr int32_t blocks() const { return cluster * token_cluster; }
   friend constexpr bool operator==(const GemmTile&, const GemmTile&) = default;
 };
 inline constexpr GemmTile kGemmTiles[] = {
-    {64, 16, false, 1}, {64, 16, true, 1},   {64, 32, true, 1},   {64, 64, true, 1},
-    {64, 128, true, 1}, {128, 128, true, 1}, {192, 128, true, 2}, {128, 256, true, 2},
+    {32, 16, false, 1},     {64, 16, false, 1},     {64, 16, true, 1},   {64, 32, true, 1},
+    {64, 64, true, 1},      {64, 128, true, 1},     {128, 128, true, 1}, {64, 128, true, 1, 2},
+    {128, 128, true, 1, 2}, {192, 128, true, 1, 2}, {192, 128, true, 2}, {128, 256, true, 2},
 };
 
 // The fastest tile for a weight of so many rows and so many rows of A. Results do not depend on it.
@@ -74,7 +85,7 @@ GemmTile choose_gemm_tile(int64_t weight_rows, int64_t num_rows, int num_sms);
 // Of these, the least that is twice the mean number of rows of a group is fastest.
 GemmTile choose_grouped_gemm_tile(int32_t tile_rows);
 
-cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map);
+cudaError_t make_weight_map(const void* data, const MatrixLayout& layout, CUtensorMap& map, int32_t box_rows = 64);
 cudaError_t prepare_gemm_wgmma();  // once per device, before the first call
 cudaError_t gemm_wgmma(const GemmCall& call, const GemmTile& tile, int num_sms, cudaStream_t stream);
 

@@ -9,6 +9,7 @@ namespace qwill::cuda {
 // A call as the kernels see it: tiles of weight rows (or of clusters of them) times tiles of tokens.
 struct GemmTask {
   Epilogue epilogue;
+  NextStart next;      // see GemmCall
   int32_t rows;        // of one weight matrix
   int32_t row_tiles;   // that cover rows, or what silu_mul fills with zeros beyond
   int32_t row_blocks;  // of one expert's matrix
@@ -29,6 +30,7 @@ GemmTask make_task(const Call& call, int64_t tile_rows, int64_t tile_tokens) {
   const GroupTiles none, &groups = call.grouped ? *call.grouped : none;
   return {
       .epilogue = call.epilogue,
+      .next = NextStart::at_once,
       .rows = static_cast<int32_t>(weight.rows),
       .row_tiles = tiles(call.epilogue == Epilogue::silu_mul ? 2 * call.ldy : weight.rows, tile_rows),
       .row_blocks = call.grouped ? groups.row_blocks_per_expert : static_cast<int32_t>(weight.layout.row_blocks),

@@ -126,19 +126,18 @@ class TokenOutput {
 
   __device__ __forceinline__ void write_rounded(const uint32_t (&near)[16], const uint32_t (&far)[16],
                                                 const Fp8Rows& rounded, int32_t col) const {
-    const float near_scale = scale_of_pairs(near), far_scale = scale_of_pairs(far);
-    const float near_inverse = 1.0f / near_scale, far_inverse = 1.0f / far_scale;
+    const Fp8Scale near_scale = scale_of_pairs(near), far_scale = scale_of_pairs(far);
     if (lane() % 4 == 0) {
       float* const to = rounded.scales + col / kFp8AtomCols * rounded.scale_stride + token_ + lane() / 4;
-      if (lane() / 4 < tokens_) to[0] = near_scale;
-      if (lane() / 4 + 8 < tokens_) to[8] = far_scale;
+      if (lane() / 4 < tokens_) to[0] = near_scale.scale;
+      if (lane() / 4 + 8 < tokens_) to[8] = far_scale.scale;
     }
     char* const put = staging_ + lane() / 4 * kBytePitch + lane() % 4 * 2;
     __syncwarp();
 #pragma unroll
     for (int n = 0; n < 16; ++n) {
-      *reinterpret_cast<uint16_t*>(put + 8 * n) = round_pair(near[n], near_inverse);
-      *reinterpret_cast<uint16_t*>(put + 8 * kBytePitch + 8 * n) = round_pair(far[n], far_inverse);
+      *reinterpret_cast<uint16_t*>(put + 8 * n) = round_pair(near[n], near_scale.inverse);
+      *reinterpret_cast<uint16_t*>(put + 8 * kBytePitch + 8 * n) = round_pair(far[n], far_scale.inverse);
     }
     __syncwarp();
     write_lines(static_cast<char*>(rounded.data) + token_ * rounded.padded_cols + col, rounded.padded_cols);

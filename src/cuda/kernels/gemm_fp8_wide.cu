@@ -95,11 +95,11 @@ __global__ __cluster_dims__(kPair, 1, 1)
   };
   // Half of them, for both blocks; by one lane of the loading warp.
   const auto load_weights = [&](int32_t stage, int32_t row_tile, int32_t k, uint32_t barrier) {
-    constexpr int32_t kBoxes = kRows / kBoxRows / kPair;
+    constexpr int32_t kBoxes = kRows / kMostBoxRows / kPair;
 #pragma unroll
     for (int32_t box = rank * kBoxes, end = box + kBoxes; box < end; ++box)
-      copy_box_to_cluster(stages + stage * S::kStageBytes + S::kTokenBytes + box * kBoxBytes, &weight_map, 0, k,
-                          (row_tile * kRows + box * kBoxRows) / static_cast<int32_t>(kAtomRows), barrier,
+      copy_box_to_cluster(stages + stage * S::kStageBytes + S::kTokenBytes + box * kMostBoxBytes, &weight_map, 0, k,
+                          (row_tile * kRows + box * kMostBoxRows) / static_cast<int32_t>(kAtomRows), barrier,
                           (1 << kPair) - 1);
   };
 

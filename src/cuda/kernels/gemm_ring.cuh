@@ -22,18 +22,21 @@
 
 namespace qwill::cuda {
 
-// Weights are copied in boxes of 64 rows by 64 columns.
-constexpr int32_t kBoxRows = 64;
-constexpr int32_t kBoxBytes = kBoxRows * 128;
+// Weights are copied in boxes of at most 64 rows by 64 columns.
+constexpr int32_t kMostBoxRows = 64;
+constexpr int32_t kMostBoxBytes = kMostBoxRows * 128;
 
 // What follows from a tile's size.
 template <typename Products, int kRows, int kTokens>
 struct Shape {
-  static constexpr int kConsumers = kRows / 64 * 128;
+  static constexpr int kBoxRows = kRows < kMostBoxRows ? kRows : kMostBoxRows;
+  static constexpr int kBoxBytes = kBoxRows * 128;
+  // Of fewer than 64 rows the warpgroup multiplies what stands behind them, too, for nothing.
+  static constexpr int kConsumers = kRows / kBoxRows * 128;
   // The sums of the largest tile want registers that only a whole loading warpgroup can give away ("setmaxnreg").
   static constexpr bool kMovesRegisters = kConsumers * kTokens >= 256 * 256;
   static constexpr int kThreads = kConsumers + (kMovesRegisters ? 128 : 32);
-  static constexpr int kBlocksPerSm = kRows == 64 ? 2 : 1;
+  static constexpr int kBlocksPerSm = kRows <= 64 ? 2 : 1;
   static constexpr int kWeightBytes = kRows * 128;
   static constexpr int kStageBytes = kWeightBytes + kTokens * 128;
   static constexpr int kScaleBytes = Products::template kScaleBytes<kTokens>;
@@ -61,8 +64,8 @@ struct StagePlace {
   uint32_t weights, tokens, scales;
 };
 
-template <typename Products, int kRows, int kTokens, int kCluster>
-__global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
+template <typename Products, int kRows, int kTokens, int kRowCluster, int kTokenCluster>
+__global__ __cluster_dims__(kRowCluster* kTokenCluster, 1, 1) __launch_bounds__(
     Shape<Products, kRows, kTokens>::kThreads,
     Shape<Products, kRows, kTokens>::kBlocksPerSm) void gemm_kernel(const __grid_constant__ CUtensorMap weight_map,
                                                                     const __grid_constant__ CUtensorMap token_map,
@@ -71,6 +74,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
                                                                     const __grid_constant__ GemmTask task,
                                                                     const Ring ring) {
   using S = Shape<Products, kRows, kTokens>;
+  constexpr int kCluster = kRowCluster * kTokenCluster;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t stages = shared_address(shared);
   const uint32_t scales = stages + ring.stages * S::kStageBytes;
@@ -85,25 +89,40 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
   const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
   constexpr int32_t kLoader = S::kConsumers / 32;
   const int32_t rank = kCluster == 1 ? 0 : rank_in_cluster(), cols = task.col_blocks;
+  const int32_t row_rank = rank % kRowCluster, token_rank = rank / kRowCluster;
   const int32_t first_tile = blockIdx.x / kCluster, tile_step = gridDim.x / kCluster;
 
   const auto place_of = [&](int32_t tile, int32_t token_tiles) {
-    TilePlace place = place_tile(task, tile, token_tiles, kTokens);
-    place.row_tile = place.row_tile * kCluster + rank;
+    TilePlace place = place_tile(task, tile, token_tiles, kTokens * kTokenCluster);
+    place.row_tile = place.row_tile * kRowCluster + row_rank;
+    if constexpr (kTokenCluster > 1) {
+      place.token += token_rank * kTokens;
+      place.end_token = max(place.token, min(place.end_token, place.token + kTokens));
+    }
     return place;
   };
+  // Blocks of the cluster: rank 0 and those with the same weights, or with the same tokens.
+  constexpr uint16_t kSameTokens = (1 << kRowCluster) - 1;
+  constexpr uint16_t kSameWeights = kTokenCluster == 1 ? 1 : 1 | 1 << kRowCluster;
+  static_assert(kTokenCluster <= 2);
   const auto first_block = [&](const TilePlace& place) {
     return place.expert * task.row_blocks + place.row_tile * (kRows / kAtomRows);
   };
   const auto token_boxes = [&](const TilePlace& place) {
     return (place.end_token - place.token + ring.box_rows - 1) / ring.box_rows;
   };
-  // By one lane of the loading warp.
+  // By one lane of the loading warp. Of blocks that share weights each loads every so many columns for all.
   const auto load_weights = [&](int32_t stage, int32_t row_block, int32_t k, uint32_t barrier) {
+    if (kTokenCluster > 1 && k % kTokenCluster != token_rank) return;
 #pragma unroll
-    for (int32_t box = 0; box < kRows / kBoxRows; ++box)
-      copy_box(stages + stage * S::kStageBytes + box * kBoxBytes, &weight_map, 0, k,
-               row_block + box * kBoxRows / kAtomRows, barrier);
+    for (int32_t box = 0; box < kRows / S::kBoxRows; ++box) {
+      const uint32_t to = stages + stage * S::kStageBytes + box * S::kBoxBytes;
+      const int32_t block = row_block + box * S::kBoxRows / kAtomRows;
+      if constexpr (kTokenCluster == 1)
+        copy_box(to, &weight_map, 0, k, block, barrier);
+      else
+        copy_box_to_cluster(to, &weight_map, 0, k, block, barrier, kSameWeights << row_rank);
+    }
   };
 
   int32_t ahead = 0;  // stages whose weights are on the way before anything of the kernel before is needed
@@ -124,7 +143,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
     __syncthreads();
   else
     sync_cluster();
-  let_next_kernel_start();
+  if (task.next == NextStart::at_once) let_next_kernel_start();
   if (warp == kLoader && task.groups == nullptr) {
     const TilePlace place = place_of(first_tile, task.token_tiles);
     const int32_t row_block = first_block(place);
@@ -140,6 +159,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
     }
   }
   wait_for_previous_kernel();
+  if (task.next == NextStart::behind) let_next_kernel_start();
 
   const int32_t token_tiles = count_token_tiles(task);
   const int32_t num_tiles = task.row_tiles * token_tiles;
@@ -163,17 +183,18 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
                                                     full(at.stage));
             const uint32_t to = stages + at.stage * S::kStageBytes + S::kWeightBytes;
 #pragma unroll 1
-            for (int32_t box = rank; box < boxes; box += kCluster) {
+            for (int32_t box = row_rank; box < boxes; box += kRowCluster) {
               const int32_t token = place.token + box * ring.box_rows;
-              if constexpr (kCluster == 1)
+              if constexpr (kRowCluster == 1)
                 copy_box(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage));
               else
                 copy_box_to_cluster(to + box * box_bytes, &token_map, k * Products::kCols, token, full(at.stage),
-                                    (1 << kCluster) - 1);
+                                    kSameTokens << token_rank * kRowCluster);
             }
           }
         }
       }
+      if (task.next == NextStart::loaded) let_next_kernel_start();
     }
   } else {
     if constexpr (S::kMovesRegisters) take_registers<232>();
@@ -202,13 +223,15 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
         output.begin(task, place.row_tile * kRows + warp * 16, place.token, place.end_token);
       };
       const typename Products::RowScales row_scales(operands, first_block(place) * kAtomRows + warp * 16);
-      if constexpr (!Products::template kBeginsLate<kTokens>) begin_output();
+      const bool has_rows = kRows >= kMostBoxRows || warp * 16 < kRows;
+      if constexpr (!Products::template kBeginsLate<kTokens>)
+        if (has_rows) begin_output();
       float d[kTokens / 2];
 #pragma unroll
       for (float& sum : d) sum = 0;
       const auto wait = [&] { barrier_wait(full(at.stage), at.parity); };
       const auto stage_at = [&](int32_t stage) {
-        return StagePlace{stages + stage * S::kStageBytes + warp / 4 * kBoxBytes,
+        return StagePlace{stages + stage * S::kStageBytes + warp / 4 * S::kBoxBytes,
                           stages + stage * S::kStageBytes + S::kWeightBytes, scales + stage * S::kScaleBytes};
       };
       Products::sum(d, cols, at, ring.stages, wait, stage_at, release);
@@ -217,7 +240,7 @@ __global__ __cluster_dims__(kCluster, 1, 1) __launch_bounds__(
         begin_output();
       }
       row_scales.apply(d);
-      output.finish(task, d, reinterpret_cast<float*>(staging));
+      if (has_rows) output.finish(task, d, reinterpret_cast<float*>(staging));
     }
   }
   // Others may still send tokens and arrivals to this block's shared memory.
@@ -240,12 +263,12 @@ struct GemmVariant {
 template <typename Products, const auto& kTiles>
 constexpr auto make_variants() {
   return []<size_t... I>(std::index_sequence<I...>) {
-    return std::array{GemmVariant<Products>{kTiles[I],
-                                            gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster>,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
-                                                Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
-                                            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
+    return std::array{GemmVariant<Products>{
+        kTiles[I], gemm_kernel<Products, kTiles[I].rows, kTiles[I].tokens, kTiles[I].cluster, kTiles[I].token_cluster>,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kThreads,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStageBytes +
+            Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kScaleBytes,
+        Shape<Products, kTiles[I].rows, kTiles[I].tokens>::kStagingBytes}...};
   }(std::make_index_sequence<std::size(kTiles)>());
 }
 
@@ -274,9 +297,9 @@ inline int32_t choose_box_rows(bool grouped, int64_t num_rows, const GemmTile& t
 
 // Persistent blocks, in clusters.
 inline unsigned count_blocks(const GemmTask& task, const GemmTile& tile, int num_sms) {
-  const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.cluster,
+  const int64_t clusters = std::min(static_cast<int64_t>(num_sms) * (tile.deep ? 1 : 2) / tile.blocks(),
                                     static_cast<int64_t>(task.row_tiles) * task.token_tiles);
-  return static_cast<unsigned>(clusters * tile.cluster);
+  return static_cast<unsigned>(clusters * tile.blocks());
 }
 
 }  // namespace qwill::cuda

@@ -11,13 +11,16 @@ namespace qwill::cuda {
 
 namespace {
 
-// A tile's time for 64 columns, in cycles of an H100, is that of the tensor cores (2048 products a cycle) or that of
-// its loads (128 bytes a row, some 48 a cycle), whichever is longer; all multiprocessors take one tile a round. Below
-// that lies the time in which the memory yields the weights (13.4 bytes a cycle and multiprocessor). Of tiles that
-// reach it, the one with the least work. In steps of Qwen3-8B's four matrices at 9 ... 512 rows, no other choice for
-// one of them was more than 1.5 % faster.
+// A tile's time for 64 columns, in cycles of an H100, is that of the tensor cores (2048 products a cycle), that of
+// shared memory (128 bytes a cycle: what arrives, and what each warpgroup reads) or that of its loads (128 bytes a row,
+// some 48 a cycle, 56 where two blocks share weights), whichever is longest; all multiprocessors take one tile a round.
+// Below that lies the time in which the memory yields the weights (13.4 bytes a cycle and multiprocessor). Of tiles
+// that reach it, the one with the least work. In steps of Qwen3-8B's four matrices at 9 ... 512 rows, no other choice
+// for one of them was more than 1.5 % faster.
 double cycles_of(const GemmTile& tile) {
-  return std::max(tile.rows * tile.tokens / 32.0, (tile.rows + tile.tokens) * 128 / 48.0);
+  const int32_t loaded = tile.rows + tile.tokens, read = (tile.rows + 63) / 64 * (64 + tile.tokens);
+  return std::max({tile.rows * tile.tokens / 32.0, static_cast<double>(loaded + read),
+                   loaded * 128 / (tile.token_cluster > 1 ? 56.0 : 48.0)});
 }
 // Of e4m3 it is 128 columns, multiplied at twice the rate: the same times, but that the wide tiles are bound by shared
 // memory (gemm_fp8_wide.cu), and the large one beside them by what a warpgroup does itself (as measured).
@@ -30,7 +33,7 @@ template <typename Cycles>
 GemmTile choose_tile(std::span<const GemmTile> choices, const Cycles& cycles, int64_t weight_rows, int64_t num_rows,
                      int num_sms) {
   const auto count_tiles = [&](const GemmTile& tile) {
-    const int64_t at_once = is_wide(tile) ? tile.cluster : 1, tokens = at_once * tile.tokens;
+    const int64_t at_once = is_wide(tile) ? tile.cluster : tile.token_cluster, tokens = at_once * tile.tokens;
     return ((weight_rows + tile.rows - 1) / tile.rows) * ((num_rows + tokens - 1) / tokens) * at_once;
   };
   const double memory = static_cast<double>(weight_rows) * 128 / (13.4 * num_sms);
@@ -43,6 +46,7 @@ GemmTile choose_tile(std::span<const GemmTile> choices, const Cycles& cycles, in
     if (tile.tokens > 16 && tile.tokens >= 2 * num_rows) continue;
     // Of few rows every weight is read once: two blocks that read the same do so at different times.
     if (num_rows <= 64 && tile.tokens < num_rows) continue;
+    if (tile.token_cluster > 1 && (num_rows <= tile.tokens || num_rows > 2 * tile.tokens)) continue;
     const double work = static_cast<double>((tiles + num_sms - 1) / num_sms) * cycles(tile);
     const std::pair cost(std::max(memory, work), work);
     if (best.rows == 0 || cost < best_cost) best = tile, best_cost = cost;

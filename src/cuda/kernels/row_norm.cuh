@@ -19,19 +19,21 @@ struct RowSlice {
   float4 values[kNormVectors];
 
   __device__ __forceinline__ void load(const float* row, int cols, int thread) {
+    const bool fours = cols % 4 == 0;
 #pragma unroll
     for (int j = 0; j < kNormVectors; ++j) {
       const int c = 4 * (thread + kNormThreads * j);
       values[j] = make_float4(0, 0, 0, 0);
-      if (c >= cols) continue;
-      if (cols % 4 == 0) {
-        values[j] = *reinterpret_cast<const float4*>(row + c);
-      } else {
-        values[j].x = row[c];
-        if (c + 1 < cols) values[j].y = row[c + 1];
-        if (c + 2 < cols) values[j].z = row[c + 2];
-        if (c + 3 < cols) values[j].w = row[c + 3];
-      }
+      if (fours && c < cols) values[j] = *reinterpret_cast<const float4*>(row + c);
+    }
+    if (fours) return;
+#pragma unroll
+    for (int j = 0; j < kNormVectors; ++j) {
+      const int c = 4 * (thread + kNormThreads * j);
+      if (c < cols) values[j].x = row[c];
+      if (c + 1 < cols) values[j].y = row[c + 1];
+      if (c + 2 < cols) values[j].z = row[c + 2];
+      if (c + 3 < cols) values[j].w = row[c + 3];
     }
   }
 

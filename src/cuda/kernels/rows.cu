@@ -19,9 +19,22 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t t = blockIdx.x;
   const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : draws[source];
   float* out = x + t * table.cols;
-  for (int32_t c = threadIdx.x; c < table.cols; c += kThreads)
-    out[c] = table.is_bf16 ? __bfloat162float(static_cast<const bfloat*>(table.data)[table.layout.offset(token, c)])
-                           : static_cast<const float*>(table.data)[static_cast<int64_t>(token) * table.cols + c];
+  if (!table.is_bf16) {
+    const float* row = static_cast<const float*>(table.data) + static_cast<int64_t>(token) * table.cols;
+#pragma unroll 4
+    for (int32_t c = threadIdx.x; c < table.cols; c += kThreads) out[c] = row[c];
+    return;
+  }
+  // Chunks of eight columns are contiguous; a thread asks for all of its before it waits for one.
+  const bfloat* rows = static_cast<const bfloat*>(table.data);
+#pragma unroll 4
+  for (int32_t c = 8 * threadIdx.x; c < table.cols; c += 8 * kThreads) {
+    const uint4 chunk = *reinterpret_cast<const uint4*>(rows + table.layout.offset(token, c));
+    const auto* values = reinterpret_cast<const bfloat*>(&chunk);
+#pragma unroll
+    for (int32_t i = 0; i < 8; ++i)
+      if (c + i < table.cols) out[c + i] = __bfloat162float(values[i]);
+  }
 }
 
 __global__ void rope_kernel(float* cos_out, float* sin_out, const float* inv_freq, const float* factor,

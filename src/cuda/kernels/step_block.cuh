@@ -26,7 +26,7 @@ struct StepTasks {
 
 struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
-  uint64_t keys_full, values_full;
+  uint64_t keys_full, values_full, norm_full;
   float scratch[8];
   uint4 zeros;
   float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
@@ -58,6 +58,7 @@ struct StepBlock {
   RingPlace place{};          // of the op's first item
   uint32_t arrivals = 0;      // at the grid's barrier that end the op before this
   uint32_t tiles_copied = 0;  // of keys and values, so far
+  uint32_t norms = 0;         // whose weights have been copied
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
@@ -87,13 +88,47 @@ struct StepBlock {
   }
 };
 
-// Where outputs of a product go that are stored or added.
+// Where outputs of a product go.
 struct StepOutputs {
   const StepBlock& b;
   const StepOp& op;
 
+  // What put() puts, all of a warp's of a unit of 16 rows of weights; by way of shared memory to the copy engine.
+  template <typename Put>
+  __device__ __forceinline__ void put_all(int32_t unit, const Put& put) const {
+    if (op.stores != StepStores::bulk) return put();
+    const bool chosen = elect_lane();
+    if (chosen) wait_until_stores_read();
+    __syncwarp();
+    put();
+    fence_async_proxy();
+    __syncwarp();
+    const StreamCall& c = op.product;
+    const uint32_t from = shared_address(b.shared.outputs[b.warp]);
+    if (!chosen) return;
+    if (c.output == StreamOutput::silu_mul)
+      store_bulk(static_cast<bfloat*>(c.y) + unit * 8, from, 16);
+    else if (const int32_t count = min(16, c.num_outputs - unit * 16); count > 0)
+      store_bulk(static_cast<float*>(c.y) + unit * 16, from, static_cast<uint32_t>(count) * 4);
+  }
+  __device__ __forceinline__ void put_gated(int32_t /*row*/, int32_t n, bfloat value) const {
+    if (op.stores == StepStores::bulk)
+      reinterpret_cast<bfloat*>(b.shared.outputs[b.warp])[n % 8] = value;
+    else
+      static_cast<bfloat*>(op.product.y)[n] = value;
+  }
+  // By the lanes that have put the eight outputs before: of eight columns the first one's clears all.
+  __device__ __forceinline__ void clear_gated(int32_t /*row*/, int32_t n) const {
+    bfloat* y = static_cast<bfloat*>(op.product.y) + n;
+    if (op.stores != StepStores::bulk)
+      *y = __float2bfloat16_rn(0.0f);
+    else if (n % 8 == 0)
+      store_bulk(y, shared_address(&b.shared.zeros), 16);
+  }
   __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.stores == StepStores::words)
+    if (op.stores == StepStores::bulk)
+      reinterpret_cast<float*>(b.shared.outputs[b.warp])[n % 16] = value;
+    else if (op.stores == StepStores::words)
       store_word(b.p.words + op.to + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;

@@ -74,8 +74,8 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
           if (elect_lane()) {
             const bool any = !kSlices || bytes > 0;
             barrier_expect_bytes(to.full, cut.second_at > 0 ? 2 * bytes : bytes);
-            if (any) copy_bulk(to.item, from, bytes, to.full);
-            if (any && cut.second_at > 0) copy_bulk(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
+            if (any) copy_bulk_once(to.item, from, bytes, to.full);
+            if (any && cut.second_at > 0) copy_bulk_once(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
           }
           __syncwarp();
           to.advance(b, end, item_bytes);
@@ -135,17 +135,19 @@ __device__ __forceinline__ void load_word_operand(const StepBlock& b, const Step
 
 // The operand as one bf16 row at the beginning of the room; the norm's weights, which are constant, pass behind it.
 template <bool kWords>
-__device__ __forceinline__ void load_step_operand(const StepBlock& b, const StepOp& step_op, int32_t op) {
+__device__ __forceinline__ void load_step_operand(StepBlock& b, const StepOp& step_op, int32_t op) {
   const StreamCall& c = step_op.product;
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
   const bool words = kWords && step_op.from >= 0;
   const StepWord* from = b.p.words + step_op.from;
   if (c.norm) {
     const uint32_t weights = shared_address(b.room + stream_row_bytes(padded));
-    if (b.thread < kNormThreads)
-#pragma unroll 1
-      for (int32_t i = 4 * b.thread; i < c.cols; i += 4 * kNormThreads) copy_16_async(weights + i * 4, c.norm + i);
-    commit_copies();
+    const uint32_t barrier = shared_address(&b.shared.norm_full), parity = b.norms++ % 2;
+    if (b.warp == b.p.warps - 1 && elect_lane()) {  // polls of the grid's barrier would wait behind loads of threads
+      barrier_expect_bytes(barrier, static_cast<uint32_t>(c.cols) * 4);
+      copy_bulk(weights, c.norm, static_cast<uint32_t>(c.cols) * 4, barrier);
+    }
+    __syncwarp();
     b.wait_for_op_before(op);
     if (b.thread < kNormThreads) {
       RowSlice x;
@@ -154,7 +156,7 @@ __device__ __forceinline__ void load_step_operand(const StepBlock& b, const Step
       else
         x.load_fours(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
-      wait_for_copies<0>();  // each thread reads what it has copied
+      wait_for(barrier, parity, b.p, StepWait::norm, op, 0);
       auto* row = reinterpret_cast<bfloat*>(b.room);
 #pragma unroll
       for (int j = 0; j < kNormVectors; ++j) {
@@ -202,7 +204,7 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
           if (b.lane == 0) barrier_arrive(b.empty(at.slot));
           at.advance(consumers, b.p.slots);
         });
-    tile.write(outputs);
+    if (b.warp % 4 == 0) outputs.put_all(first + group, [&] { tile.write(outputs); });
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace qwill::cuda {
 
-enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words };
+enum class StepWait : int32_t { slot_empty, slot_landed, slot_full, keys, values, grid, words, norm };
 
 __device__ __forceinline__ uint64_t nanoseconds() {
   uint64_t time;

@@ -188,10 +188,9 @@ struct Int4Format {
         for (int i = 0; i < 2; i += kStride) {
           const int32_t t = 2 * (lane % 4) + i;
           if (t >= c.num_rows) continue;
-          bfloat* y = static_cast<bfloat*>(c.y) + t * c.ldy + n;
-          *y = __float2bfloat16_rn(silu_times(sums[i], sums[i + 2]));
+          outputs.put_gated(t, n, __float2bfloat16_rn(silu_times(sums[i], sums[i + 2])));
           if (unit + 1 == c.layout.row_blocks / 2)
-            for (int64_t pad = 8; n + pad < c.ldy; pad += 8) y[pad] = __float2bfloat16_rn(0.0f);
+            for (int32_t pad = n + 8; pad < c.ldy; pad += 8) outputs.clear_gated(t, pad);
         }
       } else {
 #pragma unroll

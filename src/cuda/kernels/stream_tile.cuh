@@ -97,6 +97,12 @@ struct PlainOutputs {
   __device__ __forceinline__ void put(int32_t t, int32_t n, float value) const {
     static_cast<float*>(c.y)[t * c.ldy + n] = value;
   }
+  __device__ __forceinline__ void put_gated(int32_t t, int32_t n, bfloat value) const {
+    static_cast<bfloat*>(c.y)[t * c.ldy + n] = value;
+  }
+  __device__ __forceinline__ void clear_gated(int32_t t, int32_t n) const {
+    put_gated(t, n, __float2bfloat16_rn(0.0f));
+  }
 };
 
 // What an output is added to; asked for when its tile begins, since it takes a while.
