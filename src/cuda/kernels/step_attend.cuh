@@ -168,7 +168,7 @@ struct StepAttend {
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
     const int64_t stride = int64_t{b.p.group} * kRowWords;
-    constexpr int kAhead = 6;
+    constexpr int kAhead = 5;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
