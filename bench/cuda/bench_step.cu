@@ -2,7 +2,7 @@
 //   bench_step                          all of it
 //   bench_step test                     the tests alone; exit 1 if one fails
 //   bench_step time [MODEL [CONTEXT [WARPS [SLOTS [IN_FLIGHT [QUIET]]]]]]     0: as planned
-//   bench_step often [LAUNCHES]         a small and a large step launched so often (3000), for what goes wrong rarely
+//   bench_step often [LAUNCHES]         small and large steps launched so often (3000), for what goes wrong rarely
 //   bench_step sweep [MODEL [CONTEXT]]  over warps, slots and what is in flight
 //   … forever                           waits are without end; else one of half a second stops the kernel and is told
 // MODEL: 0.6b, 1.7b, 4b, 8b, 14b, 8b-int4, 8b-fp8, 8b-kv8 (a cache of e4m3).
@@ -533,7 +533,8 @@ int main(int argc, char** argv) {
   }
   if (mode == "often") {
     test_often({"0.6b, 8 layers", 8, 1024, 16, 8, 128, 3072, 1000, 64}, {1, 129, 512}, to_int(args, 1, 3000));
-    test_often({"8b, 3 layers", 3, 4096, 32, 8, 128, 12288, 1000, 64}, {1, 129}, to_int(args, 1, 3000));
+    for (const StreamFormat format : {StreamFormat::bf16, StreamFormat::int4, StreamFormat::fp8})
+      test_often({"8b, 3 layers", 3, 4096, 32, 8, 128, 12288, 1000, 64, format}, {1, 129}, to_int(args, 1, 3000));
     return num_failed > 0;
   }
   const bool sweeps = mode == "sweep";
