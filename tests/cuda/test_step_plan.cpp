@@ -88,18 +88,7 @@ TEST_F(StepPlan, InShortStepsAllOperandsButTheFirstAreWords) {
   }
   EXPECT_EQ(ops[0].from, -1);
   EXPECT_EQ(ops.back().stores, StepStores::plain);
-}
-
-TEST_F(StepPlan, WithFourBitsAttentionsAndAddedRowsAreWords) {
   ASSERT_TRUE(plan({.format = StreamFormat::int4}));
-  const int64_t words = step_words(ops[1].attend);
-  for (size_t i = 0; i + 1 < ops.size(); ++i) {
-    const bool gated = ops[i].product.output == StreamOutput::silu_mul;
-    EXPECT_EQ(ops[i].stores, gated ? StepStores::bulk : StepStores::words) << "op " << i;
-    EXPECT_EQ(ops[i + 1].from, gated || ops[i + 1].is_attend ? -1 : ops[i].to) << "op " << i;
-    if (!gated) EXPECT_LE(ops[i].to + ops[i].product.num_outputs, words) << "op " << i;
-  }
-  ASSERT_TRUE(plan({.cols = 5120, .format = StreamFormat::int4}));  // too long to be read so
   EXPECT_EQ(ops[2].stores, StepStores::bulk);
   EXPECT_EQ(ops[3].from, -1);
 }
@@ -114,8 +103,10 @@ TEST_F(StepPlan, TheCopyEngineStoresWhatComesInWhole16Bytes) {
   ASSERT_TRUE(plan_step(ops, {}, 132, launch));
   EXPECT_EQ(ops[4].stores, StepStores::plain);
   EXPECT_EQ(ops[1].stores, StepStores::plain);
-  ASSERT_TRUE(plan({.format = StreamFormat::fp8}));
-  EXPECT_EQ(ops[2].stores, StepStores::bulk);
+  for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
+    ASSERT_TRUE(plan({.format = format}));
+    EXPECT_EQ(ops[2].stores, StepStores::bulk);
+  }
 }
 
 TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {

@@ -129,18 +129,15 @@ StepStores stores_of(const StepOp& op) {
 
 int64_t operand_words(const AttendArgs* a) { return a ? (part_words(*a) + qkv_cols(*a) + 1) / 2 * 2 : 0; }
 
-// Where all blocks read what the op before has written, and little of it. An added row is read as it is by the block
-// alone that has written it: products with as many outputs are cut at the same borders.
-void hand_on_by_words(StepOp& op, StepOp& next, const StepLaunch& launch, int64_t operands) {
+// Where all blocks read what the op before has written, and little of it.
+void hand_on_by_words(StepOp& op, StepOp& next, int64_t operands) {
   if (next.is_attend || op.stores == StepStores::words) return;
   const StreamCall& c = next.product;
   const bool added = !op.is_attend && op.product.output == StreamOutput::add;
-  if (added
-          ? c.norm && c.x == op.product.y && c.cols == op.product.num_outputs && c.cols <= word_norm_cols(launch.format)
-          : (op.is_attend || launch.format == StreamFormat::bf16) && !c.norm &&
-                c.a == (op.is_attend ? op.attend.out : op.product.y) && c.layout.padded_cols() <= kMostWordCols) {
+  if (added ? c.norm && c.x == op.product.y && c.cols == op.product.num_outputs && c.cols <= kShortNormCols
+            : !c.norm && c.a == (op.is_attend ? op.attend.out : op.product.y)) {
     op.stores = StepStores::words;
-    op.to = next.from = static_cast<int32_t>(operands + (added ? 0 : kMostWordNormCols));
+    op.to = next.from = static_cast<int32_t>(operands + (added ? 0 : kShortNormCols));
   }
 }
 
@@ -178,8 +175,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   }
   const auto attention = std::ranges::find_if(ops, [](const StepOp& op) { return op.is_attend; });
   const int64_t operands = operand_words(attention == ops.end() ? nullptr : &attention->attend);
-  if (launch.format == StreamFormat::int4 || (launch.format == StreamFormat::bf16 && longest <= kShortCols))
-    for (size_t i = 0; i + 1 < ops.size(); ++i) hand_on_by_words(ops[i], ops[i + 1], launch, operands);
+  if (launch.format == StreamFormat::bf16 && longest <= kShortCols)
+    for (size_t i = 0; i + 1 < ops.size(); ++i) hand_on_by_words(ops[i], ops[i + 1], operands);
   // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
   // enough without that room.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
@@ -204,6 +201,6 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-int64_t step_words(const AttendArgs& args) { return operand_words(&args) + kMostWordNormCols + kMostWordCols / 2; }
+int64_t step_words(const AttendArgs& args) { return operand_words(&args) + kShortNormCols + kShortCols / 2; }
 
 }  // namespace qwill::cuda

@@ -132,7 +132,7 @@ struct StepOutputs {
       reinterpret_cast<float*>(b.shared.outputs[b.warp])[n % 16] = value;
     else if (op.stores == StepStores::words)
       store_word(b.p.words + op.to + n, value, b.epoch());
-    if (op.stores == StepStores::plain || (op.stores == StepStores::words && op.product.output == StreamOutput::add))
+    else
       static_cast<float*>(op.product.y)[n] = value;
   }
 };

@@ -8,14 +8,9 @@
 
 namespace qwill::cuda {
 
-// A step is short where all products have at most so many columns: little is multiplied between one op and the next.
-constexpr int32_t kShortCols = 4096;
-// What blocks may hand each other as words: rows to be normed, of steps of bf16 and of four bits (e4m3 has none), and
-// operands as they are.
-constexpr int32_t word_norm_cols(StreamFormat format) {
-  return format == StreamFormat::bf16 ? 2048 : format == StreamFormat::int4 ? 4096 : 0;
-}
-constexpr int32_t kMostWordNormCols = 4096, kMostWordCols = 4096;
+// A step is short where all products have at most so many columns, and what is normed so many: little is multiplied
+// between one op and the next.
+constexpr int32_t kShortCols = 4096, kShortNormCols = 2048;
 
 constexpr int32_t kMinSlots = 16;  // more than consumers
 constexpr int32_t kMaxSlots = 26;
