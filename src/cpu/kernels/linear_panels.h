@@ -2,8 +2,8 @@
 //   y[m, n] (+)= sum over groups g of 32 columns, ascending, of scale_w[n, g] scale_x[m, g] (sum_k code_w code_x)
 // x [M, K] packed groups (Group of the dot policy), y f32. The inner sums are exact integers, the outer ones fused
 // multiply-adds in one order, so bits depend on nothing else: not on M, N, the thread or the instruction set.
-// One row of activations meets a panel as it streams past; for more rows its codes are expanded first, once, into the
-// second-level cache.
+// One row of activations, or a few, meet a panel as it streams past; for more its codes are expanded first, once, into
+// the second-level cache.
 // moves a panel's bytes once per call + 44 bytes per group of activations; 2*M*N*K integer operations
 // reference: tests/ops/bounds.cpp linear    test: tests/ops/test_linear.cpp
 #pragma once
@@ -163,7 +163,7 @@ void linear_panels(const LinearTask& t) {
         take.template operator()<PanelBlock<D, kFormat, kFormat != PanelFormat::int8>>();
       else
         take.template operator()<Block>();
-    } else if constexpr (kFormat == PanelFormat::int8) {
+    } else if (kFormat == PanelFormat::int8 || t.m <= D::kUnexpandedRows) {
       panel_all_rows<D, Block>(panel, num_blocks, t, ldx, books, t.y + j, n);
     } else {
       auto* expanded = static_cast<std::byte*>(t.scratch);

@@ -10,6 +10,7 @@ namespace {  // each target compiles its own copy with its own flags; the linker
 
 struct DotAmx : DotVnni512 {
   static constexpr int64_t kTileRows = 32;
+  static_assert(kUnexpandedRows < kTileRows, "tiles read bytes, as int8 and expanded panels have them");
 
   // Tiles 0-3: sums of 16 x 16; 4, 5: 16 rows of a group's activations; 6, 7: the codes of 16 rows of a panel.
   struct alignas(64) Config {

@@ -14,7 +14,8 @@ struct DotNeon {
   using I = int32x4_t;
   using Quad = int8x16_t;
   static constexpr int kRows = 2, kVectors = 4;  // register block: 8 integer sums, 8 sums, 8 codes, 2 quads
-  static constexpr bool kSubtracts128 = true;    // signed bytes meet signed bytes
+  static constexpr int64_t kUnexpandedRows = 1;
+  static constexpr bool kSubtracts128 = true;  // signed bytes meet signed bytes
 
   using Group = QuadGroup;
   static Quad quad(const Group& group, int64_t i) { return vreinterpretq_s8_s32(vdupq_n_s32(group.quads[i])); }

@@ -10,6 +10,7 @@ namespace {  // each target compiles its own copy with its own flags; the linker
 struct DotVnni256 : BytesAvx2 {
   using Quad = I;
   static constexpr int kRows = 2, kVectors = 2;  // register block: 4 integer sums, 4 sums, 4 codes, a quad
+  static constexpr int64_t kUnexpandedRows = 1;
 
   using Group = QuadGroup;
   static Quad quad(const Group& group, int64_t i) { return _mm256_set1_epi32(group.quads[i]); }

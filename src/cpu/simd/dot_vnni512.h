@@ -14,7 +14,8 @@ struct DotVnni512 {
   using S = Avx512;
   using I = __m512i;
   using Quad = __m512i;
-  static constexpr int kRows = 6, kVectors = 2;  // register block: 12 integer sums, 12 sums, 4 codes, a quad
+  static constexpr int kRows = 6, kVectors = 2;   // register block: 12 integer sums, 12 sums, 4 codes, a quad
+  static constexpr int64_t kUnexpandedRows = 24;  // at most so many rows meet panels of few bits as they are
   static constexpr bool kSubtracts128 = false;
 
   using Group = QuadGroup;

@@ -30,6 +30,7 @@ struct WideGroup {
 
 struct DotWide256 : BytesAvx2 {
   static constexpr int kRows = 2, kVectors = 2;  // register block: 4 integer sums, 4 sums, 4 codes, a quad
+  static constexpr int64_t kUnexpandedRows = 1;
   using Group = WideGroup;
   struct Quad {
     I even, odd;
