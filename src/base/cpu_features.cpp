@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -48,8 +49,8 @@ CpuFeatures detect() {
   if (!bit(one.c, 27)) return f;  // OSXSAVE
   const uint64_t states = saved_states();
   const bool ymm = (states & 0x6) == 0x6, zmm = (states & 0xe6) == 0xe6, tiles = (states & 0x60000) == 0x60000;
-  const Leaf vendor = cpuid(0, 0);  // "AuthenticAMD" in b, d, c
-  f.follows_streams = vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;
+  const unsigned vendor = cpuid(0, 0).b;
+  f.follows_streams = vendor == 0x68747541 || vendor == 0x6f677948;  // "Auth"enticAMD, "Hygo"nGenuine
   f.avx2 = ymm && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 8);
   f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   f.avx_vnni = f.avx2 && bit(seven_one.a, 4);
@@ -83,7 +84,9 @@ std::vector<int> allowed_cpus() {
   if (::sched_getaffinity(0, sizeof set, &set) == 0)
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
       if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  if (cpus.empty()) cpus.push_back(0);
+  if (cpus.empty())  // more processors than a set of this size has room for
+    for (int cpu = 0; cpu < std::max(1, static_cast<int>(std::thread::hardware_concurrency())); ++cpu)
+      cpus.push_back(cpu);
   return cpus;
 }
 

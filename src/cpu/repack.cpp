@@ -101,13 +101,6 @@ void take_iq4_xs(const std::byte* from, int64_t first_group, PlainBlock& block) 
 
 }  // namespace
 
-std::optional<PanelFormat> stored_panels(BlockFormat format) {
-  if (format == BlockFormat::panels_int8) return PanelFormat::int8;
-  if (format == BlockFormat::panels_int6) return PanelFormat::int6;
-  if (format == BlockFormat::panels_int4) return PanelFormat::int4;
-  return {};
-}
-
 PanelFormat panels_for(const WeightSource& source, Compute compute) {
   if (const auto panels = stored_panels(source.format)) return *panels;
   switch (source.format) {

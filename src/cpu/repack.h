@@ -10,9 +10,6 @@
 
 namespace qwill::cpu {
 
-// The panels that a file holds.
-std::optional<PanelFormat> stored_panels(BlockFormat format);
-
 // Compute::int8 and int4 ask for so many bits; blocks that have as few keep theirs, exactly where panels can.
 PanelFormat panels_for(const WeightSource& source, Compute compute);
 

@@ -1,8 +1,8 @@
 #include "cpu/weight_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -11,7 +11,7 @@
 namespace qwill::cpu {
 namespace {
 
-constexpr int64_t kHuge = 2 << 20, kRegion = 256 << 20, kPage = 4096;
+constexpr int64_t kHuge = 2 << 20, kRegion = 256 << 20;
 
 constexpr int64_t rounded_up(int64_t bytes, int64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -45,14 +45,19 @@ class WeightMemory::Region {
 
 WeightMemory::WeightMemory(int64_t bytes) {
   if (bytes == 0) return;
-  bytes = rounded_up(bytes, kPage);
+  bytes = rounded_up(bytes, ::sysconf(_SC_PAGESIZE));  // whole pages, which can be given back alone
+  size_ = bytes;
+  if (bytes >= kRegion / 2) {  // it would leave little of a region to others
+    region_ = std::make_shared<Region>(bytes);
+    data_ = region_->take(bytes);
+    return;
+  }
   static std::mutex mutex;
   static std::weak_ptr<Region> last;
   const std::lock_guard lock(mutex);
   region_ = last.lock();
-  if (!region_ || region_->left() < bytes) last = region_ = std::make_shared<Region>(std::max(bytes, kRegion));
+  if (!region_ || region_->left() < bytes) last = region_ = std::make_shared<Region>(kRegion);
   data_ = region_->take(bytes);
-  size_ = bytes;
 }
 
 // Nothing takes its place: its pages go back at once, the addresses with the last of those that lie beside it.

@@ -159,6 +159,7 @@ std::vector<Draw> CudaOps::take_draws() {
 }
 
 void CudaOps::upload(const Batch& batch) {
+  next_is_behind_ = false;
   // On Hopper decode rows have a kernel of their own.
   std::vector<QueryTile> tiles;
   if (query_group_ > 0) tiles = list_query_tiles(batch.row_begin, batch.seq_lens, query_group_, device_.hopper ? 2 : 1);

@@ -22,8 +22,8 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
   warnings = config.warnings;
   if (!backend.trouble.empty()) warnings.push_back("the CPU is used: " + backend.trouble);
   const CheckpointTensors tensors(checkpoint);
-  if (backend.on_cuda && options.memory_bytes > 0)  // a whole card was meant, perhaps
-    options.memory_bytes = std::min(options.memory_bytes, cuda_free_bytes(backend.cuda));
+  if (backend.on_cuda && options.memory_bytes > cuda_free_bytes(backend.cuda))  // a whole card was meant, perhaps
+    options.memory_bytes = 0;                                                   // what is free, as it is measured
   const MemoryPlan plan = plan_memory(options, backend, {config, tensors, checkpoint.total_bytes()});
   if (!backend.on_cuda)  // a card reads the files while it loads them
     warm_up(checkpoint.files(), checkpoint.rare_bytes(), num_threads(backend.cpu), options.progress, options.cancel);

@@ -15,9 +15,7 @@
 namespace qwill {
 
 int64_t source_bytes(const WeightSource& source) {
-  if (source.format == BlockFormat::panels_int8) return panels_bytes(PanelFormat::int8, source.rows, source.cols);
-  if (source.format == BlockFormat::panels_int6) return panels_bytes(PanelFormat::int6, source.rows, source.cols);
-  if (source.format == BlockFormat::panels_int4) return panels_bytes(PanelFormat::int4, source.rows, source.cols);
+  if (const auto panels = stored_panels(source.format)) return panels_bytes(*panels, source.rows, source.cols);
   if (source.format == BlockFormat::none) return source.rows * source.cols * dtype_bytes(source.dtype);
   const BlockShape shape = block_shape(source.format);
   return source.rows * (source.cols / shape.cols) * shape.bytes;

@@ -112,7 +112,7 @@ class Ops {
   virtual bool takes_blocks() const { return false; }
   // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
   Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
-  // How the output head, which wants more bits than layers do, enters products where layers enter so.
+  // How the output head enters products where layers enter so; beyond that WeightSource::sensitive asks for more bits.
   virtual Compute head_compute(Compute layers) const { return layers == Compute::f32 ? Compute::f32 : Compute::bf16; }
   // The element type of the cache that suits the weights placed so far.
   virtual DType kv_dtype() const { return DType::f32; }

@@ -17,16 +17,16 @@
 //   the index. scale = d * scale, minimum = dmin * minimum.
 // q6_k (6.5625), 256 columns: f16 d[32]; i8 scale[16][32]; then six bits of each column. The code is these + 96.
 //   scale = d * scale.
-// Six bits: of each sixteen columns (four quads) three times [32][4] bytes, in the order in which they are met: halves
-// of
-//   quads 0 and 1 as above, the rest of all four (two bits each from the low end up), halves of quads 2 and 3. Halves
-//   are the upper four bits in int6, the lower four in q6_k.
+// Six bits: of each sixteen columns (four quads) three times [32][4] bytes, in the order in which they are met:
+//   halves of quads 0 and 1 as above, the rest of all four (two bits each from the low end up), halves of quads 2
+//   and 3. Halves are the upper four bits in int6, the lower four in q6_k.
 // Rows and columns that a matrix lacks are codes of scale 0.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "tensor/block_format.h"
@@ -38,6 +38,16 @@ constexpr int64_t kGroupCols = 32;
 
 enum class PanelFormat : uint8_t { int8, int6, int4, q4_0, iq4_nl, q4_k, q6_k };
 constexpr int kNumPanelFormats = 7;
+
+// The panels that a file holds as they are; nothing for all other blocks.
+constexpr std::optional<PanelFormat> stored_panels(BlockFormat format) {
+  switch (format) {
+    case BlockFormat::panels_int8: return PanelFormat::int8;
+    case BlockFormat::panels_int6: return PanelFormat::int6;
+    case BlockFormat::panels_int4: return PanelFormat::int4;
+    default: return {};
+  }
+}
 
 // Four of sixteen codes, one after another, of formats whose codes are looked up. In files' formats, whose scales have
 // no bits to spare, all four are the same.

@@ -8,18 +8,10 @@
 namespace qwill {
 namespace {
 
-struct Stored {
-  PanelFormat panels;
-  BlockFormat blocks;
-};
-constexpr Stored kStored[] = {{PanelFormat::int8, BlockFormat::panels_int8},
-                              {PanelFormat::int6, BlockFormat::panels_int6},
-                              {PanelFormat::int4, BlockFormat::panels_int4}};
-
 void take_panels_of(StoredTensor& tensor, const ExpectedTensor& matrix) {
   const int64_t rows = matrix.shape[0], cols = matrix.shape[1];
-  for (const auto& [panels, blocks] : kStored) {
-    if (tensor.shape != stored_panels_shape(panels, rows, cols)) continue;
+  for (const BlockFormat blocks : {BlockFormat::panels_int8, BlockFormat::panels_int6, BlockFormat::panels_int4}) {
+    if (tensor.shape != stored_panels_shape(*stored_panels(blocks), rows, cols)) continue;
     tensor.shape = matrix.shape;
     tensor.format = blocks;
     return;

@@ -150,10 +150,11 @@ TEST_P(AttendFp8, ASequenceThatIsNotFiniteSpoilsNoOther) {
   const Rows got = run(*ops, input);
   for (int64_t t = 0; t < got.num; ++t)
     for (size_t c = 0; c < got.row(t).size(); ++c) {
-      if (t >= 7 && t < 14)  // it and those behind it, which see its key
+      if (t >= 7 && t < 14) {  // it and those behind it, which see its key
         ASSERT_TRUE(std::isnan(got.row(t)[c])) << "row " << t;
-      else if (t < 5 || t >= 14)
+      } else if (t < 5 || t >= 14) {
         ASSERT_EQ(got.row(t)[c], wanted.row(t)[c]) << "row " << t;
+      }
     }
 }
 

@@ -178,6 +178,13 @@ TEST(PanelPaths, BitsAreTheSameEverywhere) {
             ASSERT_TRUE(std::equal(alone.begin(), alone.end(), wanted.begin() + t * rows))
                 << path << ", row " << t << " alone";
           }
+          if (num_threads == 1) continue;
+          for (const int64_t few : {2, 6, 7, 13, 24, 25}) {
+            Rows some(few, cols);
+            std::copy_n(x.values.begin(), few * cols, some.values.begin());
+            const std::vector<float> of_some = products(*ops, weight, some);
+            ASSERT_TRUE(std::equal(of_some.begin(), of_some.end(), wanted.begin())) << path << ", " << few << " rows";
+          }
         }
       }
     }

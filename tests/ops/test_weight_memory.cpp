@@ -1,6 +1,7 @@
 // Memory of repacked weights: zeros that nobody else has, and none of it once it is gone.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -11,13 +12,15 @@
 namespace qwill::cpu {
 namespace {
 
+int64_t page_bytes() { return ::sysconf(_SC_PAGESIZE); }
+
 TEST(WeightMemory, ZerosOfItsOwn) {
   std::vector<WeightMemory> all;
   const std::vector<int64_t> sizes = {1, 4096, 5000, 3 << 20, 200 << 20, 100 << 20, 300 << 20, 7};
   for (size_t i = 0; i < sizes.size(); ++i) {
     all.emplace_back(sizes[i]);
     std::byte* data = all.back().data();
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % 4096, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(page_bytes()), 0u);
     for (const int64_t at : {int64_t{0}, sizes[i] / 2, sizes[i] - 1}) EXPECT_EQ(data[at], std::byte{0}) << sizes[i];
     data[0] = data[sizes[i] / 2] = data[sizes[i] - 1] = static_cast<std::byte>(i + 1);
   }
@@ -37,11 +40,11 @@ TEST(WeightMemory, PagesOfWhatIsGoneGoBack) {
   std::byte* data = gone->data();
   std::memset(data, 1, kBytes);
   const auto resident = [&] {
-    std::vector<unsigned char> pages(kBytes / 4096);
+    std::vector<unsigned char> pages(static_cast<size_t>(kBytes / page_bytes()));
     EXPECT_EQ(::mincore(data, kBytes, pages.data()), 0);
     return std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; });
   };
-  EXPECT_EQ(resident(), kBytes / 4096);
+  EXPECT_EQ(resident(), kBytes / page_bytes());
   gone.reset();
   EXPECT_EQ(resident(), 0);
 }

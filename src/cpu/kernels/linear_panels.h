@@ -69,8 +69,10 @@ inline void panel_block(const std::byte* panel, int64_t num_blocks, int64_t v0, 
         for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
           for (int v = 0; v < kVectors; ++v) dots[r][v] = D::start(start_of<D, Block>(x[r * ldx], part));
+        constexpr int64_t kSteps = 4 / Block::kParts;
 #pragma GCC unroll 4
-        for (int64_t j = part * 4 / Block::kParts; j < (part + 1) * 4 / Block::kParts; ++j) {
+        for (int64_t step = 0; step < kSteps; ++step) {
+          const int64_t j = part * kSteps + step;
           typename D::I first[kVectors], second[kVectors];
 #pragma GCC unroll 8
           for (int v = 0; v < kVectors; ++v) Block::codes(panel, g, j, v0 + v, books, first[v], second[v]);
@@ -163,7 +165,7 @@ void linear_panels(const LinearTask& t) {
         take.template operator()<PanelBlock<D, kFormat, kFormat != PanelFormat::int8>>();
       else
         take.template operator()<Block>();
-    } else if (kFormat == PanelFormat::int8 || t.m <= D::kUnexpandedRows) {
+    } else if (kFormat == PanelFormat::int8 || (t.m <= D::kUnexpandedRows && !t.fetch_ahead)) {
       panel_all_rows<D, Block>(panel, num_blocks, t, ldx, books, t.y + j, n);
     } else {
       auto* expanded = static_cast<std::byte*>(t.scratch);

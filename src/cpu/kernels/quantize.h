@@ -88,7 +88,7 @@ void quantize_int6(const float* x, PlainBlock& block) {
         const typename S::F miss = S::fma(S::set1(-4 * scale), levels(x + c, scale), S::load(x + c));
         return S::mul(S::mul(miss, miss), S::load(weights + c));
       });
-      if (error < least) best = scale, least = error;
+      if (i == 0 || !(error >= least)) best = scale, least = error;  // what is too large for f16 stays so
     }
     alignas(64) int8_t codes[kGroupCols];
     for (int64_t c = 0; c < kGroupCols; c += S::kLanes) S::store(codes + c, levels(x + c, best));

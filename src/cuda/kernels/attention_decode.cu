@@ -70,7 +70,10 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
 
   // Page ids are asked for before it is known how many of them are in use: every entry names some page.
   const int sequence = plan.sequences == nullptr ? static_cast<int>(blockIdx.z) : plan.sequences[blockIdx.z];
-  if (sequence < 0) return;
+  if (sequence < 0) {
+    if (plan.reads_ahead) wait_for_previous_kernel();  // every block waits, so that kernels end in their order
+    return;
+  }
   const auto pages_of_tiles = [&](int first) {
     return lane < (by_sequence ? plan.max_tiles : plan.tiles_per_block) * tile_pages
                ? args.page_table[int64_t{sequence} * args.max_pages +
@@ -86,7 +89,10 @@ __global__ void __launch_bounds__(32 * kDecodeWarps, 2)
   const int count = by_sequence       ? share(rank + 1) - first_tile
                     : plan.all_groups ? num_tiles
                                       : min(plan.tiles_per_block, num_tiles - first_tile);
-  if (count <= 0) return;
+  if (count <= 0) {
+    if (plan.reads_ahead) wait_for_previous_kernel();
+    return;
+  }
   // Keys of a tile, rounded up to whole atoms: what lies behind them is not copied.
   const auto tile_keys = [&](int tile) { return min(kTile, (num_keys - (first_tile + tile) * kTile + 7) / 8 * 8); };
 

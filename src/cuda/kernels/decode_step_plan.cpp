@@ -74,6 +74,9 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
+// Where all products have at most so many columns, little is multiplied between one op and the next (measured).
+constexpr int32_t kShortCols = 4096;
+
 // Of the page table.
 int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
@@ -127,20 +130,6 @@ StepStores stores_of(const StepOp& op) {
   return bulk ? StepStores::bulk : StepStores::plain;
 }
 
-int64_t operand_words(const AttendArgs* a) { return a ? (part_words(*a) + qkv_cols(*a) + 1) / 2 * 2 : 0; }
-
-// Where all blocks read what the op before has written, and little of it.
-void hand_on_by_words(StepOp& op, StepOp& next, int64_t operands) {
-  if (next.is_attend || op.stores == StepStores::words) return;
-  const StreamCall& c = next.product;
-  const bool added = !op.is_attend && op.product.output == StreamOutput::add;
-  if (added ? c.norm && c.x == op.product.y && c.cols == op.product.num_outputs && c.cols <= kShortNormCols
-            : !c.norm && c.a == (op.is_attend ? op.attend.out : op.product.y)) {
-    op.stores = StepStores::words;
-    op.to = next.from = static_cast<int32_t>(operands + (added ? 0 : kShortNormCols));
-  }
-}
-
 }  // namespace
 
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch) {
@@ -159,7 +148,6 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
     op.stores = stores_of(op);
-    op.to = 0, op.from = -1;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -171,12 +159,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
         ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
     ops[i - 1].stores = StepStores::words;
-    ops[i - 1].to = static_cast<int32_t>(launch.qkv_words);
   }
-  const auto attention = std::ranges::find_if(ops, [](const StepOp& op) { return op.is_attend; });
-  const int64_t operands = operand_words(attention == ops.end() ? nullptr : &attention->attend);
-  if (launch.format == StreamFormat::bf16 && longest <= kShortCols)
-    for (size_t i = 0; i + 1 < ops.size(); ++i) hand_on_by_words(ops[i], ops[i + 1], operands);
   // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
   // enough without that room.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
@@ -201,6 +184,6 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-int64_t step_words(const AttendArgs& args) { return operand_words(&args) + kShortNormCols + kShortCols / 2; }
+int64_t step_words(const AttendArgs& args) { return part_words(args) + qkv_cols(args); }
 
 }  // namespace qwill::cuda

@@ -78,7 +78,7 @@ struct Fp8Call {
   void* y = nullptr;  // as GemmCall's
   int64_t ldy = 0;
   const GroupTiles* grouped = nullptr;
-  Fp8Rows rounded;  // where rounds_at_once: of silu_mul what y, rounded by 128 columns, would be
+  Fp8Rows rounded = {};  // where rounds_at_once: of silu_mul what y, rounded by 128 columns, would be
 };
 
 inline constexpr GemmTile kFp8Tiles[] = {

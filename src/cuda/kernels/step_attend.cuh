@@ -15,8 +15,7 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  const StepStores stores;
-  const int32_t to;  // words
+  const bool bulk;  // stores
   DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
   // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
@@ -191,7 +190,7 @@ struct StepAttend {
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
     const int64_t stride = int64_t{b.p.group} * kRowWords;
-    constexpr int kAhead = 5;
+    constexpr int kAhead = 6;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
@@ -211,19 +210,7 @@ struct StepAttend {
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
     bfloat* out = row + int64_t{head} * args.head_dim;
-    if (stores == StepStores::words) {
-      StepWord* words = b.p.words + to;
-      const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
-      part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) {
-        store_word(words + (first + d) / 2, __uint_as_float(two), b.epoch());
-      });
-      if (head == 0) {
-#pragma unroll 1
-        for (int32_t i = all / 2 + b.lane; i < args.ld_out / 2; i += 32) store_word(words + i, 0, b.epoch());
-      }
-      return;
-    }
-    if (stores == StepStores::plain) {
+    if (!bulk) {
       part.store_result(out, args.head_dim, b.lane);
       if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
       return;

@@ -8,10 +8,6 @@
 
 namespace qwill::cuda {
 
-// A step is short where all products have at most so many columns, and what is normed so many: little is multiplied
-// between one op and the next.
-constexpr int32_t kShortCols = 4096, kShortNormCols = 2048;
-
 constexpr int32_t kMinSlots = 16;  // more than consumers
 constexpr int32_t kMaxSlots = 26;
 // A block's shared memory: barriers and the ops at hand, the ring, room for an operand or for a tile of attention.
