@@ -47,9 +47,9 @@ TEST(GemmTiles, EveryNumberOfRowsHasOne) {
 TEST(GemmTiles, UpTo256RowsEveryWeightIsReadOnce) {
   for (const int64_t weight_rows : {4096, 6144, 24576})  // of 8B; smaller ones are not bound by memory
     for (int64_t num_rows = 1; num_rows <= 256; ++num_rows) {
+      if (num_rows > 64 && num_rows <= 128) continue;
       const GemmTile tile = choose_gemm_tile(weight_rows, num_rows, kNumSms);
-      if (num_rows <= 64 || num_rows > 128)
-        EXPECT_GE(tile.tokens * tile.token_cluster, num_rows) << weight_rows << ", " << num_rows;
+      EXPECT_GE(tile.tokens * tile.token_cluster, num_rows) << weight_rows << ", " << num_rows;
     }
 }
 
