@@ -39,8 +39,7 @@ struct Plan {
 std::optional<PanelFormat> panels_of(const ExpectedTensor& tensor, const ModelConfig& config,
                                      const WeightSource& source, DTypeChoice dtype) {
   const auto compute = dtype == DTypeChoice::int8 ? Compute::int8 : Compute::int4;
-  const bool head = tensor.name == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-  if (head || tensor.is_layer_matrix()) return cpu::panels_for(source, compute);
+  if (tensor.name == head_name(config) || tensor.is_layer_matrix()) return cpu::panels_for(source, compute);
   return std::nullopt;
 }
 

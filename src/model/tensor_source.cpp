@@ -26,7 +26,7 @@ namespace {
 // Matrices whose rounding costs most for their size (bench/results/2026-11-26-cpu-quality.txt): the head, keys, values
 // and the last layer's MLP; beside experts, where it is few of the weights, also the attention's output.
 bool is_sensitive(const std::string& name, const ModelConfig& config) {
-  if (name == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")) return true;
+  if (name == head_name(config)) return true;
   if (!name.ends_with("_proj.weight")) return false;
   return name.ends_with("v_proj.weight") || name.ends_with("k_proj.weight") ||
          (config.moe && name.ends_with("o_proj.weight")) ||

@@ -153,7 +153,7 @@ const StoredTensor& Checkpoint::tensor(std::string_view name, std::span<const in
 }
 
 std::span<const std::byte> Checkpoint::rare_bytes() const {
-  const Found* embedding = config_.tie_word_embeddings ? nullptr : locate("model.embed_tokens.weight");
+  const Found* embedding = config_.tie_word_embeddings ? nullptr : locate(kEmbedding);
   return embedding ? embedding->tensor->bytes : std::span<const std::byte>();
 }
 

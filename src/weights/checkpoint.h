@@ -79,6 +79,8 @@ struct ExpectedTensor {
   bool is_layer_matrix() const { return name.ends_with("_proj.weight"); }
 };
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+// The matrix that makes logits: the embedding, where both are one.
+std::string_view head_name(const ModelConfig& config);
 
 // The same without building the list; what visit throws ends it.
 void for_each_expected_tensor(const ModelConfig& config, const std::function<void(const ExpectedTensor&)>& visit);

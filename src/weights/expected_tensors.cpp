@@ -27,6 +27,10 @@ void visit_mlp(int64_t hidden, int64_t intermediate, const std::string& prefix, 
 
 }  // namespace
 
+std::string_view head_name(const ModelConfig& c) {
+  return c.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+}
+
 void for_each_expected_tensor(const ModelConfig& c, const Visit& visit) {
   visit({"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}});
   for (int64_t i = 0; i < c.num_layers; ++i) {

@@ -35,15 +35,6 @@ __device__ __forceinline__ float load_float(uint32_t address) {
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
   return v;
 }
-// As copy_box_to_cluster of ptx.cuh, of three dimensions.
-__device__ __forceinline__ void copy_box_to_cluster(uint32_t to, const void* map, int32_t x, int32_t y, int32_t z,
-                                                    uint32_t barrier, uint16_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-      "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
-      "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
-      : "memory");
-}
 
 // Shared memory: the stages, their scales, what each warp stages, the weights' scales for each warpgroup, barriers.
 template <int kRows>
