@@ -6,11 +6,11 @@
 // the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
 // time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
-// for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention as
-// words, and so do its parts whoever merges them (decode_step.h).
-// Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in small models,
-// by the products of one warp (or by wgmma, where a block has one unit) and by 2 us between ops; with four bits by the
-// products of few warps, half of whose time is widening, and by what is between ops.
+// for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention
+// as words, and so do its parts whoever merges them (decode_step.h). Moves the weights' and the cache's bytes, and
+// operands from L2 for every block; bound by memory, or, in small models, by the products of one warp (or by wgmma,
+// where a block has one unit) and by 2 us between ops; with four bits by the products of few warps, half of whose time
+// is widening, and by what is between ops.
 //
 // Every wait ends. Items have one order; a consumer multiplies its own in that order, within ops that all warps take in
 // the same order. The loading warp waits for the landing of copies it has issued, and before it issues item j for item
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim, Cache>{b, now.attend, op, now.stores == StepStores::bulk}.run();
+      StepAttend<kDim, Cache>{b, now.attend, op, now.stores, now.to}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)

@@ -24,7 +24,8 @@ enum class StepStores : uint8_t {
   plain,  // behind a barrier with a fence, which also waits for all weights under way
   bulk,   // the same, by the copy engine. (That it is done is true for its own thread alone: without the fence one
           // launch in some hundred reads what was there before.)
-  words,  // a product's queries, keys and values for the attention behind it: when they are there
+  words,  // when they are there: a product's queries, keys and values for the attention behind it; and in short steps
+          // what the product behind them reads. An added row stands in its place too.
 };
 
 // A product of one row, or attention of sequence 0, whose one row is row 0.
@@ -36,6 +37,8 @@ struct alignas(16) StepOp {
   // Set by plan_step.
   StepCut cut;  // of a product's weight
   StepStores stores = StepStores::plain;
+  int32_t to = 0;     // where among the words results go; of vectors in bf16 a word has two
+  int32_t from = -1;  // and where a product's operand is, if it is words
 };
 
 // What a step leaves behind for the next: in device memory, zero before the first.
@@ -98,7 +101,7 @@ struct StepLaunch {
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
-// Of parts, and behind them of queries, keys and values.
+// Of parts, and behind them of queries, keys and values, and of a short step's operands.
 int64_t step_words(const AttendArgs& args);
 
 cudaError_t prepare_decode_step();

@@ -74,9 +74,6 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
-// Where all products have at most so many columns, little is multiplied between one op and the next (measured).
-constexpr int32_t kShortCols = 4096;
-
 // Of the page table.
 int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
@@ -92,6 +89,7 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
+  if (step_words(a) > std::numeric_limits<int32_t>::max()) return false;
   if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
     return false;
   if (!launch.seq_lens) {
@@ -130,6 +128,40 @@ StepStores stores_of(const StepOp& op) {
   return bulk ? StepStores::bulk : StepStores::plain;
 }
 
+// Before the operands.
+int64_t attention_words(const AttendArgs* a) { return a ? (part_words(*a) + qkv_cols(*a) + 1) / 2 * 2 : 0; }
+
+const void* operand_of(const StepOp& op) {
+  return op.is_attend ? op.attend.qkv : op.product.norm ? op.product.x : op.product.a;
+}
+const void* result_of(const StepOp& op) { return op.is_attend ? op.attend.out : op.product.y; }
+
+// Whether what op i writes, as far as others read it, is read by the op behind it and no other. An added row is also
+// what is added to next: by the block that has written it, if both are cut alike.
+bool next_reads_alone(std::span<const StepOp> ops, size_t i) {
+  const void* result = result_of(ops[i]);
+  if (operand_of(ops[i + 1]) != result || result_of(ops[i + 1]) == result) return false;
+  for (size_t j = i + 2; j < ops.size(); ++j) {
+    if (operand_of(ops[j]) == result) return false;
+    if (result_of(ops[j]) != result) continue;
+    return ops[j].is_attend || ops[j].product.output != StreamOutput::add ||
+           ops[j].cut.num_units == ops[i].cut.num_units;
+  }
+  return true;
+}
+
+// Whether the product behind op i can read all of its operand as words, since all of it is written.
+bool hands_on_words(std::span<const StepOp> ops, size_t i) {
+  const StepOp& op = ops[i];
+  const StreamCall &from = op.product, &to = ops[i + 1].product;
+  if (ops[i + 1].is_attend || !next_reads_alone(ops, i)) return false;
+  if (!op.is_attend && from.output == StreamOutput::add)
+    return to.norm && to.cols == from.num_outputs && to.cols <= kStepPlaceWords;
+  if (!op.is_attend && from.output != StreamOutput::silu_mul) return false;
+  return !to.norm && to.layout.padded_cols() == (op.is_attend ? op.attend.ld_out : from.ldy) &&
+         to.layout.padded_cols() <= 2 * kStepPlaceWords;
+}
+
 }  // namespace
 
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch) {
@@ -148,6 +180,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
     op.stores = stores_of(op);
+    op.to = 0, op.from = -1;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -159,7 +192,17 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
         ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
     ops[i - 1].stores = StepStores::words;
+    ops[i - 1].to = static_cast<int32_t>(launch.qkv_words);
   }
+  const auto attention = std::ranges::find_if(ops, [](const StepOp& op) { return op.is_attend; });
+  const int64_t places = attention_words(attention == ops.end() ? nullptr : &attention->attend);
+  if (launch.format == StreamFormat::bf16 && longest <= kShortCols)
+    for (size_t i = 0; i + 1 < ops.size(); ++i) {
+      if (!hands_on_words(ops, i)) continue;
+      ops[i].stores = StepStores::words;
+      ops[i].to = ops[i + 1].from =
+          static_cast<int32_t>(places + static_cast<int64_t>(i) % kStepPlaces * kStepPlaceWords);
+    }
   // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
   // enough without that room.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
@@ -184,6 +227,6 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   return true;
 }
 
-int64_t step_words(const AttendArgs& args) { return part_words(args) + qkv_cols(args); }
+int64_t step_words(const AttendArgs& args) { return attention_words(&args) + kStepPlaces * kStepPlaceWords; }
 
 }  // namespace qwill::cuda

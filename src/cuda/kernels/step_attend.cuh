@@ -15,7 +15,8 @@ struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  const bool bulk;  // stores
+  const StepStores stores;
+  const int32_t to;  // words
   DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
   // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
@@ -190,7 +191,7 @@ struct StepAttend {
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
     const int64_t stride = int64_t{b.p.group} * kRowWords;
-    constexpr int kAhead = 6;
+    constexpr int kAhead = 5;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
@@ -210,7 +211,19 @@ struct StepAttend {
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
     bfloat* row = static_cast<bfloat*>(args.out);
     bfloat* out = row + int64_t{head} * args.head_dim;
-    if (!bulk) {
+    if (stores == StepStores::words) {
+      StepWord* words = b.p.words + to;
+      const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
+      part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) {
+        store_word(words + (first + d) / 2, __uint_as_float(two), b.epoch());
+      });
+      if (head == 0) {
+#pragma unroll 1
+        for (int32_t i = all / 2 + b.lane; i < args.ld_out / 2; i += 32) store_word(words + i, 0, b.epoch());
+      }
+      return;
+    }
+    if (stores == StepStores::plain) {
       part.store_result(out, args.head_dim, b.lane);
       if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
       return;
@@ -226,9 +239,9 @@ struct StepAttend {
   }
 
   // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,
-  // where there are several, those of what they yield.
+  // where there are several, those of what they yield. Without keys the result is zeros: whoever reads it waits for it.
   __device__ __forceinline__ void merge_heads() const {
-    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = max(1, (num_tiles + kGroup - 1) / kGroup);
     const int32_t of_tiles = num_groups * num_heads, num_merges = of_tiles + (num_groups > 1 ? num_heads : 0);
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
@@ -237,8 +250,9 @@ struct StepAttend {
       const bool last = num_groups == 1 || i >= of_tiles;
       const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
       const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);
-      const RowPart<kDim> part =
+      RowPart<kDim> part =
           merge(from + head % group * kRowWords, i < of_tiles ? min(kGroup, num_tiles - begin) : num_groups);
+      if (num_tiles == 0) part.l = 1;
       if (last) {
         put_result(part, head);
       } else {

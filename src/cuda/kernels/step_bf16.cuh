@@ -103,6 +103,7 @@ struct Bf16Unit {
     const float first = add ? __fadd_rn(before.x, sums[0]) : sums[0],
                 second = add ? __fadd_rn(before.y, sums[1]) : sums[1];
     if (op.stores == StepStores::bulk) return write_bulk(first, second);
+    if (op.stores == StepStores::words) return write_words(first, second);
     if (count() <= 0) return;
     const StepOutputs outputs{b, op};
     outputs.put(0, column(), first);
@@ -110,6 +111,30 @@ struct Bf16Unit {
   }
 
  private:
+  __device__ __forceinline__ void write_words(float first, float second) const {
+    const StreamCall& c = op.product;
+    StepWord* to = b.p.words + op.to;
+    if (kPair) {
+      const float mine = silu_times(sums[0], sums[2]), next = __shfl_down_sync(~0u, mine, 4);
+      if (b.lane % 8 != 0) return;
+      to += unit * 4 + b.lane / 8;
+      store_word(to, __uint_as_float(pack_bf16(mine, next)), b.epoch());
+      if (unit + 1 == c.layout.row_blocks / 2)
+#pragma unroll 1
+        for (int64_t pad = 8; unit * 8 + pad < c.ldy; pad += 8) store_word(to + pad / 2, 0, b.epoch());
+      return;
+    }
+    if (count() <= 0) return;
+    if (c.output == StreamOutput::add) {  // for the next sum, and whoever comes after the step
+      float* y = static_cast<float*>(c.y) + column();
+      y[0] = first;
+      if (count() > 1) y[1] = second;
+    }
+    if (count() > 1)
+      store_words(to + column(), first, second, b.epoch());
+    else
+      store_word(to + column(), first, b.epoch());
+  }
   // All eight outputs, or as many as there are.
   __device__ __forceinline__ void write_bulk(float first, float second) const {
     const StreamCall& c = op.product;

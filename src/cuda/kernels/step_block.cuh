@@ -131,7 +131,7 @@ struct StepOutputs {
     if (op.stores == StepStores::bulk)
       reinterpret_cast<float*>(b.shared.outputs[b.warp])[n % 16] = value;
     else if (op.stores == StepStores::words)
-      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
+      store_word(b.p.words + op.to + n, value, b.epoch());
     else
       static_cast<float*>(op.product.y)[n] = value;
   }
