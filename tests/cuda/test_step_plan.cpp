@@ -91,7 +91,7 @@ TEST_F(StepPlan, InShortStepsAllOperandsButTheFirstAreWords) {
   EXPECT_EQ(ops[0].from, -1);
   EXPECT_EQ(ops.back().stores, StepStores::plain);
   ASSERT_TRUE(plan({.format = StreamFormat::int4}));
-  EXPECT_EQ(ops[2].stores, StepStores::bulk);
+  EXPECT_EQ(ops[2].stores, StepStores::plain);
   EXPECT_EQ(ops[3].from, -1);
 }
 
@@ -110,7 +110,7 @@ TEST_F(StepPlan, WordsAreReadByTheNextOpAloneWhichReadsNoMoreThanIsWritten) {
   ops[1].attend.ld_out += 64;
   EXPECT_FALSE(words(1));
   ASSERT_TRUE(plan({}));
-  ops[3].product.ldy -= 64;
+  ops[3].product.ldy += 64;
   EXPECT_FALSE(words(3));
   ASSERT_TRUE(plan({}));
   ops[4].product.layout.row_blocks += 8;  // other blocks add to what op 2 has written
@@ -122,22 +122,6 @@ TEST_F(StepPlan, WordsAreReadByTheNextOpAloneWhichReadsNoMoreThanIsWritten) {
   ASSERT_TRUE(plan({.cols = 2560, .ffn = 4096}));  // longer than a place
   EXPECT_TRUE(words(1) && words(3));
   EXPECT_FALSE(words(2) || words(4));
-}
-
-TEST_F(StepPlan, TheCopyEngineStoresWhatComesInWhole16Bytes) {
-  ASSERT_TRUE(plan({.ffn = 8192}));
-  for (size_t i = 1; i + 1 < ops.size(); ++i)
-    if (i % 5 != 0) EXPECT_EQ(ops[i].stores, StepStores::bulk) << "op " << i;
-  EXPECT_EQ(ops.back().stores, StepStores::plain);
-  ops[4].product.y = reinterpret_cast<float*>(x.data()) + 1;
-  ops[1].attend.ld_out += 64;  // padding
-  ASSERT_TRUE(plan_step(ops, {}, 132, launch));
-  EXPECT_EQ(ops[4].stores, StepStores::plain);
-  EXPECT_EQ(ops[1].stores, StepStores::plain);
-  for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
-    ASSERT_TRUE(plan({.format = format}));
-    EXPECT_EQ(ops[2].stores, StepStores::bulk);
-  }
 }
 
 TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {

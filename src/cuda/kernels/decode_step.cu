@@ -39,6 +39,13 @@
 namespace qwill::cuda {
 namespace {
 
+__device__ __forceinline__ void prefetch_inputs(const StepLaunch& p) {
+  prefetch_line(&p.state->base);
+  if (p.num_kv_heads == 0) return;
+  const int32_t page = StepTasks{p.num_kv_heads}.tile(0) * (kTile / p.page_size);
+  prefetch_line(p.page_table + min(page, p.max_pages - 1));
+}
+
 // Of the block's first tiles, so that no layer has to ask for them again.
 __device__ __forceinline__ void read_pages(const StepBlock& b) {
   const StepLaunch& p = b.p;
@@ -97,7 +104,6 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     }
     __syncwarp();
   }
-  if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
   b.set_running(0);
   fetch_op(b, 0);
   __syncthreads();
@@ -106,6 +112,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     wait_for_previous_kernel();
     return;
   }
+  if (threadIdx.x == 0) prefetch_inputs(p);
   wait_for_previous_kernel();
   if (p.seq_lens) {
     if (threadIdx.x == 0) {
@@ -125,14 +132,13 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim, Cache>{b, now.attend, op, now.stores, now.to}.run();
+      StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     const bool fence = now.stores != StepStores::words;  // asked before others fetch another op to this place
     wait_for_copies<0>();
-    wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
     if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, fence);

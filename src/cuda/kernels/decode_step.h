@@ -22,8 +22,6 @@ struct alignas(8) StepWord {
 // How an op's results are stored, and so when others may read them.
 enum class StepStores : uint8_t {
   plain,  // behind a barrier with a fence, which also waits for all weights under way
-  bulk,   // the same, by the copy engine. (That it is done is true for its own thread alone: without the fence one
-          // launch in some hundred reads what was there before.)
   words,  // when they are there: a product's queries, keys and values for the attention behind it; and in short steps
           // what the product behind them reads. An added row stands in its place too.
 };

@@ -56,6 +56,7 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const bool pair = items.pairs || gated;
   const auto row_blocks = static_cast<int32_t>(c.layout.row_blocks);
   if (pair && row_blocks % 2 != 0) return false;
+  if (gated && (c.ldy % 8 != 0 || c.ldy < c.layout.row_blocks * 4)) return false;  // outputs are written by eight
   const int64_t run = (c.layout.padded_cols() + items.unit_cols - 1) / items.unit_cols;
   const Int4Layout int4 = Int4Layout::of(c.layout);
   StepCut& cut = op.cut;
@@ -90,6 +91,7 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
   if (step_words(a) > std::numeric_limits<int32_t>::max()) return false;
+  if (a.head_dim % 2 != 0 || a.ld_out % 2 != 0) return false;  // results are written by two
   if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
     return false;
   if (!launch.seq_lens) {
@@ -109,23 +111,6 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
   return launch.seq_lens == a.seq_lens && launch.slots_of_rows == a.slots && launch.page_table == a.page_table &&
          launch.max_pages == a.max_pages && launch.padded_dim == a.kv.padded_dim && launch.fp8_cache == a.kv.is_fp8 &&
          launch.page_size == a.kv.page_size && launch.num_kv_heads == a.num_kv_heads && launch.group == a.group();
-}
-
-// The copy engine takes whole 16 bytes.
-StepStores stores_of(const StepOp& op) {
-  const auto aligned = [](const void* place, int64_t bytes) {
-    return reinterpret_cast<uintptr_t>(place) % 16 == 0 && bytes % 16 == 0;
-  };
-  const StreamCall& c = op.product;
-  const AttendArgs& a = op.attend;
-  bool bulk = false;
-  if (op.is_attend)
-    bulk = aligned(a.out, int64_t{a.head_dim} * 2) && a.ld_out == int64_t{a.num_heads} * a.head_dim;
-  else
-    bulk = c.output == StreamOutput::add        ? aligned(c.y, int64_t{c.num_outputs} * 4)
-           : c.output == StreamOutput::silu_mul ? aligned(c.y, c.ldy * 2)
-                                                : false;
-  return bulk ? StepStores::bulk : StepStores::plain;
 }
 
 // Before the operands.
@@ -179,8 +164,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t max_tiles = 0, consumers = 1, longest = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
-    op.stores = stores_of(op);
-    op.to = 0, op.from = -1;
+    op.stores = StepStores::plain, op.to = 0, op.from = -1;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);

@@ -10,7 +10,8 @@ namespace qwill::cuda {
 
 constexpr int kAttendThreads = 32 * kDecodeWarps;
 
-template <int kDim, typename Cache>
+// kWords: whether results may be words.
+template <int kDim, typename Cache, bool kWords>
 struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
@@ -191,7 +192,7 @@ struct StepAttend {
   // `count` parts of one head, when they are there.
   __device__ __forceinline__ RowPart<kDim> merge(const StepWord* first, int32_t count) const {
     const int64_t stride = int64_t{b.p.group} * kRowWords;
-    constexpr int kAhead = 5;
+    constexpr int kAhead = 6;
     return merge_parts<kDim, kAhead>(count, b.p.score_scale, [&](RowPart<kDim>(&parts)[kAhead], int begin) {
       wait_for_words(b.p, op, [&] {
         bool there = true;
@@ -207,35 +208,19 @@ struct StepAttend {
     });
   }
 
-  // By way of the room, where nothing is left of the tasks of this block.
+  // Two results of bf16 at a time, as one word where results are words.
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
-    bfloat* row = static_cast<bfloat*>(args.out);
-    bfloat* out = row + int64_t{head} * args.head_dim;
-    if (stores == StepStores::words) {
-      StepWord* words = b.p.words + to;
-      const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
-      part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) {
-        store_word(words + (first + d) / 2, __uint_as_float(two), b.epoch());
-      });
-      if (head == 0) {
+    const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
+    const auto put = [&](int32_t i, uint32_t two) {
+      if (kWords && stores == StepStores::words)
+        store_word(b.p.words + to + i / 2, __uint_as_float(two), b.epoch());
+      else
+        *reinterpret_cast<uint32_t*>(static_cast<bfloat*>(args.out) + i) = two;
+    };
+    part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) { put(first + d, two); });
+    if (head == 0)
 #pragma unroll 1
-        for (int32_t i = all / 2 + b.lane; i < args.ld_out / 2; i += 32) store_word(words + i, 0, b.epoch());
-      }
-      return;
-    }
-    if (stores == StepStores::plain) {
-      part.store_result(out, args.head_dim, b.lane);
-      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
-      return;
-    }
-    auto* place = reinterpret_cast<bfloat*>(b.room) + b.warp * kDim;
-    const bool chosen = elect_lane();
-    if (chosen) wait_until_stores_read();
-    __syncwarp();
-    part.store_result(place, args.head_dim, b.lane);
-    fence_async_proxy();
-    __syncwarp();
-    if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
+      for (int32_t i = all + 2 * b.lane; i < args.ld_out; i += 64) put(i, 0);
   }
 
   // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,

@@ -204,7 +204,7 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
           if (b.lane == 0) barrier_arrive(b.empty(at.slot));
           at.advance(consumers, b.p.slots);
         });
-    if (b.warp % 4 == 0) outputs.put_all(first + group, [&] { tile.write(outputs); });
+    if (b.warp % 4 == 0) tile.write(outputs);
   }
 }
 
