@@ -80,7 +80,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   const int32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
   StepBlock b{.p = p,
               .shared = shared,
-              .room = shared_memory + kStepFixedShared + p.slots * p.item_bytes,
+              .room = shared_memory + p.room_at,
               .ring = kept(shared_address(shared_memory + kStepFixedShared)),
               .barriers = kept(shared_address(shared.full)),
               .warp = warp,
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to}.run();
+      StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to, now.turn}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)

@@ -35,6 +35,7 @@ struct alignas(16) StepOp {
   // Set by plan_step.
   StepCut cut;  // of a product's weight
   StepStores stores = StepStores::plain;
+  int32_t turn = 0;   // among attentions, or among products that load a norm's weights by themselves
   int32_t to = 0;     // where among the words results go; of vectors in bf16 a word has two
   int32_t from = -1;  // and where a product's operand is, if it is words
 };
@@ -85,6 +86,7 @@ struct StepLaunch {
   const int32_t* slots_of_rows = nullptr;
   const int32_t* page_table = nullptr;
   int32_t max_pages = 0;
+  int32_t room_at = 0;  // in shared memory, behind the ring
   int64_t shared_bytes = 0;
 
   // By the caller; device memory.

@@ -161,10 +161,11 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.warps = tuning.warps > 0 ? tuning.warps : launch.format == StreamFormat::int4 ? 11 : kLeastStepWarps;
   if (launch.warps < kLeastStepWarps || launch.warps > max_step_warps(launch.format)) return false;
   int64_t room = 0;
-  int32_t max_tiles = 0, consumers = 1, longest = 0;
+  int32_t max_tiles = 0, consumers = 1, longest = 0, attentions = 0, norms = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
     op.stores = StepStores::plain, op.to = 0, op.from = -1;
+    op.turn = op.is_attend ? attentions++ : op.product.norm && op.product.format != StreamFormat::fp8 ? norms++ : 0;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -207,7 +208,8 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   const int32_t quiet = launch.format == StreamFormat::int4 || longest <= kShortCols ? 2 : 3;
   launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
-  launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * launch.item_bytes + room;
+  launch.room_at = kStepFixedShared + launch.slots * launch.item_bytes;
+  launch.shared_bytes = launch.room_at + room;
   return true;
 }
 

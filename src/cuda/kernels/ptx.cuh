@@ -130,6 +130,13 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// Of this multiprocessor's clock.
+__device__ __forceinline__ uint32_t cycles() {
+  uint32_t now;
+  asm volatile("mov.u32 %0, %%clock;" : "=r"(now));
+  return now;
+}
+
 // The line of 128 bytes that holds this address, towards the L2 cache.
 // Towards the L2 cache, out of which weights drive what a step reads once: before wait_for_previous_kernel too.
 __device__ __forceinline__ void prefetch_line(const void* address) {
@@ -176,6 +183,20 @@ __device__ __forceinline__ bool barrier_try_wait(uint32_t barrier, uint32_t pari
       "{\n"
       ".reg .pred p;\n"
       "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+// The same without a wait.
+__device__ __forceinline__ bool barrier_test_wait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
       "selp.u32 %0, 1, 0, p;\n"
       "}\n"
       : "=r"(done)

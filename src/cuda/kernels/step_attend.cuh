@@ -17,7 +17,8 @@ struct StepAttend {
   const AttendArgs& args;
   const int32_t op;
   const StepStores stores;
-  const int32_t to;  // words
+  const int32_t to;    // words
+  const int32_t turn;  // among the step's attentions
   DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
   // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
@@ -28,6 +29,8 @@ struct StepAttend {
   const int32_t num_tiles = (num_keys + kTile - 1) / kTile;
   const StepTasks tasks{args.num_kv_heads};
   const int32_t kv_head = tasks.kv_head();
+  const int32_t num_tasks = max(0, num_tiles - tasks.tile(0) + tasks.stride() - 1) / tasks.stride();
+  const uint32_t tiles_copied = static_cast<uint32_t>(turn * num_tasks);  // of keys and values, so far
   static constexpr int kRowWords = part_row_floats(kDim);
   // What of a tile the warp copies: of keys by half the warps, of values by the others.
   static constexpr int kHalf = kDecodeWarps / 2, kBlocks = kCachedBlocks<kDim, Cache>;
@@ -37,8 +40,8 @@ struct StepAttend {
   __device__ __forceinline__ void sync() const { sync_threads<kAttendThreads>(3); }
 
   // Of the block's i-th task: its place among two, the parity of that place's barriers, where it is copied to.
-  __device__ __forceinline__ uint32_t stage(int32_t i) const { return in_pairs ? (b.tiles_copied + i) % 2 : 0; }
-  __device__ __forceinline__ uint32_t parity(int32_t i) const { return (b.tiles_copied + i) / (in_pairs ? 2 : 1) % 2; }
+  __device__ __forceinline__ uint32_t stage(int32_t i) const { return in_pairs ? (tiles_copied + i) % 2 : 0; }
+  __device__ __forceinline__ uint32_t parity(int32_t i) const { return (tiles_copied + i) / (in_pairs ? 2 : 1) % 2; }
   __device__ __forceinline__ uint8_t* keys_place(int32_t i) const {
     return tile.keys + stage(i) * (sizeof(tile) + kBytes);
   }
@@ -85,9 +88,7 @@ struct StepAttend {
       }
       if (tasks.tile(kKnownTiles) < num_tiles) later_pages = page_of(kKnownTiles + b.lane);
       prepare();
-      int32_t i = 0;
-      for (int32_t idx; (idx = tasks.tile(i)) < num_tiles; ++i) run_task(i, idx);
-      b.tiles_copied += i;
+      for (int32_t i = 0; i < num_tasks; ++i) run_task(i, tasks.tile(i));
     }
     merge_heads();
   }

@@ -55,10 +55,8 @@ struct StepBlock {
   char* room;
   uint32_t ring, barriers;  // addresses of the first item, of its `full`; kept in registers
   int32_t warp, lane, thread;
-  RingPlace place{};          // of the op's first item
-  uint32_t arrivals = 0;      // at the grid's barrier that end the op before this
-  uint32_t tiles_copied = 0;  // of keys and values, so far
-  uint32_t norms = 0;         // whose weights have been copied
+  RingPlace place{};     // of the op's first item
+  uint32_t arrivals = 0;  // at the grid's barrier that end the op before this
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }

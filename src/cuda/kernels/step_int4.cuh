@@ -44,10 +44,50 @@ struct Int4Units {
     return item;
   }
 
+  // The unit's outputs, of which every fourth lane has one of each tile: sums of its slices. What the op says is read
+  // at once: one after the other each would be waited for.
+  __device__ __forceinline__ void write(const float* rows) const {
+    const StreamCall& c = op.product;
+    const StreamOutput output = c.output;
+    const StepStores stores = op.stores;
+    const int32_t num_outputs = c.num_outputs, to = op.to;
+    const int64_t ldy = c.ldy, row_blocks = c.layout.row_blocks;
+    void* const y = c.y;
+    const bool add = output == StreamOutput::add;
+    float first = add ? __fadd_rn(tile.sums[0], tile.acc[0]) : tile.acc[0],
+          second = add ? __fadd_rn(tile.sums[2], tile.acc[2]) : tile.acc[2];
+    const float* row = rows + b.warp * 16 + b.lane / 4;
+#pragma unroll 1
+    for (int32_t i = 1; i < slices; ++i) {
+      row += 16;
+      first = __fadd_rn(first, row[0]);
+      second = __fadd_rn(second, row[8]);
+    }
+    if (b.lane % 4 != 0) return;
+    if (output == StreamOutput::silu_mul) {
+      const int32_t n = unit * 8 + b.lane / 4;
+      auto* const gated = static_cast<bfloat*>(y);
+      gated[n] = __float2bfloat16_rn(silu_times(first, second));
+      if (unit + 1 == row_blocks / 2)
+#pragma unroll 1
+        for (int64_t pad = n + 8; pad < ldy; pad += 8) gated[pad] = __float2bfloat16_rn(0.0f);
+      return;
+    }
+    const int32_t n = unit * 16 + b.lane / 4;
+    if (stores == StepStores::words) {
+      StepWord* const words = b.p.words + to;
+      if (n < num_outputs) store_word(words + n, first, b.epoch());
+      if (n + 8 < num_outputs) store_word(words + n + 8, second, b.epoch());
+    } else {
+      auto* const sums = static_cast<float*>(y);
+      if (n < num_outputs) sums[n] = first;
+      if (n + 8 < num_outputs) sums[n + 8] = second;
+    }
+  }
+
   // The operand is there.
   __device__ __forceinline__ void multiply() {
     const StreamCall& c = op.product;
-    const StepOutputs outputs{b, op};
     const OperandAddress a = StepInt4::operand_address(shared_address(b.room), 0, 1, 0, b.lane);
     const uint32_t a_address = a.address + static_cast<uint32_t>(first_step) * 2 * a.step;
     auto* rows =
@@ -74,14 +114,7 @@ struct Int4Units {
         while (multiplied < units.num_chunks) next(), done();  // items that bring nothing to this slice
         if (slice > 0) tile.give_row(rows + b.warp * 16, b.lane);
         if (slices > 1) b.sync();
-        if (slice == 0) {
-          tile.fold(c, true);
-          for (int32_t i = 1; i < slices; ++i) {
-            tile.take_row(rows + (b.warp + i) * 16, b.lane);
-            tile.fold(c, false);
-          }
-          tile.template write<1>(c, outputs, unit, b.lane);
-        }
+        if (slice == 0) write(rows);
       } else {
         b.sync();  // as the busy ones
       }

@@ -120,6 +120,15 @@ struct BlockUnits {
                                 static_cast<uint32_t>(num_blocks));
   }
   QWILL_HOST_DEVICE constexpr int32_t num_items() const { return (end - first) * slices * num_chunks; }
+  struct Item {
+    int32_t unit, slice, chunk;
+  };
+  // The i-th that the block takes.
+  QWILL_HOST_DEVICE constexpr Item item(int32_t i) const {
+    const int32_t of_round = at_once * slices * num_chunks, round_first = first + i / of_round * at_once,
+                  rest = i % of_round, consumers = consumers_of_round(round_first), consumer = rest % consumers;
+    return {round_first + consumer / slices, consumer % slices, rest / consumers};
+  }
   // Units, consumers of the round that begins with this unit.
   QWILL_HOST_DEVICE constexpr int32_t units_of_round(int32_t round_first) const {
     return end - round_first < at_once ? end - round_first : at_once;

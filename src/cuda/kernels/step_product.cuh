@@ -36,6 +36,33 @@ struct LoadPlace {
   }
 };
 
+// While the ring is full of what is for an op that does not run yet, the memory would have nothing to do. So the op's
+// next items go to the L2 cache, one in the time that the memory takes for it, and not more of all blocks than half of
+// that cache holds.
+struct FetchAhead {
+  static constexpr int32_t kMostItems = 24;
+  static constexpr uint32_t kCycles = 700;
+  int32_t next = 0;   // of the op's items
+  uint32_t last = 0;  // when one was fetched, in cycles
+
+  // The loading warp waits for room for this item.
+  __device__ __forceinline__ void fetch(const LoadOp& op, const BlockUnits& units, int32_t item) {
+    const uint32_t now = cycles();
+    next = max(next, item + 1);
+    if (next >= units.num_items() || next - item > kMostItems || now - last < kCycles) return;
+    last = now;
+    const StepCut& cut = op.cut;
+    const BlockUnits::Item at = units.item(next++);
+    const char* from = op.weight + at.unit * cut.unit_bytes() + cut.item_begin(at.slice, at.chunk);
+    const auto bytes = static_cast<uint32_t>(cut.item_bytes(at.slice, at.chunk));
+    if (bytes > 0 && elect_lane()) {
+      prefetch_bulk(from, bytes);
+      if (cut.second_at > 0) prefetch_bulk(from + cut.run_bytes, bytes);
+    }
+    __syncwarp();
+  }
+};
+
 // All weights of the step, in the order in which they are multiplied. It waits for nothing but its own block: a slot's
 // last item has been multiplied, and the item in_flight before has landed. What it does for an item must take less time
 // than the item's way from memory (0.35 us), else the ring is not filled again when blocks have waited for each other.
@@ -45,6 +72,7 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   const uint32_t end = kept(b.full(p.slots)), item_bytes = kept(p.item_bytes);
   const int32_t in_flight = kept(p.in_flight), quiet_in_flight = kept(p.quiet_in_flight);
   LoadPlace to(b), landing(b);
+  FetchAhead fetching;
   int32_t ahead = 0;
   LoadOp next;
   next.read(p.ops[0]);
@@ -55,6 +83,8 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
     const StepCut& cut = now.cut;
     const BlockUnits units(cut, blockIdx.x, gridDim.x);
     const int64_t unit_bytes = cut.unit_bytes();
+    int32_t item = 0;
+    fetching.next = 0;
     for (int32_t first = units.first; first < units.end; first += units.at_once) {
       const int32_t consumers = units.consumers_of_round(first);
       for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk) {
@@ -62,9 +92,14 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
         auto bytes = static_cast<uint32_t>(cut.item_bytes(0, chunk));
         int32_t slice = 0;
 #pragma unroll 1
-        for (int32_t consumer = 0; consumer < consumers; ++consumer) {
+        for (int32_t consumer = 0; consumer < consumers; ++consumer, ++item) {
           const bool running = b.is_running(op);
-          wait_for(to.full + kEmptyBehindFull, to.parity ^ 1, p, StepWait::slot_empty, op, consumer);
+          const uint32_t empty = to.full + kEmptyBehindFull;
+          for (Patience patience{p}; !barrier_test_wait(empty, to.parity ^ 1);) {
+            patience.spent(StepWait::slot_empty, op, consumer, to.parity ^ 1);
+            if (!b.is_running(op)) fetching.fetch(now, units, item);
+            __nanosleep(20);  // the warps of this quarter multiply
+          }
           const int32_t limit = running ? in_flight : quiet_in_flight;
           for (; ahead >= limit; --ahead) {
             wait_for(landing.full, landing.parity, p, StepWait::slot_landed, op, consumer);
@@ -142,7 +177,7 @@ __device__ __forceinline__ void load_step_operand(StepBlock& b, const StepOp& st
   const StepWord* from = b.p.words + step_op.from;
   if (c.norm) {
     const uint32_t weights = shared_address(b.room + stream_row_bytes(padded));
-    const uint32_t barrier = shared_address(&b.shared.norm_full), parity = b.norms++ % 2;
+    const uint32_t barrier = shared_address(&b.shared.norm_full), parity = step_op.turn % 2;
     if (b.warp == b.p.warps - 1 && elect_lane()) {  // polls of the grid's barrier would wait behind loads of threads
       barrier_expect_bytes(barrier, static_cast<uint32_t>(c.cols) * 4);
       copy_bulk(weights, c.norm, static_cast<uint32_t>(c.cols) * 4, barrier);
