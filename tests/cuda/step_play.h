@@ -43,9 +43,14 @@ inline int test_items(int num_sms) {
             return static_cast<size_t>(((round_first - units.first) * units.slices + consumer) * units.num_chunks +
                                        chunk);
           };
+          bool named = true;
+          int32_t idx = 0;
           for (int32_t first = units.first; first < units.end; first += units.at_once)
             for (int32_t chunk = 0; chunk < units.num_chunks; ++chunk)
               for (int32_t consumer = 0; consumer < units.consumers_of_round(first); ++consumer) {
+                const BlockUnits::Item item = units.item(idx++);
+                named &= item.unit == first + consumer / units.slices && item.slice == consumer % units.slices &&
+                         item.chunk == chunk;
                 loaded[at(first, consumer, chunk)] = {to.slot, to.parity};
                 to.advance(1, slots);
                 ++num_items;
@@ -63,7 +68,7 @@ inline int test_items(int num_sms) {
             }
           }
           op_place.skip(units.num_items(), slots);
-          bool ok = op_place.slot == to.slot && op_place.parity == to.parity;
+          bool ok = named && op_place.slot == to.slot && op_place.parity == to.parity;
           for (size_t i = 0; i < loaded.size(); ++i)
             ok &= loaded[i].slot >= 0 && loaded[i].slot == taken[i].slot && loaded[i].parity == taken[i].parity;
           if (ok) continue;
