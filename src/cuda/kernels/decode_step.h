@@ -12,9 +12,10 @@
 
 namespace qwill::cuda {
 
-// A float of what leads to an attention (queries, keys and values) or of a part it makes, and which op has written it.
-// So these need no barrier and no fence: whoever reads one reads until it is there. (Vectors that all blocks read are
-// better off with a barrier: their polling crowds the writes.)
+// A float of what leads to an attention (queries, keys and values) or of a part it makes, or in short steps one of an
+// added row, or two bf16 of another operand; and which op has written it. So these need no fence: whoever reads one
+// reads until it is there. Operands, which all blocks read, are looked for behind a barrier all the same: polling
+// crowds the writes.
 struct alignas(8) StepWord {
   uint32_t value, epoch;
 };

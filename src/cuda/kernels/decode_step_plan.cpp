@@ -205,7 +205,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   if (launch.slots < kMinSlots) return false;
   launch.in_flight = std::min(tuning.in_flight > 0 ? tuning.in_flight : 9, max_in_flight(launch.slots, consumers));
   // Measured too: where an op is soon over, less should be in front of what the next waits for.
-  const int32_t quiet = launch.format == StreamFormat::int4 || longest <= kShortCols ? 2 : 3;
+  const int32_t quiet = launch.format == StreamFormat::int4 ? 2 : longest <= kShortCols ? 1 : 3;
   launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
   launch.room_at = kStepFixedShared + launch.slots * launch.item_bytes;
