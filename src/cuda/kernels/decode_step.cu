@@ -113,6 +113,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     __syncwarp();
   }
   b.set_running(0);
+  b.set_next_place(-1, {});
   fetch_op(b, 0);
   __syncthreads();
   if (warp == p.warps) {
@@ -139,10 +140,12 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     fetch_op(b, op + 1);
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
-    if (now.is_attend)
+    if (now.is_attend) {
+      b.set_next_place(op, b.place(op));
       StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to, now.turn}.run();
-    else
+    } else {
       run_product<kFormat>(b, now, op);
+    }
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     const bool fence = now.stores != StepStores::words;  // asked before others fetch another op to this place

@@ -127,7 +127,7 @@ template <bool kPair, int kArrivals>
 __device__ __forceinline__ void multiply_bf16_units(const StepBlock& b, const StepOp& op, const BlockUnits& units,
                                                     int32_t idx) {
   const int32_t consumer = consumer_of(b);
-  RingPlace at = b.place;
+  RingPlace at = b.place(idx);
   at.advance(consumer, b.p.slots);
   RingPlace held = at;  // the item that is multiplied
 #pragma unroll 1
@@ -158,7 +158,7 @@ __device__ __forceinline__ void multiply_bf16_units(const StepBlock& b, const St
 __device__ __forceinline__ void multiply_bf16_alone(const StepBlock& b, const StepOp& op, const BlockUnits& units,
                                                     int32_t idx) {
   if (b.warp >= 4) return;
-  RingPlace at = b.place;
+  RingPlace at = b.place(idx);
 #pragma unroll 1
   for (int32_t first = units.first; first < units.end; ++first) {
     Bf16Unit<false> unit(b, op, first);

@@ -31,6 +31,7 @@ struct StepShared {
   int32_t pages[kKnownTiles][2];
   int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
+  RingPlace places[2];  // of this op's first item, and of the next one's
   StepOp ops[2];  // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
@@ -55,12 +56,16 @@ struct StepBlock {
   char* room;
   uint32_t ring, barriers;  // addresses of the first item, of its `full`; kept in registers
   int32_t warp, lane, thread;
-  RingPlace place{};     // of the op's first item
   uint32_t arrivals = 0;  // at the grid's barrier that end the op before this
 
   __device__ __forceinline__ uint32_t full(int32_t slot) const { return barriers + slot * 8; }
   __device__ __forceinline__ uint32_t empty(int32_t slot) const { return full(slot) + kEmptyBehindFull; }
   __device__ __forceinline__ uint32_t item(int32_t slot) const { return ring + slot * p.item_bytes; }
+  // Of the op's first item; kept in shared memory, for want of registers.
+  __device__ __forceinline__ RingPlace place(int32_t op) const { return shared.places[op % 2]; }
+  __device__ __forceinline__ void set_next_place(int32_t op, const RingPlace& next) const {
+    if (thread == 0) shared.places[(op + 1) % 2] = next;
+  }
   // All warps that multiply.
   __device__ __forceinline__ void sync() const { asm volatile("bar.sync 2, %0;" ::"r"(p.warps * 32) : "memory"); }
   // The block multiplies for this op. What is loaded for a later one is not urgent.

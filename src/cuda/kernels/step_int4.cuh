@@ -32,7 +32,7 @@ struct Int4Units {
         first_step(slice * (op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps)),
         steps(min(op.cut.slice_bytes / StepInt4::kUnitBytes * StepInt4::kUnitSteps,
                   static_cast<int32_t>(op.product.layout.col_blocks) * 2 - first_step)),
-        at(b.place),
+        at(b.place(idx)),
         tile(op.product, unit, b.lane) {
     at.advance(b.warp, b.p.slots);
   }
@@ -92,7 +92,7 @@ struct Int4Units {
     const uint32_t a_address = a.address + static_cast<uint32_t>(first_step) * 2 * a.step;
     auto* rows =
         reinterpret_cast<float*>(b.room + stream_row_bytes(c.layout.padded_cols()));  // of 16 outputs from each warp
-    RingPlace held = b.place;
+    RingPlace held = b.place(idx);
     held.advance(b.warp, b.p.slots);
 #pragma unroll 1
     for (int32_t first = units.first; first < units.end; first += units.at_once, unit += units.at_once) {

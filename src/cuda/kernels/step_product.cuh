@@ -223,7 +223,7 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
   const Fp8Operand operand(b.room, c, 1);
   const int32_t group = b.warp / 4;
   int32_t turn = 0;
-  RingPlace at = b.place;
+  RingPlace at = b.place(idx);
   at.advance(group, b.p.slots);
   for (int32_t first = units.first; first < units.end; first += units.at_once) {
     const int32_t consumers = units.consumers_of_round(first);
@@ -256,8 +256,9 @@ template <StreamFormat kFormat>
 __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int32_t idx) {
   const StreamCall& c = op.product;
   const BlockUnits units(op.cut, blockIdx.x, gridDim.x);
-  RingPlace behind = b.place;
+  RingPlace behind = b.place(idx);
   behind.skip(units.num_items(), b.p.slots);  // a division, which now is waited for by nobody
+  b.set_next_place(idx, behind);
   std::conditional_t<kFormat == StreamFormat::int4, Int4Units, NoUnits> ahead(b, op, units, idx);
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
@@ -280,7 +281,6 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   } else if (kFormat == StreamFormat::fp8) {
     multiply_fp8_units(b, op, units, idx);
   }
-  b.place = behind;
 }
 
 }  // namespace qwill::cuda
