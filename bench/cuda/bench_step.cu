@@ -40,11 +40,11 @@ void print_reports() {
   constexpr const char* kWaits[] = {"slot empty", "slot landed", "slot full", "keys",
                                     "values",     "grid",        "words",     "norm"};
   int count = 0;
-  for (int i = 0; i < kMaxStepBlocks * kMaxStepWarps; ++i) {
+  for (int i = 0; i < kMaxStepBlocks * kStepBlockWarps; ++i) {
     const StepReport& r = reports->reports[i];
     if (r.what == 0 || count++ == 100) continue;
     if (count == 1) std::printf("waits that did not end:\n");
-    std::printf("  block %d warp %d op %d: %s, place %d, seen %d\n", i / kMaxStepWarps, i % kMaxStepWarps, r.op,
+    std::printf("  block %d warp %d op %d: %s, place %d, seen %d\n", i / kStepBlockWarps, i % kStepBlockWarps, r.op,
                 kWaits[r.what - 1], r.place, r.seen);
   }
 }

@@ -80,8 +80,7 @@ __device__ __forceinline__ void fetch_op(const StepBlock& b, int32_t op) {
 }
 
 template <int kDim, StreamFormat kFormat, typename Cache>
-__global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
-    decode_step_kernel(const __grid_constant__ StepLaunch p) {
+__global__ void __launch_bounds__(kStepBlockWarps * 32, 1) decode_step_kernel(const __grid_constant__ StepLaunch p) {
   extern __shared__ __align__(1024) char shared_memory[];
   StepShared& shared = *reinterpret_cast<StepShared*>(shared_memory);
   // The compiler sees that this is the same in all lanes.
@@ -95,7 +94,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
               .lane = static_cast<int32_t>(threadIdx.x % 32),
               .thread = static_cast<int32_t>(threadIdx.x)};
   let_next_kernel_start();
-  if (warp == p.warps) {
+  if (warp == kLoadingWarp) {
     if (elect_lane()) {
 #pragma unroll 1
       for (int32_t slot = 0; slot < p.slots; ++slot) {
@@ -116,11 +115,15 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
   b.set_next_place(-1, {});
   fetch_op(b, 0);
   __syncthreads();
-  if (warp == p.warps) {
-    load_weights_of_step<kFormat == StreamFormat::int4>(b);
+  if (warp / 4 == kLoadingWarp / 4) {
+    give_registers<kLoadingRegisters>();
+    if (warp != kLoadingWarp) return;
+    load_weights_of_step(b);
     wait_for_previous_kernel();
     return;
   }
+  take_registers<kStepRegisters>();
+  if (warp >= p.warps) return;
   if (threadIdx.x == 0) prefetch_inputs(p);
   wait_for_previous_kernel();
   if (p.seq_lens) {
@@ -176,7 +179,7 @@ cudaError_t decode_step(const StepLaunch& p, cudaStream_t stream) {
                         : p.padded_dim == 64 ? kKernels<64, Bf16Cache>
                                              : kKernels<128, Bf16Cache>;
   return launch(kernels[static_cast<size_t>(p.format)], dim3(static_cast<unsigned>(p.num_blocks)),
-                dim3(static_cast<unsigned>(p.warps + 1) * 32), static_cast<size_t>(p.shared_bytes), stream, p);
+                dim3(kStepBlockWarps * 32), static_cast<size_t>(p.shared_bytes), stream, p);
 }
 
 }  // namespace qwill::cuda

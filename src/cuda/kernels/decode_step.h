@@ -58,7 +58,7 @@ constexpr int32_t kMaxStepBlocks = 256;
 constexpr int64_t kMaxStepOps = 512;
 // In host memory that the card writes: it stays readable when the kernel has been stopped.
 struct StepReports {
-  StepReport reports[kMaxStepBlocks * kMaxStepWarps];
+  StepReport reports[kMaxStepBlocks * kStepBlockWarps];
 };
 
 // 0: chosen by plan_step.
@@ -75,6 +75,8 @@ struct StepLaunch {
   int32_t num_ops = 0;
   int32_t num_blocks = 0;
   int32_t warps = 0, item_bytes = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
+  int32_t fetch_items = 24;
+  uint32_t fetch_cycles = 700;
   int32_t padded_dim = 128;
   bool fp8_cache = false;
   float score_scale = 0;

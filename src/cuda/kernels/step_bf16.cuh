@@ -118,8 +118,8 @@ struct Bf16Unit {
 
 // Warps come in an order in which those of the loading warp's quarter of the multiprocessor are last.
 __device__ __forceinline__ int32_t consumer_of(const StepBlock& b) {
-  if (b.p.warps % 4 != 0) return b.warp;
-  return b.warp % 4 != 0 ? b.warp / 4 * 3 + b.warp % 4 - 1 : (b.p.warps + b.warp) / 4 + b.p.warps / 2;
+  static_assert(kLoadingWarp % 4 == 3);
+  return b.warp % 4 != 3 ? b.warp / 4 * 3 + b.warp % 4 : b.p.warps - b.p.warps / 4 + b.warp / 4;
 }
 
 // Units of weights of bf16, a warp each. kArrivals: of a slot's consumers.

@@ -32,7 +32,7 @@ struct StepShared {
   int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
   RingPlace places[2];  // of this op's first item, and of the next one's
-  StepOp ops[2];  // this one and the next
+  StepOp ops[2];        // this one and the next
 };
 static_assert(sizeof(StepShared) <= kStepFixedShared && sizeof(StepOp) % 16 == 0 && sizeof(StepOp) <= 512);
 static_assert(sizeof(DecodeTile<64>) == step_attend_bytes(64, 2) &&

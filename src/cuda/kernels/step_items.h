@@ -29,15 +29,15 @@ constexpr int64_t step_attend_bytes(int64_t padded_dim, int64_t element_bytes) {
   return step_values_bytes(padded_dim, element_bytes) + 16 * padded_dim * 2 + 16 * 128 * 2 +
          2 * padded_dim * element_bytes + 16 * 8 * 4;
 }
-// Warps of a block, with the one that loads: at most three on each quarter of a multiprocessor, so that a thread has
-// 168 registers. Those that multiply; e4m3 is multiplied by two warpgroups.
-constexpr int32_t kMaxStepWarps = 12;
+// Warps of a block: three warpgroups, of which some multiply (e4m3 is multiplied by two), and the last warp of the
+// fourth, which loads. That group gives its registers to the others. (It is not for these, who need no more than 160:
+// with few registers the compiler keeps what the loading warp counts in uniform ones, else it takes too long.)
+constexpr int32_t kStepBlockWarps = 16, kLoadingWarp = kStepBlockWarps - 1;
+constexpr int32_t kStepRegisters = 160, kLoadingRegisters = 32;
 constexpr int32_t kLeastStepWarps = 8;
-constexpr int32_t max_step_warps(StreamFormat format) {
-  return format == StreamFormat::fp8 ? kLeastStepWarps : kMaxStepWarps - 1;
-}
+constexpr int32_t max_step_warps(StreamFormat format) { return format == StreamFormat::fp8 ? kLeastStepWarps : 11; }
 // Behind the operand of a product in slices: a row of 16 outputs from each warp.
-constexpr int64_t kStepSliceBytes = kMaxStepWarps * 16 * 4;
+constexpr int64_t kStepSliceBytes = 12 * 16 * 4;
 // An item's atoms of bf16 or e4m3, its blocks of four bits: of one tile, or half as many of each of two.
 constexpr int32_t kItemAtoms = 8, kItemInt4Blocks = 16;
 

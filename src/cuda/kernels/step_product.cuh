@@ -46,10 +46,12 @@ struct FetchAhead {
   uint32_t last = 0;  // when one was fetched, in cycles
 
   // The loading warp waits for room for this item.
-  __device__ __forceinline__ void fetch(const LoadOp& op, const BlockUnits& units, int32_t item) {
+  __device__ __forceinline__ void fetch(const StepLaunch& p, const LoadOp& op, const BlockUnits& units, int32_t item,
+                                        bool running) {
     const uint32_t now = cycles();
-    next = max(next, item + 1);
-    if (next >= units.num_items() || next - item > kMostItems || now - last < kCycles) return;
+    if (next <= item) next = item + 1;
+    if (next >= units.num_items() || next - item > p.fetch_items || now - last < (running ? ~0u : p.fetch_cycles))
+      return;
     last = now;
     const StepCut& cut = op.cut;
     const BlockUnits::Item at = units.item(next++);
@@ -66,7 +68,6 @@ struct FetchAhead {
 // All weights of the step, in the order in which they are multiplied. It waits for nothing but its own block: a slot's
 // last item has been multiplied, and the item in_flight before has landed. What it does for an item must take less time
 // than the item's way from memory (0.35 us), else the ring is not filled again when blocks have waited for each other.
-template <bool kSlices>
 __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   const StepLaunch& p = b.p;
   const uint32_t end = kept(b.full(p.slots)), item_bytes = kept(p.item_bytes);
@@ -94,11 +95,13 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
 #pragma unroll 1
         for (int32_t consumer = 0; consumer < consumers; ++consumer, ++item) {
           const bool running = b.is_running(op);
-          const uint32_t empty = to.full + kEmptyBehindFull;
-          for (Patience patience{p}; !barrier_test_wait(empty, to.parity ^ 1);) {
-            patience.spent(StepWait::slot_empty, op, consumer, to.parity ^ 1);
-            if (!b.is_running(op)) fetching.fetch(now, units, item);
-            __nanosleep(20);  // the warps of this quarter multiply
+          if (!barrier_test_wait(to.full + kEmptyBehindFull, to.parity ^ 1)) {
+            Patience patience{p};
+            do {
+              patience.spent(StepWait::slot_empty, op, consumer, to.parity ^ 1);
+              fetching.fetch(p, now, units, item, b.is_running(op));
+              __nanosleep(20);  // the warps of this quarter multiply
+            } while (!barrier_test_wait(to.full + kEmptyBehindFull, to.parity ^ 1));
           }
           const int32_t limit = running ? in_flight : quiet_in_flight;
           for (; ahead >= limit; --ahead) {
@@ -107,14 +110,14 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
           }
           ++ahead;
           if (elect_lane()) {
-            const bool any = !kSlices || bytes > 0;
+            const bool any = bytes > 0;
             barrier_expect_bytes(to.full, cut.second_at > 0 ? 2 * bytes : bytes);
             if (any) copy_bulk_once(to.item, from, bytes, to.full);
             if (any && cut.second_at > 0) copy_bulk_once(to.item + cut.second_at, from + cut.run_bytes, bytes, to.full);
           }
           __syncwarp();
           to.advance(b, end, item_bytes);
-          if (!kSlices || cut.slices == 1) {
+          if (cut.slices == 1) {
             from += unit_bytes;
           } else {
             from += slice + 1 < cut.slices ? cut.slice_bytes : unit_bytes - (cut.slices - 1) * cut.slice_bytes;

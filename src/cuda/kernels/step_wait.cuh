@@ -28,8 +28,8 @@ struct Patience {
     uint32_t block, thread;
     asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    p.reports->reports[block * kMaxStepWarps + thread / 32] = {static_cast<int32_t>(what) + 1, op, place,
-                                                               static_cast<int32_t>(seen)};
+    p.reports->reports[block * kStepBlockWarps + thread / 32] = {static_cast<int32_t>(what) + 1, op, place,
+                                                                 static_cast<int32_t>(seen)};
     __threadfence_system();
     // The others shall have time to say what they wait for.
     while (nanoseconds() - now < 50'000'000) {
