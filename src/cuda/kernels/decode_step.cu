@@ -19,6 +19,7 @@
 // end of its unit, or when its next item has landed, at most 11 behind; that is before j, since there are 16 slots at
 // least, and so it was issued and lands. A consumer waits for nothing else once its op runs, but for the slices of the
 // same round, or for the other warps of its warpgroup, which multiply the same items; all the items it waits for land.
+// What it fetches to the L2 cache while it waits for room, nobody waits for.
 // A norm's weights, which it waits for before, are copied whatever others do.
 // So an op that runs ends. It runs when all blocks have arrived behind the op before, or when they have written the
 // words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no merge, or for merges

@@ -75,6 +75,8 @@ struct StepLaunch {
   int32_t num_ops = 0;
   int32_t num_blocks = 0;
   int32_t warps = 0, item_bytes = 0, slots = 0, in_flight = 0, quiet_in_flight = 0;
+  // Of items that are fetched to the L2 cache before there is room for them: how many (of all blocks half of what the
+  // cache holds), and the time for each, as long as the memory takes.
   int32_t fetch_items = 24;
   uint32_t fetch_cycles = 700;
   int32_t padded_dim = 128;

@@ -29,15 +29,15 @@ constexpr int64_t step_attend_bytes(int64_t padded_dim, int64_t element_bytes) {
   return step_values_bytes(padded_dim, element_bytes) + 16 * padded_dim * 2 + 16 * 128 * 2 +
          2 * padded_dim * element_bytes + 16 * 8 * 4;
 }
-// Warps of a block: three warpgroups, of which some multiply (e4m3 is multiplied by two), and the last warp of the
-// fourth, which loads. That group gives its registers to the others. (It is not for these, who need no more than 160:
-// with few registers the compiler keeps what the loading warp counts in uniform ones, else it takes too long.)
-constexpr int32_t kStepBlockWarps = 16, kLoadingWarp = kStepBlockWarps - 1;
+// Warps of a block: three warpgroups, of which at most 11 warps multiply (e4m3 is multiplied by two warpgroups), and a
+// fourth, whose last warp loads. That group gives its registers to the others. (Nobody needs 160; but with 32 the
+// compiler keeps what the loading warp counts in uniform registers, and so it is fast enough.)
+constexpr int32_t kStepBlockWarps = 16, kLoadingWarp = kStepBlockWarps - 1, kMultiplyingWarps = 12;
 constexpr int32_t kStepRegisters = 160, kLoadingRegisters = 32;
 constexpr int32_t kLeastStepWarps = 8;
 constexpr int32_t max_step_warps(StreamFormat format) { return format == StreamFormat::fp8 ? kLeastStepWarps : 11; }
 // Behind the operand of a product in slices: a row of 16 outputs from each warp.
-constexpr int64_t kStepSliceBytes = 12 * 16 * 4;
+constexpr int64_t kStepSliceBytes = kMultiplyingWarps * 16 * 4;
 // An item's atoms of bf16 or e4m3, its blocks of four bits: of one tile, or half as many of each of two.
 constexpr int32_t kItemAtoms = 8, kItemInt4Blocks = 16;
 

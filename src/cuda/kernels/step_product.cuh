@@ -37,11 +37,9 @@ struct LoadPlace {
 };
 
 // While the ring is full of what is for an op that does not run yet, the memory would have nothing to do. So the op's
-// next items go to the L2 cache, one in the time that the memory takes for it, and not more of all blocks than half of
-// that cache holds.
+// next items go to the L2 cache, one in the time that the memory takes for it. (Limits come from the launch: with them
+// as constants the compiler kept the loading warp's counts in registers of their own for each lane.)
 struct FetchAhead {
-  static constexpr int32_t kMostItems = 24;
-  static constexpr uint32_t kCycles = 700;
   int32_t next = 0;   // of the op's items
   uint32_t last = 0;  // when one was fetched, in cycles
 
