@@ -64,8 +64,8 @@ struct StepPlan : testing::Test {
   }
 };
 
-TEST_F(StepPlan, QueriesKeysAndValuesAloneGoAsWords) {
-  ASSERT_TRUE(plan({}));
+TEST_F(StepPlan, QueriesKeysAndValuesGoAsWords) {
+  ASSERT_TRUE(plan({.ffn = 8192}));
   for (size_t i = 0; i < ops.size(); ++i)
     EXPECT_EQ(ops[i].stores == StepStores::words, !ops[i].is_attend && i + 1 < ops.size() && ops[i + 1].is_attend)
         << "op " << i;
@@ -73,22 +73,55 @@ TEST_F(StepPlan, QueriesKeysAndValuesAloneGoAsWords) {
   EXPECT_FALSE(plan_step(ops, {}, 132, launch));
 }
 
-TEST_F(StepPlan, TheCopyEngineStoresWhatComesInWhole16Bytes) {
+TEST_F(StepPlan, InShortStepsAllOperandsButTheFirstAreWords) {
   ASSERT_TRUE(plan({}));
-  for (size_t i = 1; i + 1 < ops.size(); ++i) {
-    if (i % 5 == 0) continue;
-    EXPECT_EQ(ops[i].stores, StepStores::bulk) << "op " << i;
+  const int64_t words = step_words(ops[1].attend);
+  for (size_t i = 0; i + 1 < ops.size(); ++i) {
+    const StepOp &op = ops[i], &next = ops[i + 1];
+    EXPECT_EQ(op.stores, StepStores::words) << "op " << i;
+    if (next.is_attend) continue;
+    EXPECT_EQ(next.from, op.to) << "op " << i;
+    EXPECT_EQ(op.to % 2, 0);
+    const int64_t written = next.product.norm ? next.product.cols : next.product.layout.padded_cols() / 2;
+    EXPECT_LE(op.to + written, words) << "op " << i;
+    EXPECT_GE(op.to, ops[0].to + ops[0].product.num_outputs) << "op " << i;
+    for (size_t j = i + 1; j <= i + 2 && j + 1 < ops.size(); ++j)  // others may still be reading what op i wrote
+      EXPECT_GE(std::abs(ops[j].to - op.to), ops[j + 1].is_attend ? 1 : written) << "ops " << i << ", " << j;
   }
+  EXPECT_EQ(ops[0].from, -1);
   EXPECT_EQ(ops.back().stores, StepStores::plain);
-  ops[4].product.y = reinterpret_cast<float*>(x.data()) + 1;
-  ops[1].attend.ld_out += 64;  // padding
-  ASSERT_TRUE(plan_step(ops, {}, 132, launch));
-  EXPECT_EQ(ops[4].stores, StepStores::plain);
-  EXPECT_EQ(ops[1].stores, StepStores::plain);
-  for (const StreamFormat format : {StreamFormat::int4, StreamFormat::fp8}) {
-    ASSERT_TRUE(plan({.format = format}));
-    EXPECT_EQ(ops[2].stores, StepStores::bulk);
-  }
+  ASSERT_TRUE(plan({.format = StreamFormat::int4}));
+  EXPECT_EQ(ops[2].stores, StepStores::plain);
+  EXPECT_EQ(ops[3].from, -1);
+}
+
+// Else somebody would read what is not there yet, or wait for what nobody writes.
+TEST_F(StepPlan, WordsAreReadByTheNextOpAloneWhichReadsNoMoreThanIsWritten) {
+  const auto words = [&](size_t i) {
+    EXPECT_TRUE(plan_step(ops, {}, 132, launch));
+    EXPECT_EQ(ops[i].stores == StepStores::words, ops[i + 1].from >= 0);
+    return ops[i].stores == StepStores::words;
+  };
+  ASSERT_TRUE(plan({}));
+  ASSERT_TRUE(words(1) && words(2) && words(3) && words(4));
+  ops[4].product.a = out.data();  // attention's result is read twice, the gated row by nobody
+  EXPECT_FALSE(words(1) || words(3));
+  ASSERT_TRUE(plan({}));
+  ops[1].attend.ld_out += 64;
+  EXPECT_FALSE(words(1));
+  ASSERT_TRUE(plan({}));
+  ops[3].product.ldy += 64;
+  EXPECT_FALSE(words(3));
+  ASSERT_TRUE(plan({}));
+  ops[4].product.layout.row_blocks += 8;  // other blocks add to what op 2 has written
+  EXPECT_FALSE(words(2));
+  EXPECT_TRUE(words(1));
+  ASSERT_TRUE(plan({}));
+  ops[5].product.x = logits.data();  // and so nobody reads what op 4 adds but op 7, which adds to it
+  EXPECT_FALSE(words(4));
+  ASSERT_TRUE(plan({.cols = 2560, .ffn = 4096}));  // longer than a place
+  EXPECT_TRUE(words(1) && words(3));
+  EXPECT_FALSE(words(2) || words(4));
 }
 
 TEST_F(StepPlan, WeightsOfOneFormatAndAHeadOfBf16) {

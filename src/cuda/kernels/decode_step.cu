@@ -5,12 +5,13 @@
 // One block a multiprocessor. A loading warp brings the block's share of all weights of the step through one ring, in
 // the order of their multiplication, and never waits for other blocks; so the memory works on while blocks wait for
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
-// time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 2 or 3
-// for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention as
-// words, and so do its parts whoever merges them (decode_step.h).
-// Moves the weights' and the cache's bytes, and operands from L2 for every block; bound by memory, or, in small models,
-// by the products of one warp (or by wgmma, where a block has one unit) and by 2 us between ops; with four bits by the
-// products of few warps, half of whose time is widening, and by what is between ops.
+// time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 1 to 3
+// for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention
+// as words, and so do its parts whoever merges them, and in short steps what a product reads (decode_step.h): there the
+// barrier has no fence, and only says when it is time to look for words. Moves the weights' and the cache's bytes, and
+// operands from L2 for every block; bound by memory, or, in small models, by the products of one warp (or by wgmma,
+// where a block has one unit) and by 2 us between ops; with four bits by the products of few warps, half of whose time
+// is widening, and by what is between ops.
 //
 // Every wait ends. Items have one order; a consumer multiplies its own in that order, within ops that all warps take in
 // the same order. The loading warp waits for the landing of copies it has issued, and before it issues item j for item
@@ -21,14 +22,21 @@
 // A norm's weights, which it waits for before, are copied whatever others do.
 // So an op that runs ends. It runs when all blocks have arrived behind the op before, or when they have written the
 // words it reads, which they do on the way there; a merge waits for parts, whose tasks wait for no merge, or for merges
-// of groups, which wait for parts alone and which all warps take before others. By induction over ops all of that
-// comes, since all blocks are resident (as many as multiprocessors, none waits for one that is not: earlier kernels end
-// by themselves, later ones are let start only when all blocks here run).
+// of groups, which wait for parts alone and which all warps take before others. All words that are read are written:
+// by products all their outputs, whichever blocks have units, and the padding of a gated row; by tasks the parts of all
+// tiles that have keys, which are those that are merged; by merges every head's result, without keys zeros, and the
+// padding (plan_step: as many columns as the next op reads). By induction over ops all of that comes, since all blocks
+// are resident (as many as multiprocessors, none waits for one that is not: earlier kernels end by themselves, later
+// ones are let start only when all blocks here run).
 // Parities do not alias: the loading warp waits for phases of which it has seen the one before, and in_flight is small
 // enough for the others to know it (step_items.h: without that a warp takes an older item for its own, and the ring
 // comes to a halt). Arrivals at the grid's barrier only grow; each step counts from the base that the one before has
 // left, and words carry the count. Block 0 moves the base on in the last op, a product: it has waited there for all
-// blocks, which have read it. Words are written again when a barrier lies behind their readers.
+// blocks, which have read it. Words are written again when all blocks are known to be behind the op that reads them:
+// parts, queries, keys and values an attention later, with barriers between; operands three ops later at the earliest
+// (step_items.h, kStepPlaces). Without a fence a word is its own proof, and nothing else that a block writes is read by
+// another in the same step: an added row is added to by the block that wrote it (plan_step), new keys and values are
+// put in their tile by whoever reads it.
 //
 // reference: ops/reference.cpp, bit-equal to stream.cu, stream_fp8.cu and attention_decode.cu
 // test, bench: bench/cuda/bench_step.cu
@@ -38,6 +46,13 @@
 
 namespace qwill::cuda {
 namespace {
+
+__device__ __forceinline__ void prefetch_inputs(const StepLaunch& p) {
+  prefetch_line(&p.state->base);
+  if (p.num_kv_heads == 0) return;
+  const int32_t page = StepTasks{p.num_kv_heads}.tile(0) * (kTile / p.page_size);
+  prefetch_line(p.page_table + min(page, p.max_pages - 1));
+}
 
 // Of the block's first tiles, so that no layer has to ask for them again.
 __device__ __forceinline__ void read_pages(const StepBlock& b) {
@@ -97,7 +112,6 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     }
     __syncwarp();
   }
-  if (threadIdx.x == 0) shared.zeros = make_uint4(0, 0, 0, 0);
   b.set_running(0);
   fetch_op(b, 0);
   __syncthreads();
@@ -106,6 +120,7 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     wait_for_previous_kernel();
     return;
   }
+  if (threadIdx.x == 0) prefetch_inputs(p);
   wait_for_previous_kernel();
   if (p.seq_lens) {
     if (threadIdx.x == 0) {
@@ -125,14 +140,13 @@ __global__ void __launch_bounds__((max_step_warps(kFormat) + 1) * 32, 1)
     b.arrivals = base + static_cast<uint32_t>(op) * gridDim.x;
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend)
-      StepAttend<kDim, Cache>{b, now.attend, op, now.stores == StepStores::bulk}.run();
+      StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to}.run();
     else
       run_product<kFormat>(b, now, op);
     if (op + 1 == p.num_ops && blockIdx.x == 0 && threadIdx.x == 0)
       p.state->base = base + static_cast<uint32_t>(op) * gridDim.x;
     const bool fence = now.stores != StepStores::words;  // asked before others fetch another op to this place
     wait_for_copies<0>();
-    wait_for_stores();
     fence_async_proxy();  // the room may be copied to
     b.sync();             // the op's results are written
     if (threadIdx.x == 0 && op + 1 < p.num_ops) arrive_at_grid(p.state, fence);

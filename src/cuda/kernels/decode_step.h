@@ -12,9 +12,10 @@
 
 namespace qwill::cuda {
 
-// A float of what leads to an attention (queries, keys and values) or of a part it makes, and which op has written it.
-// So these need no barrier and no fence: whoever reads one reads until it is there. (Vectors that all blocks read are
-// better off with a barrier: their polling crowds the writes.)
+// A float of what leads to an attention (queries, keys and values) or of a part it makes, or in short steps one of an
+// added row, or two bf16 of another operand; and which op has written it. So these need no fence: whoever reads one
+// reads until it is there. Operands, which all blocks read, are looked for behind a barrier all the same: polling
+// crowds the writes.
 struct alignas(8) StepWord {
   uint32_t value, epoch;
 };
@@ -22,9 +23,8 @@ struct alignas(8) StepWord {
 // How an op's results are stored, and so when others may read them.
 enum class StepStores : uint8_t {
   plain,  // behind a barrier with a fence, which also waits for all weights under way
-  bulk,   // the same, by the copy engine. (That it is done is true for its own thread alone: without the fence one
-          // launch in some hundred reads what was there before.)
-  words,  // a product's queries, keys and values for the attention behind it: when they are there
+  words,  // when they are there: a product's queries, keys and values for the attention behind it; and in short steps
+          // what the product behind them reads. An added row stands in its place too.
 };
 
 // A product of one row, or attention of sequence 0, whose one row is row 0.
@@ -36,6 +36,8 @@ struct alignas(16) StepOp {
   // Set by plan_step.
   StepCut cut;  // of a product's weight
   StepStores stores = StepStores::plain;
+  int32_t to = 0;     // where among the words results go; of vectors in bf16 a word has two
+  int32_t from = -1;  // and where a product's operand is, if it is words
 };
 
 // What a step leaves behind for the next: in device memory, zero before the first.
@@ -98,7 +100,7 @@ struct StepLaunch {
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
-// Of parts, and behind them of queries, keys and values.
+// Of parts, and behind them of queries, keys and values, and of a short step's operands.
 int64_t step_words(const AttendArgs& args);
 
 cudaError_t prepare_decode_step();

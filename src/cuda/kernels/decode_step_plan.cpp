@@ -56,6 +56,7 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   const bool pair = items.pairs || gated;
   const auto row_blocks = static_cast<int32_t>(c.layout.row_blocks);
   if (pair && row_blocks % 2 != 0) return false;
+  if (gated && (c.ldy % 8 != 0 || c.ldy < c.layout.row_blocks * 4)) return false;  // outputs are written by eight
   const int64_t run = (c.layout.padded_cols() + items.unit_cols - 1) / items.unit_cols;
   const Int4Layout int4 = Int4Layout::of(c.layout);
   StepCut& cut = op.cut;
@@ -74,9 +75,6 @@ bool plan_product(StepOp& op, const StepLaunch& launch, int64_t& room) {
   return cut.deal(launch.warps * 32 / items.threads, launch.num_blocks, together);
 }
 
-// Where all products have at most so many columns, little is multiplied between one op and the next (measured).
-constexpr int32_t kShortCols = 4096;
-
 // Of the page table.
 int32_t tiles_of(const AttendArgs& a) {
   return static_cast<int32_t>((int64_t{a.max_pages} * a.kv.page_size + kTileKeys - 1) / kTileKeys);
@@ -92,6 +90,8 @@ int64_t qkv_cols(const AttendArgs& args) { return (int64_t{args.num_heads} + 2 *
 
 // All attentions of a step are of one sequence and of one shape.
 bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
+  if (step_words(a) > std::numeric_limits<int32_t>::max()) return false;
+  if (a.head_dim % 2 != 0 || a.ld_out % 2 != 0) return false;  // results are written by two
   if (a.num_kv_heads > launch.num_blocks || a.group() > 16 || (a.kv.padded_dim != 64 && a.kv.padded_dim != 128))
     return false;
   if (!launch.seq_lens) {
@@ -113,21 +113,38 @@ bool plan_attend(const AttendArgs& a, StepLaunch& launch) {
          launch.page_size == a.kv.page_size && launch.num_kv_heads == a.num_kv_heads && launch.group == a.group();
 }
 
-// The copy engine takes whole 16 bytes.
-StepStores stores_of(const StepOp& op) {
-  const auto aligned = [](const void* place, int64_t bytes) {
-    return reinterpret_cast<uintptr_t>(place) % 16 == 0 && bytes % 16 == 0;
-  };
-  const StreamCall& c = op.product;
-  const AttendArgs& a = op.attend;
-  bool bulk = false;
-  if (op.is_attend)
-    bulk = aligned(a.out, int64_t{a.head_dim} * 2) && a.ld_out == int64_t{a.num_heads} * a.head_dim;
-  else
-    bulk = c.output == StreamOutput::add        ? aligned(c.y, int64_t{c.num_outputs} * 4)
-           : c.output == StreamOutput::silu_mul ? aligned(c.y, c.ldy * 2)
-                                                : false;
-  return bulk ? StepStores::bulk : StepStores::plain;
+// Before the operands.
+int64_t attention_words(const AttendArgs* a) { return a ? (part_words(*a) + qkv_cols(*a) + 1) / 2 * 2 : 0; }
+
+const void* operand_of(const StepOp& op) {
+  return op.is_attend ? op.attend.qkv : op.product.norm ? op.product.x : op.product.a;
+}
+const void* result_of(const StepOp& op) { return op.is_attend ? op.attend.out : op.product.y; }
+
+// Whether what op i writes, as far as others read it, is read by the op behind it and no other. An added row is also
+// what is added to next: by the block that has written it, if both are cut alike.
+bool next_reads_alone(std::span<const StepOp> ops, size_t i) {
+  const void* result = result_of(ops[i]);
+  if (operand_of(ops[i + 1]) != result || result_of(ops[i + 1]) == result) return false;
+  for (size_t j = i + 2; j < ops.size(); ++j) {
+    if (operand_of(ops[j]) == result) return false;
+    if (result_of(ops[j]) != result) continue;
+    return ops[j].is_attend || ops[j].product.output != StreamOutput::add ||
+           ops[j].cut.num_units == ops[i].cut.num_units;
+  }
+  return true;
+}
+
+// Whether the product behind op i can read all of its operand as words, since all of it is written.
+bool hands_on_words(std::span<const StepOp> ops, size_t i) {
+  const StepOp& op = ops[i];
+  const StreamCall &from = op.product, &to = ops[i + 1].product;
+  if (ops[i + 1].is_attend || !next_reads_alone(ops, i)) return false;
+  if (!op.is_attend && from.output == StreamOutput::add)
+    return to.norm && to.cols == from.num_outputs && to.cols <= kStepPlaceWords;
+  if (!op.is_attend && from.output != StreamOutput::silu_mul) return false;
+  return !to.norm && to.layout.padded_cols() == (op.is_attend ? op.attend.ld_out : from.ldy) &&
+         to.layout.padded_cols() <= 2 * kStepPlaceWords;
 }
 
 }  // namespace
@@ -147,7 +164,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   int32_t max_tiles = 0, consumers = 1, longest = 0;
   for (StepOp& op : ops) {
     if (!(op.is_attend ? plan_attend(op.attend, launch) : plan_product(op, launch, room))) return false;
-    op.stores = stores_of(op);
+    op.stores = StepStores::plain, op.to = 0, op.from = -1;
     max_tiles = std::max(max_tiles, op.max_tiles);
     consumers = std::max(consumers, op.cut.consumers());
     longest = std::max(longest, op.product.cols);
@@ -159,7 +176,17 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
         ops[i - 1].product.output != StreamOutput::store || ops[i - 1].product.num_outputs != qkv_cols(a))
       return false;
     ops[i - 1].stores = StepStores::words;
+    ops[i - 1].to = static_cast<int32_t>(launch.qkv_words);
   }
+  const auto attention = std::ranges::find_if(ops, [](const StepOp& op) { return op.is_attend; });
+  const int64_t places = attention_words(attention == ops.end() ? nullptr : &attention->attend);
+  if (launch.format == StreamFormat::bf16 && longest <= kShortCols)
+    for (size_t i = 0; i + 1 < ops.size(); ++i) {
+      if (!hands_on_words(ops, i)) continue;
+      ops[i].stores = StepStores::words;
+      ops[i].to = ops[i + 1].from =
+          static_cast<int32_t>(places + static_cast<int64_t>(i) % kStepPlaces * kStepPlaceWords);
+    }
   // Where a block has several tiles, the values of one are copied while its keys are scored; and where the ring is long
   // enough without that room.
   launch.values_apart = max_tiles * launch.num_kv_heads > launch.num_blocks || longest <= kShortCols;
@@ -177,13 +204,13 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   if (launch.slots < kMinSlots) return false;
   launch.in_flight = std::min(tuning.in_flight > 0 ? tuning.in_flight : 9, max_in_flight(launch.slots, consumers));
   // Measured too: where an op is soon over, less should be in front of what the next waits for.
-  const int32_t quiet = launch.format == StreamFormat::int4 || longest <= kShortCols ? 2 : 3;
+  const int32_t quiet = launch.format == StreamFormat::int4 ? 2 : longest <= kShortCols ? 1 : 3;
   launch.quiet_in_flight = std::min(launch.in_flight, tuning.quiet > 0 ? tuning.quiet : quiet);
   if (launch.quiet_in_flight < 1) return false;
   launch.shared_bytes = kStepFixedShared + int64_t{launch.slots} * launch.item_bytes + room;
   return true;
 }
 
-int64_t step_words(const AttendArgs& args) { return part_words(args) + qkv_cols(args); }
+int64_t step_words(const AttendArgs& args) { return attention_words(&args) + kStepPlaces * kStepPlaceWords; }
 
 }  // namespace qwill::cuda

@@ -131,6 +131,7 @@ __device__ __forceinline__ void wait_for_copies() {
 }
 
 // The line of 128 bytes that holds this address, towards the L2 cache.
+// Towards the L2 cache, out of which weights drive what a step reads once: before wait_for_previous_kernel too.
 __device__ __forceinline__ void prefetch_line(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address) : "memory");
 }
@@ -213,19 +214,6 @@ __device__ __forceinline__ void copy_bulk_once(uint32_t to, const void* from, ui
 // The same bytes towards the L2 cache.
 __device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-// Contiguous bytes (a multiple of 16) from shared memory, by the copy engine. wait_for_stores: until this thread's have
-// been written, which others see behind a fence; until_read: until their shared memory is free.
-__device__ __forceinline__ void store_bulk(void* to, uint32_t from, uint32_t bytes) {
-  asm volatile(
-      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
-      "cp.async.bulk.commit_group;" ::"l"(to),
-      "r"(from), "r"(bytes)
-      : "memory");
-}
-__device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
-__device__ __forceinline__ void wait_until_stores_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 // A box of a tensor map ("cp.async.bulk.tensor"); zeros outside of the tensor.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int32_t x, int32_t y, uint32_t barrier) {

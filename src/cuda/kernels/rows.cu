@@ -16,8 +16,12 @@ constexpr int kThreads = 256;
 __global__ void __launch_bounds__(kThreads)
     embed_kernel(float* x, TableView table, const int32_t* tokens, const int32_t* draw_source, const int32_t* draws) {
   let_next_kernel_start();
-  wait_for_previous_kernel();
   const int64_t t = blockIdx.x;
+  if (threadIdx.x == 0) {
+    prefetch_line(draw_source + t);
+    prefetch_line(tokens + t);
+  }
+  wait_for_previous_kernel();
   const int32_t source = draw_source[t], token = source < 0 ? tokens[t] : id_of_draw(draws[source]);
   float* out = x + t * table.cols;
   if (!table.is_bf16) {
@@ -40,9 +44,20 @@ __global__ void __launch_bounds__(kThreads)
 
 // One block for row t and sequence t.
 __global__ void begin_rows_kernel(BegunRows p) {
-  let_next_kernel_start();
-  wait_for_previous_kernel();
   const int32_t t = static_cast<int32_t>(blockIdx.x), i = static_cast<int32_t>(threadIdx.x);
+  let_next_kernel_start();
+  if (i == 32 && t < p.num_sequences) {
+    prefetch_line(p.sent.seq_lens + t);
+    prefetch_line(p.row_begin + t);
+  }
+  if (i == 0 && t < p.num_rows) {
+    prefetch_line(p.draw_source + t);
+    prefetch_line(p.sent.positions + t);
+    prefetch_line(p.sent.slots + t);
+    prefetch_line(p.rope_kinds + t);
+  }
+  if (i < p.half_dim) prefetch_line(p.inv_freq + i);
+  wait_for_previous_kernel();
   const auto steps = static_cast<int32_t>(p.sent.steps);
   const auto has_ended = [&](int32_t row) {
     const int32_t source = p.draw_source[row];

@@ -60,7 +60,10 @@ __global__ void __launch_bounds__(kSearchThreads, 4)
   logits += blockIdx.y * ld;
   let_next_kernel_start();
   if (threadIdx.x < kPieces) init_barrier(&barriers[threadIdx.x]);
+  if (threadIdx.x < 2) prefetch_line(reinterpret_cast<const char*>(sampled.rows + blockIdx.y) + threadIdx.x * 64);
   wait_for_previous_kernel();
+  const int32_t ahead = 4 * static_cast<int32_t>(threadIdx.x);
+  const float4 four = ahead < count ? *reinterpret_cast<const float4*>(logits + first + ahead) : float4{};
   if (threadIdx.x == 0) {
     row = settings_of(sampled, blockIdx.y);
     last_id = row.draw_source < 0 ? -1 : id_of_draw(last_draws[row.draw_source]);
@@ -68,6 +71,15 @@ __global__ void __launch_bounds__(kSearchThreads, 4)
   }
   __syncthreads();
   if (is_filtered(row, num_drawable)) return;
+  if (count <= kMinSlice && row.temperature <= 0 && row.num_adjustments == 0 && last_id < 0) {
+    // Few columns of a row as it is: no ring, and little code, which has to come from memory, too.
+    float highest = -INFINITY;
+    int32_t id = 0;
+    raise(highest, id, first_of(four, count - ahead), first + ahead);
+    const Found best = best_of_block({highest, id}, warp_best);
+    if (threadIdx.x == 0) found[blockIdx.y * gridDim.x + blockIdx.x] = best;
+    return;
+  }
   if (threadIdx.x == 0)
     for (int32_t i = 0; i < min(kPieces, num_pieces); ++i) piece(i).start_copy(logits, &barriers[i]);
 

@@ -28,6 +28,15 @@ __device__ inline float adjusted(float logit, const TokenAdjustment& a, const Sa
   return __fadd_rn(logit, a.bias);
 }
 
+// The first `count` of four; -infinity for the others.
+__device__ __forceinline__ float4 first_of(float4 v, int32_t count) {
+  if (count < 1) v.x = -INFINITY;
+  if (count < 2) v.y = -INFINITY;
+  if (count < 3) v.z = -INFINITY;
+  if (count < 4) v.w = -INFINITY;
+  return v;
+}
+
 // Columns first … first + count - 1 of a row in shared memory; none if count is not above 0.
 struct Columns {
   float* values;
@@ -36,12 +45,8 @@ struct Columns {
   __device__ int32_t num_groups() const { return (count + 3) / 4; }
   // Four at a time; -infinity beyond the end.
   __device__ float4 four(int32_t group) const {
-    if (4 * group >= count) return {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    float4 v = reinterpret_cast<const float4*>(values)[group];
-    if (4 * group + 1 >= count) v.y = -INFINITY;
-    if (4 * group + 2 >= count) v.z = -INFINITY;
-    if (4 * group + 3 >= count) v.w = -INFINITY;
-    return v;
+    const int32_t left = count - 4 * group;
+    return first_of(left > 0 ? reinterpret_cast<const float4*>(values)[group] : float4{}, left);
   }
 
   // One thread; `barrier` completes a phase when they have come.
@@ -132,18 +137,20 @@ __device__ inline Found finish_search(GumbelSearch& search, float* bars) {
   return search.finish(bar);
 }
 
+// Tokens first … first + 3, which come behind `id`.
+__device__ __forceinline__ void raise(float& highest, int32_t& id, float4 v, int32_t first) {
+  if (v.x > highest) highest = v.x, id = first;
+  if (v.y > highest) highest = v.y, id = first + 1;
+  if (v.z > highest) highest = v.z, id = first + 2;
+  if (v.w > highest) highest = v.w, id = first + 3;
+}
+
 // This thread's best token of these columns and those before, none of which was judged by noise.
 __device__ inline void search_greedy(Found& found, const Columns& columns) {
   float highest = static_cast<float>(found.value);
   int32_t id = found.id;
-  for (int32_t group = threadIdx.x; group < columns.num_groups(); group += blockDim.x) {
-    const float4 v = columns.four(group);
-    const int32_t first = columns.first + 4 * group;
-    if (v.x > highest) highest = v.x, id = first;
-    if (v.y > highest) highest = v.y, id = first + 1;
-    if (v.z > highest) highest = v.z, id = first + 2;
-    if (v.w > highest) highest = v.w, id = first + 3;
-  }
+  for (int32_t group = threadIdx.x; group < columns.num_groups(); group += blockDim.x)
+    raise(highest, id, columns.four(group), columns.first + 4 * group);
   found = {highest, id};
 }
 

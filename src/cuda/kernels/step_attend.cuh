@@ -10,12 +10,14 @@ namespace qwill::cuda {
 
 constexpr int kAttendThreads = 32 * kDecodeWarps;
 
-template <int kDim, typename Cache>
+// kWords: whether results may be words.
+template <int kDim, typename Cache, bool kWords>
 struct StepAttend {
   StepBlock& b;
   const AttendArgs& args;
   const int32_t op;
-  const bool bulk;  // stores
+  const StepStores stores;
+  const int32_t to;  // words
   DecodeTile<kDim, Cache>& tile = *reinterpret_cast<DecodeTile<kDim, Cache>*>(b.room);
   // Values are copied to the place of the keys when these have been read, or behind the tile. Of e4m3 they always are
   // apart, and where a block has several tiles two are under way at a time, the second one's keys and values behind.
@@ -206,29 +208,25 @@ struct StepAttend {
     });
   }
 
-  // By way of the room, where nothing is left of the tasks of this block.
+  // Two results of bf16 at a time, as one word where results are words.
   __device__ __forceinline__ void put_result(const RowPart<kDim>& part, int32_t head) const {
-    bfloat* row = static_cast<bfloat*>(args.out);
-    bfloat* out = row + int64_t{head} * args.head_dim;
-    if (!bulk) {
-      part.store_result(out, args.head_dim, b.lane);
-      if (head == 0) clear_padding(row, int64_t{args.num_heads} * args.head_dim, args.ld_out, b.lane);
-      return;
-    }
-    auto* place = reinterpret_cast<bfloat*>(b.room) + b.warp * kDim;
-    const bool chosen = elect_lane();
-    if (chosen) wait_until_stores_read();
-    __syncwarp();
-    part.store_result(place, args.head_dim, b.lane);
-    fence_async_proxy();
-    __syncwarp();
-    if (chosen) store_bulk(out, shared_address(place), args.head_dim * 2);
+    const int32_t first = head * args.head_dim, all = args.num_heads * args.head_dim;
+    const auto put = [&](int32_t i, uint32_t two) {
+      if (kWords && stores == StepStores::words)
+        store_word(b.p.words + to + i / 2, __uint_as_float(two), b.epoch());
+      else
+        *reinterpret_cast<uint32_t*>(static_cast<bfloat*>(args.out) + i) = two;
+    };
+    part.for_each_result(args.head_dim, b.lane, [&](int d, uint32_t two) { put(first + d, two); });
+    if (head == 0)
+#pragma unroll 1
+      for (int32_t i = all + 2 * b.lane; i < args.ld_out; i += 64) put(i, 0);
   }
 
   // Heads are dealt to different blocks, the last blocks first: they have fewer tiles. Behind the merges of groups,
-  // where there are several, those of what they yield.
+  // where there are several, those of what they yield. Without keys the result is zeros: whoever reads it waits for it.
   __device__ __forceinline__ void merge_heads() const {
-    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = (num_tiles + kGroup - 1) / kGroup;
+    const int32_t group = b.p.group, num_heads = args.num_heads, num_groups = max(1, (num_tiles + kGroup - 1) / kGroup);
     const int32_t of_tiles = num_groups * num_heads, num_merges = of_tiles + (num_groups > 1 ? num_heads : 0);
     const auto num_blocks = static_cast<int32_t>(gridDim.x);
     const int32_t first = b.warp * num_blocks + num_blocks - 1 - static_cast<int32_t>(blockIdx.x);
@@ -237,8 +235,9 @@ struct StepAttend {
       const bool last = num_groups == 1 || i >= of_tiles;
       const int32_t head = i % num_heads, group_idx = i / num_heads, begin = group_idx * kGroup;
       const StepWord* from = i < of_tiles ? part_of(head / group, begin) : group_part_of(head / group, 0);
-      const RowPart<kDim> part =
+      RowPart<kDim> part =
           merge(from + head % group * kRowWords, i < of_tiles ? min(kGroup, num_tiles - begin) : num_groups);
+      if (num_tiles == 0) part.l = 1;
       if (last) {
         put_result(part, head);
       } else {

@@ -45,7 +45,7 @@ struct Bf16Unit {
       : b(block), op(step_op), unit(unit_in) {
     const StreamCall& c = op.product;
     if (kPair || c.output != StreamOutput::add || count() <= 0) return;
-    const float* y = static_cast<const float*>(c.y) + column();  // where the copy engine has written
+    const float* y = static_cast<const float*>(c.y) + column();
     before.x = __ldcg(y);
     if (count() > 1) before.y = __ldcg(y + 1);
   }
@@ -92,51 +92,27 @@ struct Bf16Unit {
     done();
   }
 
-  // Outputs of the lane, from column() on. Of one tile the first row's lanes have two each, of a pair every fourth lane
-  // one.
-  __device__ __forceinline__ int32_t column() const { return unit * 8 + (kPair ? b.lane / 4 : 2 * b.lane); }
+  // Of a tile, outputs of the lane from column() on: the first row's lanes have two each.
+  __device__ __forceinline__ int32_t column() const { return unit * 8 + 2 * b.lane; }
   __device__ __forceinline__ int32_t count() const { return b.lane < 4 ? op.product.num_outputs - column() : 0; }
 
   __device__ __forceinline__ void write() const {
     const StreamCall& c = op.product;
-    const bool add = c.output == StreamOutput::add;
-    const float first = add ? __fadd_rn(before.x, sums[0]) : sums[0],
-                second = add ? __fadd_rn(before.y, sums[1]) : sums[1];
-    if (op.stores == StepStores::bulk) return write_bulk(first, second);
-    if (count() <= 0) return;
     const StepOutputs outputs{b, op};
-    outputs.put(0, column(), first);
-    if (count() > 1) outputs.put(0, column() + 1, second);
-  }
-
- private:
-  // All eight outputs, or as many as there are.
-  __device__ __forceinline__ void write_bulk(float first, float second) const {
-    const StreamCall& c = op.product;
-    auto* outputs = reinterpret_cast<float*>(b.shared.outputs[b.warp]);
-    const bool chosen = elect_lane();
-    if (chosen) wait_until_stores_read();
-    __syncwarp();
-    if (kPair) {
-      if (b.lane % 4 == 0)
-        reinterpret_cast<bfloat*>(outputs)[b.lane / 4] = __float2bfloat16_rn(silu_times(sums[0], sums[2]));
-    } else if (b.lane < 4) {
-      *reinterpret_cast<float2*>(outputs + 2 * b.lane) = make_float2(first, second);
-    }
-    fence_async_proxy();
-    __syncwarp();
-    if (!chosen) return;
-    const int32_t n = unit * 8;
-    if (!kPair) {
-      const int32_t bytes = min(8, c.num_outputs - n) * 4;
-      if (bytes > 0) store_bulk(static_cast<float*>(c.y) + n, shared_address(outputs), bytes);
+    if (kPair) {  // every fourth lane has an output, of which two are put at once
+      const float mine = silu_times(sums[0], sums[2]), next = __shfl_down_sync(~0u, mine, 4);
+      if (b.lane % 8 != 0) return;
+      const int32_t n = unit * 8 + b.lane / 4;
+      outputs.put_two_gated(n, pack_bf16(mine, next));
+      if (unit + 1 == c.layout.row_blocks / 2)
+#pragma unroll 1
+        for (int32_t pad = n + 8; pad < c.ldy; pad += 8) outputs.put_two_gated(pad, 0);
       return;
     }
-    auto* y = static_cast<bfloat*>(c.y) + n;
-    store_bulk(y, shared_address(outputs), 16);
-    if (unit + 1 == c.layout.row_blocks / 2)
-#pragma unroll 1
-      for (int64_t pad = 8; n + pad < c.ldy; pad += 8) store_bulk(y + pad, shared_address(&b.shared.zeros), 16);
+    if (count() <= 0) return;
+    const bool add = c.output == StreamOutput::add;
+    outputs.put(0, column(), add ? __fadd_rn(before.x, sums[0]) : sums[0]);
+    if (count() > 1) outputs.put(0, column() + 1, add ? __fadd_rn(before.y, sums[1]) : sums[1]);
   }
 };
 

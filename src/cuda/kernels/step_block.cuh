@@ -28,8 +28,6 @@ struct StepShared {
   uint64_t full[kMaxSlots], empty[kMaxSlots];
   uint64_t keys_full[2], values_full[2], norm_full;
   float scratch[8];
-  uint4 zeros;
-  float4 outputs[kMaxStepWarps][4];  // of a warp, on their way to memory
   int32_t pages[kKnownTiles][2];
   int32_t num_keys, slot;  // of the step's sequence; where its new key goes, or -1
   int32_t running;
@@ -95,45 +93,24 @@ struct StepOutputs {
   const StepBlock& b;
   const StepOp& op;
 
-  // What put() puts, all of a warp's of a unit of 16 rows of weights; by way of shared memory to the copy engine.
-  template <typename Put>
-  __device__ __forceinline__ void put_all(int32_t unit, const Put& put) const {
-    if (op.stores != StepStores::bulk) return put();
-    const bool chosen = elect_lane();
-    if (chosen) wait_until_stores_read();
-    __syncwarp();
-    put();
-    fence_async_proxy();
-    __syncwarp();
-    const StreamCall& c = op.product;
-    const uint32_t from = shared_address(b.shared.outputs[b.warp]);
-    if (!chosen) return;
-    if (c.output == StreamOutput::silu_mul)
-      store_bulk(static_cast<bfloat*>(c.y) + unit * 8, from, 16);
-    else if (const int32_t count = min(16, c.num_outputs - unit * 16); count > 0)
-      store_bulk(static_cast<float*>(c.y) + unit * 16, from, static_cast<uint32_t>(count) * 4);
+  // An added row too stands in its place: for the next sum, and whoever comes after the step.
+  __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
+    const bool words = op.stores == StepStores::words;
+    if (words) store_word(b.p.words + op.to + n, value, b.epoch());
+    if (!words || op.product.output == StreamOutput::add) static_cast<float*>(op.product.y)[n] = value;
   }
   __device__ __forceinline__ void put_gated(int32_t /*row*/, int32_t n, bfloat value) const {
-    if (op.stores == StepStores::bulk)
-      reinterpret_cast<bfloat*>(b.shared.outputs[b.warp])[n % 8] = value;
-    else
-      static_cast<bfloat*>(op.product.y)[n] = value;
+    static_cast<bfloat*>(op.product.y)[n] = value;
   }
-  // By the lanes that have put the eight outputs before: of eight columns the first one's clears all.
-  __device__ __forceinline__ void clear_gated(int32_t /*row*/, int32_t n) const {
-    bfloat* y = static_cast<bfloat*>(op.product.y) + n;
-    if (op.stores != StepStores::bulk)
-      *y = __float2bfloat16_rn(0.0f);
-    else if (n % 8 == 0)
-      store_bulk(y, shared_address(&b.shared.zeros), 16);
+  __device__ __forceinline__ void clear_gated(int32_t row, int32_t n) const {
+    put_gated(row, n, __float2bfloat16_rn(0.0f));
   }
-  __device__ __forceinline__ void put(int32_t /*row*/, int32_t n, float value) const {
-    if (op.stores == StepStores::bulk)
-      reinterpret_cast<float*>(b.shared.outputs[b.warp])[n % 16] = value;
-    else if (op.stores == StepStores::words)
-      store_word(b.p.words + b.p.qkv_words + n, value, b.epoch());
+  // n is even.
+  __device__ __forceinline__ void put_two_gated(int32_t n, uint32_t two) const {
+    if (op.stores == StepStores::words)
+      store_word(b.p.words + op.to + n / 2, __uint_as_float(two), b.epoch());
     else
-      static_cast<float*>(op.product.y)[n] = value;
+      *reinterpret_cast<uint32_t*>(static_cast<bfloat*>(op.product.y) + n) = two;
   }
 };
 

@@ -80,7 +80,7 @@ struct Int4Units {
             tile.take_row(rows + (b.warp + i) * 16, b.lane);
             tile.fold(c, false);
           }
-          outputs.put_all(unit, [&] { tile.template write<1>(c, outputs, unit, b.lane); });
+          tile.template write<1>(c, outputs, unit, b.lane);
         }
       } else {
         b.sync();  // as the busy ones

@@ -8,6 +8,13 @@
 
 namespace qwill::cuda {
 
+// A step is short where all products have at most so many columns: little is multiplied between one op and the next.
+constexpr int32_t kShortCols = 4096;
+// Operands that are handed on as words (decode_step.h) have places in turn. An op writes where the third one before it
+// did: all blocks have read that when they have finished the second one before it, which every block knows of that
+// writes (a product waits for the op before it, and attention comes behind a product).
+constexpr int32_t kStepPlaces = 3, kStepPlaceWords = 2048;
+
 constexpr int32_t kMinSlots = 16;  // more than consumers
 constexpr int32_t kMaxSlots = 26;
 // A block's shared memory: barriers and the ops at hand, the ring, room for an operand or for a tile of attention.

@@ -92,9 +92,54 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   }
 }
 
+// A row to be normed, not longer than kStepPlaceWords: as RowSlice::load_fours gives it.
+__device__ __forceinline__ void load_word_row(const StepBlock& b, RowSlice& x, const StepWord* from, int32_t cols,
+                                              int32_t op) {
+  wait_for_words(b.p, op, [&] {
+    bool there = true;
+#pragma unroll
+    for (int j = 0; j < kNormVectors; ++j) {
+      x.values[j] = make_float4(0, 0, 0, 0);
+      if (j >= kStepPlaceWords / (4 * kNormThreads)) continue;
+      const int32_t i = 4 * (b.thread + kNormThreads * j);
+      const float2 first = load_words_if(i < cols, from + i, b.epoch_before(), there);
+      const float2 second = load_words_if(i < cols, from + i + 2, b.epoch_before(), there);
+      x.values[j] = make_float4(first.x, first.y, second.x, second.y);
+    }
+    return there;
+  });
+}
+
+// Pairs of bf16 to the beginning of the room, four columns at a time.
+__device__ __forceinline__ void load_word_operand(const StepBlock& b, const StepWord* from, int32_t padded,
+                                                  int32_t op) {
+  constexpr int kBatch = 4;
+  const int32_t stride = b.p.warps * 32;
+#pragma unroll 1
+  for (int32_t first = b.thread; first < padded / 4; first += kBatch * stride) {
+    float2 fours[kBatch];
+    wait_for_words(b.p, op, [&] {
+      bool there = true;
+#pragma unroll
+      for (int k = 0; k < kBatch; ++k) {
+        const int32_t i = first + k * stride;
+        fours[k] = load_words_if(i < padded / 4, from + 2 * i, b.epoch_before(), there);
+      }
+      return there;
+    });
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k)
+      if (const int32_t i = first + k * stride; i < padded / 4) reinterpret_cast<float2*>(b.room)[i] = fours[k];
+  }
+}
+
 // The operand as one bf16 row at the beginning of the room; the norm's weights, which are constant, pass behind it.
-__device__ __forceinline__ void load_step_operand(StepBlock& b, const StreamCall& c, int32_t op) {
+template <bool kWords>
+__device__ __forceinline__ void load_step_operand(StepBlock& b, const StepOp& step_op, int32_t op) {
+  const StreamCall& c = step_op.product;
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
+  const bool words = kWords && step_op.from >= 0;
+  const StepWord* from = b.p.words + step_op.from;
   if (c.norm) {
     const uint32_t weights = shared_address(b.room + stream_row_bytes(padded));
     const uint32_t barrier = shared_address(&b.shared.norm_full), parity = b.norms++ % 2;
@@ -106,7 +151,10 @@ __device__ __forceinline__ void load_step_operand(StepBlock& b, const StreamCall
     b.wait_for_op_before(op);
     if (b.thread < kNormThreads) {
       RowSlice x;
-      x.load_fours(c.x, c.cols, b.thread);
+      if (words)
+        load_word_row(b, x, from, c.cols, op);
+      else
+        x.load_fours(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
       wait_for(barrier, parity, b.p, StepWait::norm, op, 0);
       auto* row = reinterpret_cast<bfloat*>(b.room);
@@ -123,6 +171,7 @@ __device__ __forceinline__ void load_step_operand(StepBlock& b, const StreamCall
     }
   } else {
     b.wait_for_op_before(op);
+    if (words) return load_word_operand(b, from, padded, op);
 #pragma unroll 1
     for (int32_t i = b.thread; i < padded / 8; i += b.p.warps * 32)
       copy_16_async(shared_address(b.room) + i * 16, static_cast<const bfloat*>(c.a) + i * 8);
@@ -155,7 +204,7 @@ __device__ __forceinline__ void multiply_fp8_units(const StepBlock& b, const Ste
           if (b.lane == 0) barrier_arrive(b.empty(at.slot));
           at.advance(consumers, b.p.slots);
         });
-    if (b.warp % 4 == 0) outputs.put_all(first + group, [&] { tile.write(outputs); });
+    if (b.warp % 4 == 0) tile.write(outputs);
   }
 }
 
@@ -178,7 +227,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
-    load_step_operand(b, c, idx);
+    load_step_operand<kFormat == StreamFormat::bf16>(b, op, idx);
   const bool alone = kFormat == StreamFormat::bf16 && c.output != StreamOutput::silu_mul && op.cut.consumers() == 1 &&
                      c.layout.col_blocks % kItemAtoms == 0;
   if (alone) fence_async_proxy();  // wgmma reads the operand

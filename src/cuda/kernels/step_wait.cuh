@@ -88,6 +88,21 @@ __device__ __forceinline__ float load_word(const StepWord* from, uint32_t epoch,
   there = there && static_cast<uint32_t>(a >> 32) == epoch;
   return __uint_as_float(static_cast<uint32_t>(a));
 }
+// If they are wanted; else zeros, which are there.
+__device__ __forceinline__ float2 load_words_if(bool wanted, const StepWord* from, uint32_t epoch, bool& there) {
+  uint64_t a = uint64_t{epoch} << 32, b = a;
+  asm volatile(
+      "{\n"
+      ".reg .pred wanted;\n"
+      "setp.ne.b32 wanted, %3, 0;\n"
+      "@wanted ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];\n"
+      "}\n"
+      : "+l"(a), "+l"(b)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
+  there = there && static_cast<uint32_t>(a >> 32) == epoch && static_cast<uint32_t>(b >> 32) == epoch;
+  return make_float2(__uint_as_float(static_cast<uint32_t>(a)), __uint_as_float(static_cast<uint32_t>(b)));
+}
 // Reads until all words are there.
 template <typename Read>
 __device__ __forceinline__ void wait_for_words(const StepLaunch& p, int32_t op, Read read) {
