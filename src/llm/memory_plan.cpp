@@ -192,7 +192,7 @@ MemoryPlan plan_memory(const LlmOptions& options) {
   constexpr std::string_view kRandom = "random:";
   DeviceChoice device = choose_device(options);
   if (device.on_cuda) {
-    if (cuda_available() || options.memory_bytes == 0) {
+    if (cuda_exists() || options.memory_bytes == 0) {
       with_context(options.device, [&] {
         device.card = cuda_card(device.cuda);
         device.name = cuda_device_name(device.cuda);

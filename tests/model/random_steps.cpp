@@ -156,7 +156,8 @@ class Player {
     play_.events.shared_pages += full;
     if (common % size != 0) {
       s.pages.push_back(take_page());
-      const PageCopy copy{other.sequence.pages[static_cast<size_t>(full)], s.pages.back()};
+      const PageCopy copy{other.sequence.pages[static_cast<size_t>(full)], s.pages.back(),
+                          static_cast<int32_t>(common % size)};
       ops_.copy_pages(kv_, {&copy, 1});
       s.num_cached = common;
       ++play_.events.copied_pages;

@@ -84,10 +84,20 @@ double allowed_error(const RandomModel& model) {
   }
 }
 
-class RandomModels : public test::BackendTest {
+// Of a backend some of the models, every so many.
+constexpr int kNumParts = 4;
+
+class RandomModels : public testing::TestWithParam<std::tuple<std::string, int>> {
  protected:
+  const std::string& backend() const { return std::get<0>(GetParam()); }
+  // Of so many models those of this part.
+  template <typename Play>
+  void for_models(int count, const Play& play) const {
+    for (int i = std::get<1>(GetParam()); i < count && !HasFailure(); i += kNumParts) play(i);
+  }
+
   void SetUp() override {
-    BackendTest::SetUp();
+    if (!test::machine_has(backend())) GTEST_SKIP() << "this machine lacks " << backend();
     seed_ = static_cast<uint64_t>(testing::UnitTest::GetInstance()->random_seed());
   }
 
@@ -96,18 +106,18 @@ class RandomModels : public test::BackendTest {
     return (seed_ * 1000 + static_cast<uint64_t>(index)) * 3 + static_cast<uint64_t>(kind);
   }
   std::string tell(int index, const RandomModel& shape) const {
-    return fmt::format("{}, --gtest_random_seed={}, model {}: {}", GetParam(), seed_, index, shape.describe());
+    return fmt::format("{}, --gtest_random_seed={}, model {}: {}", backend(), seed_, index, shape.describe());
   }
 
   void play(int index, ModelKind kind) {
     Random random(seed_of(index, kind));
-    const RandomModel shape = test::random_model(random, GetParam(), kind);
+    const RandomModel shape = test::random_model(random, backend(), kind);
     SCOPED_TRACE(tell(index, shape));
     const Watchdog watchdog(tell(index, shape));
     const RandomModelTensors tensors(shape);
-    const auto ops = test::make_backend(GetParam(), 2);
+    const auto ops = test::make_backend(backend(), 2);
     const auto model = load_model(*ops, shape.config, rope_settings(shape.config), tensors, shape.dtype);
-    const double most = kind == ModelKind::large ? 700 : 2000, budget = test::is_cpu(GetParam()) ? 2e9 : 6e10;
+    const double most = kind == ModelKind::large ? 700 : 2000, budget = test::is_cpu(backend()) ? 2e9 : 6e10;
     const auto tokens =
         static_cast<int64_t>(std::min(most, budget / static_cast<double>(shape.config.num_active_parameters())));
     const Play play =
@@ -148,7 +158,7 @@ class RandomModels : public test::BackendTest {
 
   // The first sequences that it can compute in so many products.
   void compare_reference(const RandomModel& shape, const RandomModelTensors& tensors, const Play& play, double budget) {
-    if (shape.dtype == DTypeChoice::int8 || (shape.dtype == DTypeChoice::int4 && test::is_cpu(GetParam()))) return;
+    if (shape.dtype == DTypeChoice::int8 || (shape.dtype == DTypeChoice::int4 && test::is_cpu(backend()))) return;
     double left = budget - elements_of(shape.config) * (shape.dtype == DTypeChoice::int4 ? 300 : 3);
     if (left < 0) return;
     const auto ops = test::make_backend("reference");
@@ -210,43 +220,43 @@ class RandomModels : public test::BackendTest {
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kNumModels = 3;
+constexpr int kNumModels = 4;
 #else
 constexpr int kNumModels = 16;
 #endif
 
 TEST_P(RandomModels, ASequencesBitsAreItsOwn) {
-  for (int i = 0; i < kNumModels && !HasFailure(); ++i) play(i, ModelKind::small);
+  for_models(kNumModels, [&](int i) { play(i, ModelKind::small); });
   tell_events();
 }
 
 TEST_P(RandomModels, ASequencesBitsAreItsOwnInLargeProducts) {
-  if (test::is_cpu(GetParam())) GTEST_SKIP() << "it would take long";
-  for (int i = 0; i < kNumModels / 4 && !HasFailure(); ++i) play(i, ModelKind::large);
+  if (test::is_cpu(backend())) GTEST_SKIP() << "it would take long";
+  for_models(kNumModels / 2, [&](int i) { play(i, ModelKind::large); });
   tell_events();
 }
 
 // What a page held before it was theirs, and the pages of their neighbours, are nothing to other sequences.
 TEST_P(RandomModels, WhatIsNotANumberStaysWithItsSequence) {
-  for (int i = 0; i < kNumModels / 2 && !HasFailure(); ++i) play(i, ModelKind::poisoned);
+  for_models(kNumModels / 2, [&](int i) { play(i, ModelKind::poisoned); });
   tell_events();
 }
 
 // The same through the engine: prefix hits, preemption, penalties and stops.
 TEST_P(RandomModels, ASequencesTokensAreItsOwn) {
   test::Occurrences occurred;
-  for (int i = 0; i < kNumModels / 4 && !HasFailure(); ++i) {
+  for_models(kNumModels / 2, [&](int i) {
     Random random(seed_of(i, ModelKind::small) + 1);
-    const RandomModel shape = test::random_model(random, GetParam(), ModelKind::small);
+    const RandomModel shape = test::random_model(random, backend(), ModelKind::small);
     SCOPED_TRACE(tell(i, shape));
     const Watchdog watchdog(tell(i, shape));
     const RandomModelTensors tensors(shape);
-    const test::Instance on(shape.config, tensors, shape.dtype, GetParam());
+    const test::Instance on(shape.config, tensors, shape.dtype, backend());
     const std::vector<test::Known> known = test::answer_alone(on, 6, random.next());
     for (int schedule = 0; schedule < 2; ++schedule)
       for (const std::string& complaint : test::run_schedule(on, known, random.next(), occurred))
         ADD_FAILURE() << complaint;
-  }
+  });
 }
 
 std::vector<std::string> all_backends() {
@@ -254,7 +264,13 @@ std::vector<std::string> all_backends() {
   if (std::ranges::count(names, "cuda") > 0) names.push_back("cuda-apart");
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(Backends, RandomModels, testing::ValuesIn(all_backends()), test::backend_test_name);
+INSTANTIATE_TEST_SUITE_P(Backends, RandomModels,
+                         testing::Combine(testing::ValuesIn(all_backends()), testing::Range(0, kNumParts)),
+                         [](const auto& info) {
+                           std::string name = std::get<0>(info.param);
+                           std::ranges::replace(name, '-', '_');
+                           return fmt::format("{}_part_{}", name, std::get<1>(info.param));
+                         });
 
 }  // namespace
 }  // namespace qwill
