@@ -49,7 +49,7 @@ void Ops::begin_pages(const PagedKv& kv, const Batch& batch) {
     const auto first = static_cast<size_t>(batch.row_begin[s]), last = static_cast<size_t>(batch.row_begin[s + 1] - 1);
     const int32_t entry = batch.positions[last] % page_size;
     if (batch.slots[last] >= 0 && batch.positions[last] - entry >= batch.positions[first] && entry + 1 < page_size)
-      begun.push_back({batch.slots[last] / page_size, entry + 1});
+      begun.push_back({batch.slots[last] / page_size, 0});
   }
   do_begin_pages(kv, begun);
 }
