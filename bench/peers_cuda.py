@@ -1,9 +1,10 @@
 """qwill beside what else is installed, on the same card and shapes, in one run, with random weights.
 
-    python bench/peers_cuda.py [--size 8b] [--program build/release/qwill] [--llama-bench PATH --gguf FILE] [--batches 1,64]
+    python bench/peers_cuda.py [--size 8b] [--dtype bf16] [--program build/release/qwill] [--batches 1,64]
+                               [--llama-bench PATH --gguf FILE]
 
 Peers that are looked for: transformers (static cache, compiled, in a CUDA graph), vllm, sglang, and llama.cpp's own bench
-tool where a path is given. What is not installed is named and left out. Prints tokens per second and qwill's ratio.
+tools where a path is given. What is not installed is named and left out. Prints tokens per second and qwill's ratio.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools"))
 from make_random_checkpoint import SIZES, config  # noqa: E402
@@ -24,10 +26,11 @@ from make_random_checkpoint import SIZES, config  # noqa: E402
 CONTEXT, GENERATED, PROMPT = 512, 64, 2048
 
 
-def run_qwill(program: str, size: str, batch: int) -> dict:
-    command = [program, "bench", f"random:{size}", "--device", "cuda", "--output", "json", "--batch", str(batch),
-               "--context", str(CONTEXT), "--gen-len", str(GENERATED), "--prompt-len", str(PROMPT)]  # fmt: skip
-    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def run_qwill(program: str, size: str, dtype: str, batch: int) -> dict:
+    command = [program, "bench", f"random:{size}", "--device", "cuda", "--output", "json", "--dtype", dtype,
+               "--batch", str(batch), "--context", str(CONTEXT), "--gen-len", str(GENERATED),
+               "--prompt-len", str(PROMPT)]  # fmt: skip
+    report = json.loads(run(command))
     return {"decode": report["decode_tok_s"], "prefill": report["prefill_tok_s"]}
 
 
@@ -132,39 +135,35 @@ def time_batches(generate, batch: int) -> dict:
     return {"decode": statistics.median(decode), "prefill": statistics.median(prefill)}
 
 
-def run_llama_bench(path: str, gguf: str, batch: int) -> dict:
-    if batch != 1:
-        return {}
-    command = [
-        path,
-        "-m",
-        gguf,
-        "-ngl",
-        "99",
-        "-fa",
-        "1",
-        "-p",
-        str(PROMPT),
-        "-n",
-        str(GENERATED),
-        "-d",
-        str(CONTEXT),
-        "-o",
-        "json",
-    ]
-    results = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    figures = {}
-    for result in results:
-        figures["prefill" if result["n_prompt"] else "decode"] = result["avg_ts"]
-    return figures
+def run_llama(bench: str, gguf: str, batch: int) -> dict:
+    """One stream by llama-bench; more by llama-batched-bench beside it, whose prompts are too short for a prefill."""
+    on_card = ["-m", gguf, "-ngl", "99"]
+    if batch == 1:
+        scene = ["-fa", "1", "-p", str(PROMPT), "-n", str(GENERATED), "-d", f"0,{CONTEXT}", "-o", "json"]
+        results = json.loads(run([bench, *on_card, *scene]))
+        figures = {(bool(result["n_prompt"]), result["n_depth"]): result["avg_ts"] for result in results}
+        return {"decode": figures[False, CONTEXT], "prefill": figures[True, 0]}
+    scene = ["-fa", "on", "-npp", str(CONTEXT), "-ntg", str(GENERATED), "-npl", str(batch),
+             "-c", str(batch * (CONTEXT + GENERATED)), "--output-format", "jsonl"]  # fmt: skip
+    lines = run([str(pathlib.Path(bench).with_name("llama-batched-bench")), *on_card, *scene]).splitlines()
+    return {"decode": next(json.loads(line)["speed_tg"] for line in lines if line.startswith("{"))}
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise RuntimeError(f"{command[0]}: {last[0]}")
+    return done.stdout
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="8b", choices=sorted(SIZES))
     parser.add_argument("--program", default="build/release/qwill")
-    parser.add_argument("--llama-bench")
-    parser.add_argument("--gguf")
+    parser.add_argument("--dtype", default="bf16", help="qwill's; all peers but llama.cpp have bf16 alone here")
+    parser.add_argument("--llama-bench", help="its path; llama-batched-bench lies beside it")
+    parser.add_argument("--gguf", help="a file of these shapes in about as many bits (tools/make_random_gguf.py)")
     parser.add_argument("--batches", default="1,64")
     parser.add_argument("--peer", help=argparse.SUPPRESS)  # runs one peer in this process and prints its figures
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
@@ -174,30 +173,31 @@ def main() -> int:
     if options.peer:
         print(json.dumps(peers[options.peer](options.size, options.batch)))
         return 0
-    installed = [name for name in peers if importlib.util.find_spec(name)]
-    missing = [name for name in peers if name not in installed]
+    installed = [name for name in peers if importlib.util.find_spec(name)] if options.dtype == "bf16" else []
+    missing = [name for name in peers if name not in installed] if options.dtype == "bf16" else []
     if missing:
         print(f"not installed: {', '.join(missing)}")
     for batch in (int(text) for text in options.batches.split(",")):
-        ours = run_qwill(options.program, options.size, batch)
-        print(f"{options.size}, {batch} stream(s), context {CONTEXT}: qwill decode {ours['decode']:.1f} tok/s, "
-              f"prefill of {PROMPT} {ours['prefill']:.0f} tok/s")  # fmt: skip
+        ours = run_qwill(options.program, options.size, options.dtype, batch)
+        print(f"{options.size} {options.dtype}, {batch} stream(s), context {CONTEXT}: "
+              f"qwill decode {ours['decode']:.1f} tok/s, prefill of {PROMPT} {ours['prefill']:.0f} tok/s")  # fmt: skip
         for name in installed:
             # A process of its own: it gives all of its memory back.
-            command = [sys.executable, __file__, "--peer", name, "--size", options.size, "--batch", str(batch)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                print(
-                    f"  {name}: failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}"
-                )
-                continue
-            report(name, json.loads(done.stdout.strip().splitlines()[-1]), ours)
+            again = [sys.executable, __file__, "--peer", name, "--size", options.size, "--batch", str(batch)]
+            report(name, lambda again=again: json.loads(run(again).strip().splitlines()[-1]), ours)
         if options.llama_bench and options.gguf:
-            report("llama.cpp", run_llama_bench(options.llama_bench, options.gguf, batch), ours)
+            name = f"llama.cpp, {pathlib.Path(options.gguf).name}"
+            report(name, lambda batch=batch: run_llama(options.llama_bench, options.gguf, batch), ours)
     return 0
 
 
-def report(name: str, theirs: dict, ours: dict) -> None:
+def report(name: str, measure: Callable[[], dict], ours: dict) -> None:
+    """Prints the figures, or why there are none: others are measured all the same."""
+    try:
+        theirs = measure()
+    except RuntimeError as error:
+        print(f"  {name}: failed: {error}", flush=True)
+        return
     parts = [f"{what} {value:.1f} tok/s (qwill {ours[what] / value:.2f} x)" for what, value in sorted(theirs.items())]
     print(f"  {name}: {', '.join(parts)}", flush=True)
 

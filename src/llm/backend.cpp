@@ -12,12 +12,31 @@ constexpr int64_t kCpuChunk = 512, kCudaChunk = 2048;
 constexpr int64_t kCpuMixedChunk = 64, kCudaMixedChunk = 256;
 constexpr int64_t kCpuSequences = 8;
 
+// What is wanted and no card does, as what to do instead on one; empty if there is nothing.
+std::string kept_from_cards(const LlmOptions& options, std::string_view block_type) {
+  if (options.kv_dtype == KvDTypeChoice::f16 || options.kv_dtype == KvDTypeChoice::int8)
+    return fmt::format("--kv-dtype {}: only on the CPU; on a card use auto, fp8, bf16 or f32",
+                       options.kv_dtype == KvDTypeChoice::f16 ? "f16" : "int8");
+  if (options.dtype == DTypeChoice::int8) return "--dtype int8: only on the CPU so far; on a card use fp8 or int4";
+  if (!block_type.empty())
+    return fmt::format("{}: weights in {}: only on the CPU so far; on a card use a model in bf16", options.model,
+                       block_type);
+  return "";
+}
+
 }  // namespace
 
-DeviceChoice choose_device(const LlmOptions& options) {
+DeviceChoice choose_device(const LlmOptions& options, std::string_view block_type) {
   DeviceChoice choice;
-  choice.on_cuda = options.device.starts_with("cuda") || (options.device == "auto" && cuda_available());
-  if (options.device == "auto" && !choice.on_cuda) choice.trouble = cuda_trouble();
+  const std::string kept = kept_from_cards(options, block_type);
+  if (options.device == "auto") {
+    const bool available = cuda_available();
+    choice.trouble = available ? kept : cuda_trouble();
+    choice.on_cuda = available && kept.empty();
+  } else if (options.device.starts_with("cuda")) {
+    if (!kept.empty()) fail_unsupported("{}", kept);
+    choice.on_cuda = true;
+  }
   const auto or_default = [&](int64_t wanted, int64_t on_cpu, int64_t on_cuda) {
     return wanted > 0 ? wanted : choice.on_cuda ? on_cuda : on_cpu;
   };
@@ -26,14 +45,9 @@ DeviceChoice choose_device(const LlmOptions& options) {
       std::min(choice.chunk_size, or_default(options.mixed_chunk_size, kCpuMixedChunk, kCudaMixedChunk));
   choice.max_sequences = or_default(options.max_sequences, kCpuSequences, 0);
   if (choice.on_cuda) {
-    if (options.kv_dtype == KvDTypeChoice::f16 || options.kv_dtype == KvDTypeChoice::int8)
-      fail_unsupported("--kv-dtype {}: only on the CPU; on a card use auto, fp8, bf16 or f32",
-                       options.kv_dtype == KvDTypeChoice::f16 ? "f16" : "int8");
     const size_t colon = options.device.find(':');
     choice.cuda = {.device = colon == std::string::npos ? 0 : std::stoi(options.device.substr(colon + 1)),
                    .portable = options.cuda_portable};
-    if (options.dtype == DTypeChoice::int8)
-      fail_unsupported("--dtype int8: only on the CPU so far; on a card use fp8 or int4");
     choice.card.hopper = !options.cuda_portable;
     choice.name = fmt::format("cuda:{}", choice.cuda.device);
   } else {
@@ -59,8 +73,8 @@ std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
   return std::nullopt;
 }
 
-Backend open_backend(const LlmOptions& options) {
-  Backend backend{choose_device(options), nullptr};
+Backend open_backend(const LlmOptions& options, std::string_view block_type) {
+  Backend backend{choose_device(options, block_type), nullptr};
   if (backend.on_cuda) {
     with_context(options.device, [&] {
       backend.ops = make_cuda_ops(backend.cuda);

@@ -34,19 +34,24 @@ struct Weights {
   std::unique_ptr<TensorSource> tensors;
   cpu::WeightMemory probed;  // of weights' kind: those may be in the caches, or repacked and gone
 
-  Weights(const LlmOptions& options, bool on_cuda) {
+  explicit Weights(const LlmOptions& options) {
     if (options.model.starts_with("random:")) {
       config = published_config(std::string_view(options.model).substr(7));
-      if (on_cuda) {
-        tensors = std::make_unique<RandomValues>(config);
-        return;
-      }
-      tensors = std::make_unique<RandomTensors>(config);
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
+    }
+  }
+  std::string_view block_type() const { return checkpoint ? checkpoint->block_type() : std::string_view(); }
+
+  void open(const LlmOptions& options, bool on_cuda) {
+    if (checkpoint) {
       if (!on_cuda) warm_up(checkpoint->files(), checkpoint->rare_bytes(), 2, options.progress, options.cancel);
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
+    } else if (on_cuda) {
+      tensors = std::make_unique<RandomValues>(config);
+    } else {
+      tensors = std::make_unique<RandomTensors>(config);
     }
     if (on_cuda) return;
     probed = cpu::WeightMemory(kBeyondCaches);
@@ -166,8 +171,9 @@ std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t 
 
 BenchReport run_bench(const BenchOptions& options) {
   const int64_t context = std::max<int64_t>(options.context >= 0 ? options.context : options.prompt_len, 1);
-  const Backend backend = open_backend(options.llm);
-  const Weights weights(options.llm, backend.on_cuda);
+  Weights weights(options.llm);
+  const Backend backend = open_backend(options.llm, weights.block_type());
+  weights.open(options.llm, backend.on_cuda);
   const ModelConfig& config = weights.config;
   const auto model = load_model(*backend.ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);
   const DType kv_dtype = chosen_dtype(options.llm.kv_dtype).value_or(backend.ops->kv_dtype());

@@ -16,6 +16,8 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
       checkpoint(Checkpoint::open(folder)),
       tokenizer(open_tokenizer(folder)) {
   Backend backend = opening.get();
+  if (backend.on_cuda && !checkpoint.block_type().empty())  // which was not known yet
+    backend = open_backend(options, checkpoint.block_type());
   ops = std::move(backend.ops);
   device_name = backend.name;
   const ModelConfig config = with_rope(checkpoint.config(), options.rope);
@@ -79,7 +81,8 @@ std::unique_ptr<Llm> Llm::open(const LlmOptions& options) { return std::unique_p
 Llm::Llm(const LlmOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   // A card takes a while to answer: meanwhile the files are opened.
-  parts_ = std::make_unique<Parts>(options, std::async(std::launch::async, open_backend, options));
+  parts_ =
+      std::make_unique<Parts>(options, std::async(std::launch::async, [options] { return open_backend(options); }));
   parts_->load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 

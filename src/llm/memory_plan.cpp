@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/system_memory.h"
@@ -190,7 +192,10 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
 
 MemoryPlan plan_memory(const LlmOptions& options) {
   constexpr std::string_view kRandom = "random:";
-  DeviceChoice device = choose_device(options);
+  std::optional<Checkpoint> checkpoint;
+  if (!options.model.starts_with(kRandom))
+    checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
+  DeviceChoice device = choose_device(options, checkpoint ? checkpoint->block_type() : "");
   if (device.on_cuda) {
     if (cuda_exists() || options.memory_bytes == 0) {
       with_context(options.device, [&] {
@@ -201,15 +206,14 @@ MemoryPlan plan_memory(const LlmOptions& options) {
       device.name += " (not here: an H100 is assumed)";
     }
   }
-  if (options.model.starts_with(kRandom)) {
+  if (!checkpoint) {
     const ModelConfig config =
         with_rope(published_config(std::string_view(options.model).substr(kRandom.size())), options.rope);
     return plan_memory(options, device, {config, RandomValues(config), 2 * config.num_parameters()});
   }
-  const Checkpoint checkpoint = Checkpoint::open(ModelFolder::find(options.model, options.hub_cache));
   return plan_memory(
       options, device,
-      {with_rope(checkpoint.config(), options.rope), CheckpointTensors(checkpoint), checkpoint.total_bytes()});
+      {with_rope(checkpoint->config(), options.rope), CheckpointTensors(*checkpoint), checkpoint->total_bytes()});
 }
 
 namespace {

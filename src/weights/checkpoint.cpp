@@ -157,6 +157,13 @@ std::span<const std::byte> Checkpoint::rare_bytes() const {
   return embedding ? embedding->tensor->bytes : std::span<const std::byte>();
 }
 
+std::string_view Checkpoint::block_type() const {
+  for (const TensorFile& file : files_)
+    for (const auto& [name, tensor] : file.tensors())
+      if (tensor.format != BlockFormat::none) return tensor.type_name();
+  return {};
+}
+
 int64_t Checkpoint::total_bytes() const {
   int64_t bytes = 0;
   for (const TensorFile& file : files_)
