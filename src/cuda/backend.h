@@ -132,6 +132,7 @@ class CudaOps final : public Ops {
   Loader loader_{device_, arena_, widened_};
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
   bool any_bf16_ = false, any_fp8_ = false;
+  const void* cache_ = nullptr;              // of the last step
   int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache in use
   int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend

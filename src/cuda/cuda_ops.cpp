@@ -99,6 +99,11 @@ void CudaOps::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
 void CudaOps::do_begin_pages(const PagedKv& kv, std::span<const PageRest> begun) {
   page_size_ = kv.geometry.page_size;
   cache_slots_ = kv.geometry.num_pages * page_size_;
+  if (kv.data != cache_) {  // recorded steps are of the other one
+    finish_step();
+    graphs_.clear();
+    cache_ = kv.data;
+  }
   if (rehearsing_ || begun.empty()) return;
   finish_step();
   clear_values(kv, begun);
