@@ -232,6 +232,8 @@ TEST_P(CudaTest, TwoEnginesOfOneBackendKeepTheirCachesApart) {
     Request r;
     for (int32_t i = 0; i < 40; ++i) r.prompt.push_back(first + 3 * i);
     r.sampling.max_tokens = 30;
+    r.sampling.temperature = 1;
+    r.sampling.seed = static_cast<uint64_t>(first);
     return r;
   };
   std::vector<int32_t> wanted[2], got[2];
