@@ -95,7 +95,8 @@ class CpuOps final : public Ops {
   void free_kv(PagedKv& kv) override;
 
   Compute head_compute(Compute layers) const override { return layers; }
-  bool takes_blocks() const override { return true; }
+  bool takes(BlockFormat) const override { return true; }
+  Compute block_compute() const override { return Compute::int8; }
   bool rehearse(bool on) override {
     rehearsing_ = on;
     return true;

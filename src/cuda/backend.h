@@ -25,6 +25,7 @@
 #include "cuda/step_inputs.h"
 #include "cuda/step_program.h"
 #include "ops/ops.h"
+#include "tensor/panels.h"
 
 namespace qwill::cuda {
 
@@ -58,6 +59,7 @@ class CudaOps final : public Ops {
 
   bool rehearse(bool on) override;
   std::span<const int64_t> recorded_sizes() const override { return kRecordedSizes; }
+  bool takes(BlockFormat format) const override { return !stored_panels(format); }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override;
   std::vector<Draw> take_draws() override;

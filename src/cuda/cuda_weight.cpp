@@ -5,6 +5,7 @@
 
 #include "base/cpu_features.h"
 #include "cuda/kernels/int4.h"
+#include "tensor/block_format.h"
 #include "tensor/int4.h"
 
 namespace qwill::cuda {
@@ -17,8 +18,28 @@ constexpr size_t kSlots = 4;
 constexpr int kMaxReaders = 16;
 constexpr int64_t kReadBytes = int64_t{512} << 10;  // one reader's task
 
-SourceType source_type(DType dtype) {
+// How a source's rows come to the card: as they are stored, blocks as what they stand for.
+DType staged_dtype(const WeightSource& source) {
+  return source.format == BlockFormat::none ? source.dtype : DType::f32;
+}
+SourceType staged_type(const WeightSource& source) {
+  const DType dtype = staged_dtype(source);
   return dtype == DType::f32 ? SourceType::f32 : dtype == DType::bf16 ? SourceType::bf16 : SourceType::f16;
+}
+
+// Rows [first, first + count), to memory of the host.
+void stage_rows(const WeightSource& source, int64_t first, int64_t count, char* to) {
+  const auto* data = static_cast<const std::byte*>(source.data);
+  const int64_t staged_bytes = source.cols * dtype_bytes(staged_dtype(source));
+  if (source.format == BlockFormat::none) {
+    std::memcpy(to, data + first * staged_bytes, static_cast<size_t>(count * staged_bytes));
+    return;
+  }
+  const BlockShape shape = block_shape(source.format);
+  const int64_t stored_bytes = source.cols / shape.cols * shape.bytes;
+  for (int64_t r = 0; r < count; ++r)
+    decode_blocks(source.format, data + (first + r) * stored_bytes, source.cols,
+                  reinterpret_cast<float*>(to + r * staged_bytes));
 }
 
 int64_t blocks_of(int64_t rows) { return (rows + kAtomRows - 1) / kAtomRows; }
@@ -62,18 +83,17 @@ void Loader::finish() {
 template <typename F>
 void Loader::for_stretches(const WeightSource& source, const F& place) {
   start();
-  const int64_t row_bytes = source.cols * dtype_bytes(source.dtype);
+  const int64_t row_bytes = source.cols * dtype_bytes(staged_dtype(source));
   if (row_bytes > kSlotBytes) fail_unsupported("a row of {} values is beyond what the loader takes", source.cols);
-  const int64_t stretch = kSlotBytes / row_bytes;
+  const int64_t stretch = kSlotBytes / row_bytes, task_rows = std::max<int64_t>(kReadBytes / row_bytes, 1);
   for (int64_t first = 0; first < source.rows; first += stretch) {
     const int64_t rows = std::min(stretch, source.rows - first), bytes = rows * row_bytes;
     Slot& slot = *slots_[next_slot_++ % slots_.size()];
     char *pinned = slot.pinned.get<char>(kSlotBytes), *staged = slot.staged.get<char>(kSlotBytes);
     check(cudaEventSynchronize(slot.copied), "load weights");
-    const char* from = static_cast<const char*>(source.data) + first * row_bytes;
-    pool_->run((bytes + kReadBytes - 1) / kReadBytes, [&](int64_t task) {
-      const int64_t begin = task * kReadBytes, size = std::min(kReadBytes, bytes - begin);
-      std::memcpy(pinned + begin, from + begin, static_cast<size_t>(size));
+    pool_->run((rows + task_rows - 1) / task_rows, [&](int64_t task) {
+      const int64_t row = task * task_rows;
+      stage_rows(source, first + row, std::min(task_rows, rows - row), pinned + row * row_bytes);
     });
     check(cudaStreamWaitEvent(copies_, slot.placed), "load weights");
     check(cudaMemcpyAsync(staged, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, copies_), "load weights");
@@ -93,7 +113,7 @@ void Loader::place_segment(const WeightSource& source, const Destination& to, in
     return;
   }
   for_stretches(source, [&](const char* staged, int64_t first, int64_t rows) {
-    check(place_bf16(to, staged, source_type(source.dtype), first_row + first, rows, source.cols, device_.stream),
+    check(place_bf16(to, staged, staged_type(source), first_row + first, rows, source.cols, device_.stream),
           "place weights");
   });
 }
@@ -107,7 +127,7 @@ void Loader::place_segment(const WeightSource& source, const Fp8Destination& to,
     return;
   }
   for_stretches(source, [&](const char* staged, int64_t first, int64_t rows) {
-    check(place_fp8(to, staged, source_type(source.dtype), first_row + first, rows, source.cols, device_.stream),
+    check(place_fp8(to, staged, staged_type(source), first_row + first, rows, source.cols, device_.stream),
           "place weights");
   });
 }
@@ -121,7 +141,7 @@ void Loader::place_segment(const WeightSource& source, float* to) {
     return;
   }
   for_stretches(source, [&](const char* staged, int64_t first, int64_t rows) {
-    check(widen(to + first * source.cols, staged, source_type(source.dtype), rows * source.cols, device_.stream),
+    check(widen(to + first * source.cols, staged, staged_type(source), rows * source.cols, device_.stream),
           "place weights");
   });
 }

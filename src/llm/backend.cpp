@@ -13,22 +13,22 @@ constexpr int64_t kCpuMixedChunk = 64, kCudaMixedChunk = 256;
 constexpr int64_t kCpuSequences = 8;
 
 // What is wanted and no card does, as what to do instead on one; empty if there is nothing.
-std::string kept_from_cards(const LlmOptions& options, std::string_view block_type) {
+std::string kept_from_cards(const LlmOptions& options, std::string_view panels) {
   if (options.kv_dtype == KvDTypeChoice::f16 || options.kv_dtype == KvDTypeChoice::int8)
     return fmt::format("--kv-dtype {}: only on the CPU; on a card use auto, fp8, bf16 or f32",
                        options.kv_dtype == KvDTypeChoice::f16 ? "f16" : "int8");
   if (options.dtype == DTypeChoice::int8) return "--dtype int8: only on the CPU so far; on a card use fp8 or int4";
-  if (!block_type.empty())
-    return fmt::format("{}: weights in {}: only on the CPU so far; on a card use a model in bf16", options.model,
-                       block_type);
+  if (!panels.empty())
+    return fmt::format("{}: weights in {}: only on the CPU; on a card use the model that it was made of", options.model,
+                       panels);
   return "";
 }
 
 }  // namespace
 
-DeviceChoice choose_device(const LlmOptions& options, std::string_view block_type) {
+DeviceChoice choose_device(const LlmOptions& options, std::string_view panels) {
   DeviceChoice choice;
-  const std::string kept = kept_from_cards(options, block_type);
+  const std::string kept = kept_from_cards(options, panels);
   if (options.device == "auto") {
     const bool available = cuda_available();
     choice.trouble = available ? kept : cuda_trouble();
@@ -73,8 +73,8 @@ std::optional<DType> chosen_dtype(KvDTypeChoice choice) {
   return std::nullopt;
 }
 
-Backend open_backend(const LlmOptions& options, std::string_view block_type) {
-  Backend backend{choose_device(options, block_type), nullptr};
+Backend open_backend(const LlmOptions& options, std::string_view panels) {
+  Backend backend{choose_device(options, panels), nullptr};
   if (backend.on_cuda) {
     with_context(options.device, [&] {
       backend.ops = make_cuda_ops(backend.cuda);

@@ -25,9 +25,9 @@ struct DeviceChoice {
   int64_t mixed_chunk_size = 512;
   int64_t max_sequences = 1;  // 0: as many as a card's memory suits, which the plan knows
 };
-// "auto" is the CPU, too, for what no card does: some options, and weights in blocks, of which block_type is one.
+// "auto" is the CPU, too, for what no card does: some options, and weights in panels, which are named.
 // Throws Error(unsupported) for what no such device does. A card is taken to be an H100: it is not looked at.
-DeviceChoice choose_device(const LlmOptions& options, std::string_view block_type = {});
+DeviceChoice choose_device(const LlmOptions& options, std::string_view panels = {});
 
 // Of cached keys and values; none: what suits the weights.
 std::optional<DType> chosen_dtype(KvDTypeChoice choice);
@@ -37,6 +37,6 @@ struct Backend : DeviceChoice {
   std::unique_ptr<Ops> ops;
 };
 // Throws Error(unsupported) for a device that this build or machine does not have.
-Backend open_backend(const LlmOptions& options, std::string_view block_type = {});
+Backend open_backend(const LlmOptions& options, std::string_view panels = {});
 
 }  // namespace qwill

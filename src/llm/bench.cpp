@@ -42,7 +42,7 @@ struct Weights {
       config = checkpoint->config();
     }
   }
-  std::string_view block_type() const { return checkpoint ? checkpoint->block_type() : std::string_view(); }
+  std::string_view panels() const { return checkpoint ? checkpoint->panels() : std::string_view(); }
 
   void open(const LlmOptions& options, bool on_cuda) {
     if (checkpoint) {
@@ -172,7 +172,7 @@ std::vector<int32_t> random_prompt(int64_t length, int64_t vocab_size, uint32_t 
 BenchReport run_bench(const BenchOptions& options) {
   const int64_t context = std::max<int64_t>(options.context >= 0 ? options.context : options.prompt_len, 1);
   Weights weights(options.llm);
-  const Backend backend = open_backend(options.llm, weights.block_type());
+  const Backend backend = open_backend(options.llm, weights.panels());
   weights.open(options.llm, backend.on_cuda);
   const ModelConfig& config = weights.config;
   const auto model = load_model(*backend.ops, config, rope_settings(config), *weights.tensors, options.llm.dtype);

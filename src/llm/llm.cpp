@@ -16,8 +16,8 @@ Llm::Parts::Parts(const LlmOptions& wanted, std::future<Backend> opening)
       checkpoint(Checkpoint::open(folder)),
       tokenizer(open_tokenizer(folder)) {
   Backend backend = opening.get();
-  if (backend.on_cuda && !checkpoint.block_type().empty())  // which was not known yet
-    backend = open_backend(options, checkpoint.block_type());
+  if (backend.on_cuda && !checkpoint.panels().empty())  // which was not known yet
+    backend = open_backend(options, checkpoint.panels());
   ops = std::move(backend.ops);
   device_name = backend.name;
   const ModelConfig config = with_rope(checkpoint.config(), options.rope);

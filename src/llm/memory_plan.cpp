@@ -195,7 +195,7 @@ MemoryPlan plan_memory(const LlmOptions& options) {
   std::optional<Checkpoint> checkpoint;
   if (!options.model.starts_with(kRandom))
     checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
-  DeviceChoice device = choose_device(options, checkpoint ? checkpoint->block_type() : "");
+  DeviceChoice device = choose_device(options, checkpoint ? checkpoint->panels() : "");
   if (device.on_cuda) {
     if (cuda_exists() || options.memory_bytes == 0) {
       with_context(options.device, [&] {

@@ -95,7 +95,7 @@ class Placer {
     return weight;
   }
   Compute compute(const WeightSource& stored) const {
-    if (dtype_ == DTypeChoice::automatic && stored.format != BlockFormat::none) return Compute::int8;
+    if (dtype_ == DTypeChoice::automatic && stored.format != BlockFormat::none) return ops_.block_compute();
     if (dtype_ == DTypeChoice::int8) return Compute::int8;
     if (dtype_ == DTypeChoice::int4) return Compute::int4;
     if (dtype_ == DTypeChoice::fp8) return Compute::fp8;

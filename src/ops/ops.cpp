@@ -19,8 +19,8 @@ Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute 
     CHECK(source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
     CHECK(source.format != BlockFormat::none || source.dtype == DType::f32 || source.dtype == DType::bf16 || source.dtype == DType::f16,
           "weights are f32, bf16 or f16");
-    if (source.format != BlockFormat::none && !takes_blocks())
-      fail_unsupported("weights in blocks ({}) are not supported on this device so far; use --device cpu",
+    if (!takes(source.format))
+      fail_unsupported("weights in {} are not supported on this device so far; use --device cpu",
                        block_format_name(source.format));
   }
   CHECK(use != WeightUse::vector || (sources.size() == 1 && sources[0].rows == 1), "a vector is one row");

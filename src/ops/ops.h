@@ -108,8 +108,10 @@ class Ops {
 
   // Weights of so many bytes are about to be placed: room for them may be taken in one piece.
   virtual void expect_weights(int64_t) {}
-  // Whether place takes blocks; if not, it throws Error(unsupported) that names their format.
-  virtual bool takes_blocks() const { return false; }
+  // Whether place takes such blocks; if not, it throws Error(unsupported) that names them.
+  virtual bool takes(BlockFormat format) const { return format == BlockFormat::none; }
+  // How weights in blocks enter products where nobody chose.
+  virtual Compute block_compute() const { return Compute::bf16; }
   // Sources are row segments of one matrix (q|k|v, gate|up), all with the same number of columns.
   Weight place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard = {});
   // How the output head enters products where layers enter so; beyond that WeightSource::sensitive asks for more bits.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tensor/panels.h"
 #include "weights/gguf_config.h"
 #include "weights/gguf_tensors.h"
 #include "weights/panel_tensors.h"
@@ -157,10 +158,10 @@ std::span<const std::byte> Checkpoint::rare_bytes() const {
   return embedding ? embedding->tensor->bytes : std::span<const std::byte>();
 }
 
-std::string_view Checkpoint::block_type() const {
+std::string_view Checkpoint::panels() const {
   for (const TensorFile& file : files_)
     for (const auto& [name, tensor] : file.tensors())
-      if (tensor.format != BlockFormat::none) return tensor.type_name();
+      if (stored_panels(tensor.format)) return tensor.type_name();
   return {};
 }
 

@@ -36,8 +36,8 @@ class Checkpoint {
   bool has(std::string_view name) const { return locate(name) != nullptr; }
   const std::vector<TensorFile>& files() const { return files_; }
   int64_t total_bytes() const;  // of all tensor data
-  // The type of the first tensor that is stored in blocks ("Q4_K"); empty if none is.
-  std::string_view block_type() const;
+  // What the first tensor in panels is called ("panels of int8"); empty if none is.
+  std::string_view panels() const;
   // The embedding beside a head of its own, of which only single rows are read; empty where they are one.
   std::span<const std::byte> rare_bytes() const;
 

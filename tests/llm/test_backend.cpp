@@ -15,18 +15,18 @@ struct Wish {
   const char* what;  // is told
   DTypeChoice dtype = DTypeChoice::automatic;
   KvDTypeChoice kv_dtype = KvDTypeChoice::automatic;
-  const char* block_type = "";
+  const char* panels = "";
 };
 constexpr Wish kOnlyOnTheCpu[] = {
     {"--dtype int8", DTypeChoice::int8},
     {"--kv-dtype f16", DTypeChoice::automatic, KvDTypeChoice::f16},
     {"--kv-dtype int8", DTypeChoice::automatic, KvDTypeChoice::int8},
-    {"m.gguf: weights in Q4_K", DTypeChoice::automatic, KvDTypeChoice::automatic, "Q4_K"},
+    {"m-int4: weights in panels of int4", DTypeChoice::automatic, KvDTypeChoice::automatic, "panels of int4"},
 };
 
 LlmOptions options_of(const Wish& wish, const char* device) {
   LlmOptions options;
-  options.model = "m.gguf";
+  options.model = "m-int4";
   options.device = device;
   options.dtype = wish.dtype;
   options.kv_dtype = wish.kv_dtype;
@@ -37,7 +37,7 @@ TEST(ChooseDevice, ACardThatWasAskedForRefusesWhatOnlyTheCpuDoes) {
   for (const Wish& wish : kOnlyOnTheCpu)
     for (const char* device : {"cuda", "cuda:1"}) {
       try {
-        choose_device(options_of(wish, device), wish.block_type);
+        choose_device(options_of(wish, device), wish.panels);
         FAIL() << wish.what;
       } catch (const Error& e) {
         EXPECT_EQ(e.kind(), ErrorKind::unsupported);
@@ -48,7 +48,7 @@ TEST(ChooseDevice, ACardThatWasAskedForRefusesWhatOnlyTheCpuDoes) {
 
 TEST(ChooseDevice, TheCpuTakesItWithoutAWord) {
   for (const Wish& wish : kOnlyOnTheCpu) {
-    const DeviceChoice choice = choose_device(options_of(wish, "cpu"), wish.block_type);
+    const DeviceChoice choice = choose_device(options_of(wish, "cpu"), wish.panels);
     EXPECT_FALSE(choice.on_cuda);
     EXPECT_EQ(choice.trouble, "");
   }
@@ -58,7 +58,7 @@ TEST(ChooseDevice, AutoIsTheCpuForWhatNoCardDoes) {
   if (!test::machine_has("cuda")) GTEST_SKIP() << "this machine lacks cuda";
   EXPECT_TRUE(choose_device(options_of({}, "auto")).on_cuda);
   for (const Wish& wish : kOnlyOnTheCpu) {
-    const DeviceChoice choice = choose_device(options_of(wish, "auto"), wish.block_type);
+    const DeviceChoice choice = choose_device(options_of(wish, "auto"), wish.panels);
     EXPECT_FALSE(choice.on_cuda) << wish.what;
     EXPECT_THAT(choice.trouble, HasSubstr(wish.what));
   }

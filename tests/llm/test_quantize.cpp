@@ -99,6 +99,8 @@ TEST(Quantize, PanelsBeginWhereVectorsLikeThem) {
   TemporaryFolder folder;
   ASSERT_TRUE(quantize_model(folder_of(source_path("models/nib-moe")), folder.path("q"), {.num_threads = 2}));
   const Checkpoint checkpoint = Checkpoint::open(folder_of(folder.path("q")));
+  EXPECT_EQ(checkpoint.panels(), "panels of int6");
+  EXPECT_EQ(Checkpoint::open(folder_of(source_path("models/nib-moe"))).panels(), "");
   int panels = 0;
   for (const auto& [name, tensor] : checkpoint.files()[0].tensors()) {
     if (tensor.format == BlockFormat::none) continue;

@@ -7,45 +7,16 @@
 #include <cmath>
 #include <cstring>
 
+#include "ops/random_blocks.h"
 #include "ops/rows.h"
 #include "support/backends.h"
-#include "tensor/block_format.h"
 
 namespace qwill {
 namespace {
 
+using test::Blocks;
 using test::Random;
 using test::Rows;
-
-struct Blocks {
-  BlockFormat format;
-  int64_t rows, cols;
-  std::vector<std::byte> bytes;
-  std::vector<float> values;  // decoded
-
-  WeightSource source() const { return {bytes.data(), DType::u8, rows, cols, format}; }
-};
-
-// Random bytes with scales of moderate size.
-Blocks random_blocks(Random& random, BlockFormat format, int64_t rows, int64_t cols) {
-  const BlockShape shape = block_shape(format);
-  const int64_t num_blocks = rows * cols / shape.cols;
-  Blocks blocks{format, rows, cols, std::vector<std::byte>(static_cast<size_t>(num_blocks * shape.bytes)),
-                std::vector<float>(static_cast<size_t>(rows * cols))};
-  for (std::byte& byte : blocks.bytes) byte = static_cast<std::byte>(random.next());
-  const auto put_scale = [&](int64_t at) {
-    const f16 scale = to_f16(random.uniform(0.001f, 0.01f) * (random.below(2) == 0 ? 1.0f : -1.0f));
-    std::memcpy(&blocks.bytes[static_cast<size_t>(at)], &scale, 2);
-  };
-  for (int64_t b = 0; b < num_blocks; ++b) {
-    put_scale(b * shape.bytes + (format == BlockFormat::q6_k ? 208 : 0));
-    if (format == BlockFormat::q4_k) put_scale(b * shape.bytes + 2);
-  }
-  for (int64_t r = 0; r < rows; ++r)
-    decode_blocks(format, blocks.bytes.data() + r * cols / shape.cols * shape.bytes, cols,
-                  &blocks.values[static_cast<size_t>(r * cols)]);
-  return blocks;
-}
 
 // What a row of activations is rounded to: codes and their scales, by group of 32.
 std::vector<double> rounded(std::span<const float> x) {
@@ -77,7 +48,7 @@ TEST_P(Panels, BlocksMultiplyAsTheyDecode) {
     for (const auto& [rows, blocks_of_row] : {std::pair{1, 1}, {31, 2}, {32, 3}, {72, 5}, {160, 1}}) {
       const int64_t cols = blocks_of_row * shape.cols;
       Random random(static_cast<uint64_t>(rows * cols));
-      const Blocks blocks = random_blocks(random, format, rows, cols);
+      const Blocks blocks = test::random_blocks(random, format, rows, cols);
       const WeightSource source = blocks.source();
       const auto ops = test::make_backend(GetParam());
       const Weight weight = ops->place({&source, 1}, WeightUse::matrix, Compute::int8);
@@ -157,7 +128,8 @@ TEST(PanelPaths, BitsAreTheSameEverywhere) {
          {std::pair{Compute::int8, false}, {Compute::int4, false}, {Compute::int4, true}}) {
       Random random(7);
       const int64_t rows = 1000, cols = 512, m = 29;
-      const Blocks blocks = random_blocks(random, format == BlockFormat::none ? BlockFormat::q8_0 : format, rows, cols);
+      const Blocks blocks =
+          test::random_blocks(random, format == BlockFormat::none ? BlockFormat::q8_0 : format, rows, cols);
       WeightSource source =
           format == BlockFormat::none ? WeightSource{blocks.values.data(), DType::f32, rows, cols} : blocks.source();
       source.sensitive = sensitive;
