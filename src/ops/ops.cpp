@@ -17,7 +17,8 @@ Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute 
   CHECK(!sources.empty(), "a weight has sources");
   for (const WeightSource& source : sources) {
     CHECK(source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
-    CHECK(source.format != BlockFormat::none || source.dtype == DType::f32 || source.dtype == DType::bf16 || source.dtype == DType::f16,
+    CHECK(source.format != BlockFormat::none || source.dtype == DType::f32 || source.dtype == DType::bf16 ||
+              source.dtype == DType::f16,
           "weights are f32, bf16 or f16");
     if (!takes(source.format))
       fail_unsupported("weights in {} are not supported on this device so far; use --device cpu",
