@@ -12,6 +12,7 @@ namespace {
 }  // namespace
 
 bool cuda_built() { return false; }
+bool cuda_exists() { return false; }
 bool cuda_available() { return false; }
 std::string cuda_trouble() { return ""; }
 std::unique_ptr<Ops> make_cuda_ops(const CudaOptions&) { fail_absent(); }

@@ -73,6 +73,7 @@ class CudaOps final : public Ops {
 
  protected:
   Weight do_place(std::span<const WeightSource> sources, WeightUse use, Compute compute, const Shard& shard) override;
+  void do_begin_pages(const PagedKv& kv, std::span<const PageRest> begun) override;
   void do_begin_step(const Batch& batch, const RopeSettings& rope) override;
   Tensor do_embed(const Batch& batch, const PlacedWeight& table) override;
   Tensor do_norm_linear(const Tensor& x, const Norm& norm, const PlacedWeight& w) override;
@@ -102,6 +103,7 @@ class CudaOps final : public Ops {
   };
   void finish_step();
   void abandon_step();
+  void clear_values(const PagedKv& kv, std::span<const PageRest> rests);
   // Rows that ops on x launch: a recorded step's shape may be larger than its batch.
   int64_t rows_of(const Tensor& x) const { return padded_rows_ > 0 ? padded_rows_ : x.rows; }
   void upload(const Batch& batch);
@@ -132,7 +134,8 @@ class CudaOps final : public Ops {
   Loader loader_{device_, arena_, widened_};
   std::vector<std::unique_ptr<DeviceBuffer>> caches_;
   bool any_bf16_ = false, any_fp8_ = false;
-  int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache allocated last
+  const void* cache_ = nullptr;              // of the last step
+  int64_t page_size_ = 0, cache_slots_ = 0;  // of the cache in use
   int64_t rehearsed_context_ = 0;            // the longest
   int32_t query_group_ = 0;                  // heads of a group in the last attend
   bool next_is_behind_ = false;              // NextStart of the last product

@@ -33,6 +33,7 @@ CudaOps::CudaOps(const CudaOptions& options) : device_(options) {
 CudaOps::~CudaOps() {
   if (device_.dry()) return;
   cudaSetDevice(device_.index);
+  graphs_.abandon(device_);
   cudaDeviceSynchronize();
 }
 
@@ -72,6 +73,10 @@ PagedKv CudaOps::allocate_kv(const KvGeometry& wanted) {
 
 void CudaOps::free_kv(PagedKv& kv) {
   device_.make_current();
+  try {
+    finish_step();          // it may be recorded so far, and read the cache
+  } catch (const Error&) {  // the next call will tell
+  }
   if (!device_.dry()) cudaStreamSynchronize(device_.stream);
   std::erase_if(caches_, [&](const auto& cache) { return cache->template get<char>(1) == kv.data; });
   kv = {};
@@ -80,12 +85,42 @@ void CudaOps::free_kv(PagedKv& kv) {
 void CudaOps::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
   finish_step();
   const int64_t page_bytes = kv.geometry.layer_page_bytes();
-  for (const auto& [from, to] : copies) {
+  for (const PageCopy& copy : copies) {
     char* pages = static_cast<char*>(kv.data);
-    check(copy_strided(pages + to * page_bytes, pages + from * page_bytes, page_bytes,
+    check(copy_strided(pages + copy.to * page_bytes, pages + copy.from * page_bytes, page_bytes,
                        page_bytes * kv.geometry.num_pages, kv.geometry.num_layers, device_.stream),
           "copy a page");
   }
+  std::vector<PageRest> rests;
+  for (const PageCopy& copy : copies) rests.push_back({copy.to, copy.num_entries});
+  clear_values(kv, rests);
+}
+
+void CudaOps::do_begin_pages(const PagedKv& kv, std::span<const PageRest> begun) {
+  page_size_ = kv.geometry.page_size;
+  cache_slots_ = kv.geometry.num_pages * page_size_;
+  if (kv.data != cache_) {  // recorded steps are of the other one
+    finish_step();
+    graphs_.clear();
+    cache_ = kv.data;
+  }
+  if (rehearsing_ || begun.empty()) return;
+  finish_step();
+  clear_values(kv, begun);
+}
+
+// Attention copies whole tiles to where it multiplies them. (In f32 it reads what it needs.)
+void CudaOps::clear_values(const PagedKv& kv, std::span<const PageRest> rests) {
+  const KvGeometry& g = kv.geometry;
+  if (g.dtype == DType::f32) return;
+  const CacheSlices slices{.data = kv.data,
+                           .num_layers = g.num_layers,
+                           .layer_bytes = g.layer_page_bytes() * g.num_pages,
+                           .num_kv_heads = g.num_kv_heads,
+                           .half_bytes = g.vector_bytes() * g.page_size,
+                           .page_size = g.page_size};
+  for (; !rests.empty(); rests = rests.subspan(std::min(rests.size(), kMaxRests)))
+    check(cuda::clear_values(slices, rests.first(std::min(rests.size(), kMaxRests)), device_.stream), "clear a page");
 }
 
 Tensor CudaOps::to_device(const Tensor& host) {
@@ -154,7 +189,7 @@ void CudaOps::sample(const Tensor& logits, std::span<const SamplingRow> rows, in
 }
 
 std::vector<Draw> CudaOps::take_draws() {
-  device_.make_current();
+  finish_step();
   return sampler_.take_draws();
 }
 
@@ -192,7 +227,7 @@ void CudaOps::upload(const Batch& batch) {
     shape.query_tiles += shape.sequences;  // rows divided otherwise may leave each sequence a tile that is not full
   }
   padded_rows_ = recorded_ ? shape.rows : 0;
-  inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, tiles, device_);
+  inputs_ = rehearsing_ ? uploader_.lay_out(shape) : uploader_.upload(batch, shape, page_size_, tiles, device_);
   begin_rows();
 }
 

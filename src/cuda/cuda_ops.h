@@ -30,6 +30,8 @@ struct CudaOptions {
 // Whether the backend was compiled in.
 bool cuda_built();
 
+// Whether there is a card, be it one that others have.
+bool cuda_exists();
 // Whether the first card can be used.
 bool cuda_available();
 // Why the first card cannot be used although there is a driver, in one line; else empty.

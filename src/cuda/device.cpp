@@ -92,6 +92,13 @@ std::string cuda_trouble() {
   return "";
 }
 
+bool cuda_exists() {
+  int count = 0;
+  const bool found = driver_version() > 0 && cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  cudaGetLastError();  // not to be told again by the next call
+  return found;
+}
+
 bool cuda_available() { return driver_version() > 0 && cuda_trouble().empty(); }
 
 int64_t cuda_free_bytes(const CudaOptions& options) {

@@ -16,6 +16,8 @@ namespace qwill::cuda {
 class StepGraphs {
  public:
   ~StepGraphs() { clear(); }
+  // Forgets what was recorded; between steps.
+  void clear();
 
   // What the ops of the step that begins should do.
   enum class Mode : uint8_t {
@@ -42,7 +44,6 @@ class StepGraphs {
     int64_t num_ops = 0;
     Launch launch;
   };
-  void clear();
 
   std::map<StepShape, Graph> graphs_;
   std::set<StepShape> seen_;

@@ -57,8 +57,8 @@ StepInputs StepUploader::lay_out(const StepShape& shape) {
   return layout.at(words_.make_room(layout.bytes(), layout.bytes_behind()));
 }
 
-StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
-                                const Device& device) {
+StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, int64_t page_size,
+                                const std::vector<QueryTile>& tiles, const Device& device) {
   const Layout layout(shape);
   StepInputs inputs = lay_out(shape);
   char* host = words_.next(layout.bytes());
@@ -92,11 +92,14 @@ StepInputs StepUploader::upload(const Batch& batch, const StepShape& shape, cons
   std::ranges::copy(tiles, h.query_tiles);
   std::fill(h.query_tiles + tiles.size(), h.query_tiles + shape.query_tiles, QueryTile{});
   auto* table = h.page_table;
-  const auto columns = static_cast<size_t>(std::min(batch.max_pages, shape.pages));
   for (int64_t s = 0; s < shape.sequences; ++s) {
+    // Attention may read beyond a sequence's end, though to no effect: what it finds there is of the sequence too.
     std::span<const int32_t> pages;
-    if (s < sequences) pages = {batch.pages(s), columns};
-    fill(table + s * shape.pages, pages, shape.pages, 0);
+    if (s < sequences && page_size > 0) {
+      const int64_t count = (batch.seq_lens[static_cast<size_t>(s)] + page_size - 1) / page_size;
+      pages = {batch.pages(s), static_cast<size_t>(std::min({count, batch.max_pages, shape.pages}))};
+    }
+    fill(table + s * shape.pages, pages, shape.pages, pages.empty() ? 0 : pages.back());
   }
 
   const auto counters = [&](const int32_t* words, int64_t count) {

@@ -38,7 +38,7 @@ class StepUploader {
  public:
   explicit StepUploader(const MemoryPurpose& purpose) : words_(purpose) {}
   // `tiles`: the query tiles of the batch. What begin_rows makes is left to the caller.
-  StepInputs upload(const Batch& batch, const StepShape& shape, const std::vector<QueryTile>& tiles,
+  StepInputs upload(const Batch& batch, const StepShape& shape, int64_t page_size, const std::vector<QueryTile>& tiles,
                     const Device& device);
   // Where a batch of that shape would lie; nothing is copied.
   StepInputs lay_out(const StepShape& shape);

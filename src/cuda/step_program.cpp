@@ -21,8 +21,11 @@ void StepProgram::enable(const Device& device) {
   if (dry_) {
     enabled_ = true;
   } else {
+    // Nor where the kernels of several processes may run beside each other ("MPS").
+    int shared = 0;
+    check(cudaDeviceGetAttribute(&shared, cudaDevAttrMpsEnabled, device.index), "read the card's properties");
     const std::lock_guard lock(mutex);
-    if (!devices.insert(device.index).second) return;
+    if (shared != 0 || !devices.insert(device.index).second) return;
     enabled_ = true;
     device_ = device.index;
     check(prepare_decode_step(), "prepare kernels");

@@ -204,7 +204,8 @@ void Scheduler::begin(const Ptr& sequence, PrefixCache::Match match, Step& step)
   for (const PrefixCache::Node* node : s.nodes) s.pages.push_back(PrefixCache::page_of(node));
   s.num_cached = static_cast<int64_t>(s.nodes.size()) * limits_.page_size;
   if (match.partial && extend(s, static_cast<int64_t>(s.pages.size()) + 1)) {
-    step.copies.push_back({PrefixCache::page_of(match.partial), s.pages.back()});
+    step.copies.push_back(
+        {PrefixCache::page_of(match.partial), s.pages.back(), static_cast<int32_t>(match.partial_tokens)});
     s.num_cached += match.partial_tokens;
   }
   s.begin_len = s.size();

@@ -197,7 +197,7 @@ MemoryPlan plan_memory(const LlmOptions& options) {
     checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
   DeviceChoice device = choose_device(options, checkpoint ? checkpoint->panels() : "");
   if (device.on_cuda) {
-    if (cuda_available() || options.memory_bytes == 0) {
+    if (cuda_exists() || options.memory_bytes == 0) {
       with_context(options.device, [&] {
         device.card = cuda_card(device.cuda);
         device.name = cuda_device_name(device.cuda);

@@ -9,6 +9,7 @@ namespace qwill {
 
 // T rows, C hidden, H heads, KV kv heads, D head_dim, F intermediate, V vocabulary, R logit rows.
 Tensor Qwen3::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Observer& observe) const {
+  ops.begin_pages(kv, batch);
   ops.begin_step(batch, rope_);
   Tensor x = ops.embed(batch, embed_);  // [T, C] f32, the residual stream
   for (size_t i = 0; i < layers_.size(); ++i) {

@@ -17,7 +17,8 @@ Weight Ops::place(std::span<const WeightSource> sources, WeightUse use, Compute 
   CHECK(!sources.empty(), "a weight has sources");
   for (const WeightSource& source : sources) {
     CHECK(source.rows > 0 && source.cols == sources[0].cols, "row segments have the same columns");
-    CHECK(source.format != BlockFormat::none || source.dtype == DType::f32 || source.dtype == DType::bf16 || source.dtype == DType::f16,
+    CHECK(source.format != BlockFormat::none || source.dtype == DType::f32 || source.dtype == DType::bf16 ||
+              source.dtype == DType::f16,
           "weights are f32, bf16 or f16");
     if (!takes(source.format))
       fail_unsupported("weights in {} are not supported on this device so far; use --device cpu",
@@ -36,9 +37,22 @@ void Ops::copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) {
   const auto bytes = static_cast<size_t>(kv.geometry.layer_page_bytes());
   for (int64_t layer = 0; layer < kv.geometry.num_layers; ++layer) {
     char* pages = static_cast<char*>(kv[layer].data);
-    for (const auto& [from, to] : copies)
-      std::memcpy(pages + static_cast<size_t>(to) * bytes, pages + static_cast<size_t>(from) * bytes, bytes);
+    for (const PageCopy& copy : copies)
+      std::memcpy(pages + static_cast<size_t>(copy.to) * bytes, pages + static_cast<size_t>(copy.from) * bytes, bytes);
   }
+}
+
+void Ops::begin_pages(const PagedKv& kv, const Batch& batch) {
+  const auto page_size = static_cast<int32_t>(kv.geometry.page_size);
+  std::vector<PageRest> begun;
+  for (size_t s = 0; s < batch.seq_lens.size(); ++s) {
+    if (batch.row_begin[s] == batch.row_begin[s + 1]) continue;
+    const auto first = static_cast<size_t>(batch.row_begin[s]), last = static_cast<size_t>(batch.row_begin[s + 1] - 1);
+    const int32_t entry = batch.positions[last] % page_size;
+    if (batch.slots[last] >= 0 && batch.positions[last] - entry >= batch.positions[first] && entry + 1 < page_size)
+      begun.push_back({batch.slots[last] / page_size, 0});
+  }
+  do_begin_pages(kv, begun);
 }
 
 void Ops::begin_step(const Batch& batch, const RopeSettings& rope) {

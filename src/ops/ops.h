@@ -118,12 +118,15 @@ class Ops {
   virtual Compute head_compute(Compute layers) const { return layers == Compute::f32 ? Compute::f32 : Compute::bf16; }
   // The element type of the cache that suits the weights placed so far.
   virtual DType kv_dtype() const { return DType::f32; }
-  // Memory for a cache, every value finite (unwritten slots are read as masked entries). The result's geometry may pad
-  // the head's dimensions further than was asked for.
+  // Memory for a cache, every value finite. The result's geometry may pad the head's dimensions further than was asked
+  // for.
   virtual PagedKv allocate_kv(const KvGeometry& geometry) = 0;
   virtual void free_kv(PagedKv& kv) = 0;
   // Copies pages in all layers, before the step that begins next. No page is both a source and a destination.
   virtual void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies);
+  // The batch's step comes next. A page that it begins and does not fill holds what others left: a backend that reads
+  // masked entries sees that these values are finite, since it multiplies them by zero.
+  void begin_pages(const PagedKv& kv, const Batch& batch);
 
   // While rehearsing, ops (sample included, which draws nothing then) compute nothing and only make room for their
   // results: after a rehearsal of the largest step, no step allocates. False: nothing is kept between steps.
@@ -193,6 +196,8 @@ class Ops {
 
   // An op that may take seconds gets on. From any thread.
   void advance() { progress_.store(progress_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+
+  virtual void do_begin_pages(const PagedKv&, std::span<const PageRest>) {}
 
  private:
   std::atomic<int64_t> progress_ = 0;

@@ -37,9 +37,14 @@ struct KvGeometry {
   int64_t layer_page_bytes() const { return token_bytes() / num_layers * page_size; }
 };
 
-// All entries of a page are copied to another.
+// The first num_entries entries of a page are copied to another; what comes to stand behind them is not to matter.
 struct PageCopy {
   int32_t from, to;
+  int32_t num_entries;
+};
+// A page's entries from first_entry on.
+struct PageRest {
+  int32_t page, first_entry;
 };
 
 // One layer's slice of the cache.

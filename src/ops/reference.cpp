@@ -82,6 +82,14 @@ class ReferenceOps final : public Ops {
     return {geometry, kv_.back().data()};
   }
   void free_kv(PagedKv& kv) override { kv = {}; }
+  void copy_pages(const PagedKv& kv, std::span<const PageCopy> copies) override {
+    const int64_t half_bytes = kv.geometry.layer_page_bytes() / 2;  // a page's keys, or its values
+    for (int64_t half = 0; half < 2 * kv.geometry.num_layers; ++half) {
+      char* pages = static_cast<char*>(kv.data) + half * kv.geometry.num_pages * half_bytes;
+      for (const PageCopy& copy : copies)
+        std::memcpy(pages + copy.to * half_bytes, pages + copy.from * half_bytes, static_cast<size_t>(half_bytes));
+    }
+  }
 
   void sample(const Tensor& logits, std::span<const SamplingRow> rows, int64_t num_drawable) override {
     std::vector<Draw> draws;

@@ -92,6 +92,10 @@ def test_a_card_that_others_have(checks, world):
         return
     expect_refusal(checks, world, (b"cuda:0 is busy", b"nvidia-smi"), real=world.real, context=46)
     expect_refusal(checks, world, (b"cuda:0 is full", b"nvidia-smi"), real=world.real, context=2)
+    # A plan for so much memory needs no more of it than what it is.
+    plan = ("plan", "random:0.6b", "--device", "cuda", "--memory", "40GB")
+    done = world.qwill(*plan, environment=world.environment(real=world.real, context=46))
+    checks.that(done.status == 0 and b"cuda:0 (" in done.out and b"assumed" not in done.out, done)
 
 
 FILL = """

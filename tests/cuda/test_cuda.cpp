@@ -224,6 +224,38 @@ TEST_P(CudaTest, ManyRowsOfAnMlpInFp8HaveTheBitsOfFew) {
   EXPECT_EQ(first, kRows);
 }
 
+// Steps of one shape by turns over two caches: what was recorded with one is not for the other.
+TEST_P(CudaTest, TwoEnginesOfOneBackendKeepTheirCachesApart) {
+  const Loaded on(GetParam(), "nib");
+  const EngineConfig config{.max_seq_len = 256, .num_pages = 4, .max_sequences = 1, .overlap = false};
+  const auto request = [&](int32_t first) {
+    Request r;
+    for (int32_t i = 0; i < 40; ++i) r.prompt.push_back(first + 3 * i);
+    r.sampling.max_tokens = 30;
+    r.sampling.temperature = 1;
+    r.sampling.seed = static_cast<uint64_t>(first);
+    return r;
+  };
+  std::vector<int32_t> wanted[2], got[2];
+  for (int32_t e = 0; e < 2; ++e) {
+    EngineCore alone(*on.ops, *on.model, config);
+    alone.add(request(5 + e));
+    while (!alone.idle())
+      for (const TokenEvent& event : alone.step())
+        if (event.draw) wanted[e].push_back(event.draw->id);
+  }
+  EngineCore first(*on.ops, *on.model, config), second(*on.ops, *on.model, config);
+  EngineCore* const engines[] = {&first, &second};
+  for (int32_t e = 0; e < 2; ++e) engines[e]->add(request(5 + e));
+  while (!first.idle() || !second.idle())
+    for (int32_t e = 0; e < 2; ++e)
+      if (!engines[e]->idle())
+        for (const TokenEvent& event : engines[e]->step())
+          if (event.draw) got[e].push_back(event.draw->id);
+  for (int32_t e = 0; e < 2; ++e) EXPECT_EQ(got[e], wanted[e]) << e;
+  EXPECT_NE(wanted[0], wanted[1]);
+}
+
 INSTANTIATE_TEST_SUITE_P(Cuda, CudaTest, testing::Values("cuda", "cuda-portable", "cuda-apart"),
                          test::backend_test_name);
 

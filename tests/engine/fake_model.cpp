@@ -46,9 +46,9 @@ Tensor FakeModel::forward(Ops& ops, const Batch& batch, PagedKv& kv, const Obser
   ops.begin_step(batch, rope);
   const Tensor tokens = ops.embed(batch, ids_);  // those that were drawn a moment ago included
   const int64_t page_size = kv.geometry.page_size;
-  // A token is kept in the first value of its entry; a copied page carries it along.
+  // Tokens are kept where the reference has a page's keys; a copied page carries them along.
   const auto entry = [&](int64_t page, int64_t i) -> float& {
-    return static_cast<float*>(kv.data)[page * kv.geometry.layer_page_bytes() / 4 + i];
+    return static_cast<float*>(kv.data)[page * kv.geometry.layer_page_bytes() / 8 + i];
   };
   num_rows_ = batch.num_rows();
   ropes_ = batch.rope;

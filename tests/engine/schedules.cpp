@@ -219,9 +219,15 @@ class Schedule {
 Instance::Instance(const Subject& subject, const std::string& backend)
     : checkpoint(Checkpoint::open(ModelFolder::find(source_path("tests/data/checkpoints/" + subject.checkpoint), ""))),
       ops(make_backend(backend)),
-      model(load_model(*ops, checkpoint.config(), rope_settings(checkpoint.config()), CheckpointTensors(checkpoint),
+      model(load_model(*ops, checkpoint->config(), rope_settings(checkpoint->config()), CheckpointTensors(*checkpoint),
                        subject.dtype)),
       rope_when(subject.rope_when) {}
+
+Instance::Instance(const ModelConfig& config, const TensorSource& tensors, DTypeChoice dtype,
+                   const std::string& backend)
+    : ops(make_backend(backend)),
+      model(load_model(*ops, config, rope_settings(config), tensors, dtype)),
+      rope_when(RopeWhen::needed) {}
 
 std::vector<uint32_t> words(const Draw& draw) {
   std::vector<uint32_t> words = {static_cast<uint32_t>(draw.id), std::bit_cast<uint32_t>(draw.logprob)};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,11 @@ constexpr int64_t kMaxSeqLen = 256;
 // A model on a backend of its own.
 struct Instance {
   Instance(const Subject& subject, const std::string& backend);
+  // The tensors must outlive it.
+  Instance(const ModelConfig& config, const TensorSource& tensors, DTypeChoice dtype, const std::string& backend);
   int64_t vocab_size() const { return model->config().vocab_size; }
 
-  Checkpoint checkpoint;  // the weights lie in its files
+  std::optional<Checkpoint> checkpoint;  // where the weights lie in its files
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Model> model;
   RopeWhen rope_when;

@@ -90,7 +90,9 @@ void SimulatedRunner::copy_pages(std::span<const PageCopy> copies) {
     // They may run in any order, or at once.
     for (const PageCopy& other : copies)
       require(copy.to != other.from && (&copy == &other || copy.to != other.to), "copies do not touch one another");
-    std::copy_n(&slot(copy.from, 0), page_size_, &slot(copy.to, 0));
+    require(copy.num_entries > 0 && copy.num_entries < page_size_, "of a page a part is copied");
+    std::copy_n(&slot(copy.from, 0), copy.num_entries, &slot(copy.to, 0));
+    std::fill_n(&slot(copy.to, copy.num_entries), page_size_ - copy.num_entries, uint64_t{0});
   }
 }
 

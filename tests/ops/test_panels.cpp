@@ -185,6 +185,22 @@ TEST_P(Panels, WhatIsNoNumberStaysNone) {
   }
 }
 
+// Scales are f16: weights that they cannot reach must not pass for zeros.
+TEST_P(Panels, WhatIsTooLargeIsNoNumber) {
+  const auto ops = test::make_backend(GetParam());
+  Random random(4);
+  std::vector<float> values = random.floats(32 * 64, -1, 1);
+  values[5 * 64 + 40] = -1e7f;
+  for (const auto& [compute, sensitive] :
+       {std::pair{Compute::int8, false}, {Compute::int4, false}, {Compute::int4, true}}) {
+    const WeightSource source{
+        .data = values.data(), .dtype = DType::f32, .rows = 32, .cols = 64, .sensitive = sensitive};
+    Rows x = Rows::random(random, 1, 64);
+    const std::vector<float> got = products(*ops, ops->place({&source, 1}, WeightUse::matrix, compute), x);
+    for (size_t n = 0; n < 32; ++n) EXPECT_EQ(std::isfinite(got[n]), n != 5) << n;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Paths, Panels, testing::ValuesIn(test::cpu_paths()), test::backend_test_name);
 
 }  // namespace

@@ -226,6 +226,7 @@ void quantize_int4(const float* x, PlainBlock& block) {
       if (squares > 0) consider(products / squares);
     }
 
+    if (best == 0 && !(largest * largest < 1)) best = 0x7c00;  // what is too large for f16 is infinite, not 0
     const float scale = to_float(f16{static_cast<uint16_t>(best | best_choice)});
     round_to_levels(scale);
     for (size_t c = 0; c < kGroupCols; ++c) {

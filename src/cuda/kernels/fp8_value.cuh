@@ -75,8 +75,9 @@ __device__ __forceinline__ void quantize_blocks(Fp8Block (&blocks)[kCount], cons
   }
 }
 __device__ __forceinline__ Fp8Block quantize_block(const float4& v) {
-  const Fp8Scale scale(warp_most(most_of(v)));
-  return {pack_fp8(v, scale.inverse), scale.scale};
+  Fp8Block blocks[1];
+  quantize_blocks(blocks, {v});
+  return blocks[0];
 }
 
 // Two and four bf16 as floats.

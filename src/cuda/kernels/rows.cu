@@ -163,7 +163,32 @@ __global__ void copy_strided_kernel(char* to, const char* from, int64_t run_byte
     *reinterpret_cast<uint4*>(to + offset + i) = *reinterpret_cast<const uint4*>(from + offset + i);
 }
 
+// clear_values: zeros behind the first entries of some pages' values. A block has one head of one page in one layer.
+struct Rests {
+  PageRest at[kMaxRests];
+};
+__global__ void __launch_bounds__(kThreads) clear_values_kernel(CacheSlices cache, Rests rests) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
+  const PageRest rest = rests.at[blockIdx.z];
+  char* values = static_cast<char*>(cache.data) + blockIdx.y * cache.layer_bytes +
+                 (rest.page * cache.num_kv_heads + blockIdx.x) * 2 * cache.half_bytes + cache.half_bytes;
+  const int64_t run = cache.page_size * 128, first = int64_t{rest.first_entry} * 128;
+  for (int64_t at = 0; at < cache.half_bytes; at += run)
+    for (int64_t i = first + threadIdx.x * 16; i < run; i += kThreads * 16)
+      *reinterpret_cast<uint4*>(values + at + i) = make_uint4(0, 0, 0, 0);
+}
+
 }  // namespace
+
+cudaError_t clear_values(const CacheSlices& cache, std::span<const PageRest> rests, cudaStream_t stream) {
+  Rests list{};
+  std::copy(rests.begin(), rests.end(), list.at);
+  return launch(clear_values_kernel,
+                dim3(static_cast<unsigned>(cache.num_kv_heads), static_cast<unsigned>(cache.num_layers),
+                     static_cast<unsigned>(rests.size())),
+                kThreads, 0, stream, cache, list);
+}
 
 cudaError_t embed_rows(float* x, const TableView& table, const int32_t* tokens, const int32_t* draw_source,
                        const int32_t* draws, int64_t num_rows, cudaStream_t stream) {

@@ -4,8 +4,10 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "cuda/layout.h"
+#include "ops/paged_kv.h"
 
 namespace qwill::cuda {
 
@@ -70,6 +72,16 @@ cudaError_t copy_words(void* to, const void* from, int64_t bytes, cudaStream_t s
 // `count` runs of run_bytes (a multiple of 16), each stride_bytes behind the one before; within device memory.
 cudaError_t copy_strided(void* to, const void* from, int64_t run_bytes, int64_t stride_bytes, int64_t count,
                          cudaStream_t stream);
+
+// A cache as [layer][page][kv head][keys, values] of half_bytes each, of bf16 or e4m3 (layout.h): runs of 128 bytes of
+// page_size entries.
+struct CacheSlices {
+  void* data = nullptr;
+  int64_t num_layers = 0, layer_bytes = 0, num_kv_heads = 0, half_bytes = 0, page_size = 0;
+};
+// Zeros to the values of these entries, in all layers. At most kMaxRests of them.
+constexpr size_t kMaxRests = 64;
+cudaError_t clear_values(const CacheSlices& cache, std::span<const PageRest> rests, cudaStream_t stream);
 
 enum class SourceType : uint8_t { f32, bf16, f16 };
 
