@@ -39,7 +39,7 @@ struct AttendArgs {
   const int32_t* positions = nullptr;   // [T]
   const int32_t* slots = nullptr;       // [T]; -1: the row's key and value are not stored
   const int32_t* row_begin = nullptr;   // [S + 1]
-  const int32_t* seq_lens = nullptr;    // [S]; 0: padding, left alone
+  const int32_t* seq_lens = nullptr;    // [S]; 0: padding, left alone or zeros
   const int32_t* page_table = nullptr;  // [S, max_pages], every entry a page that exists
   int32_t max_pages = 0;
   KvLayout kv;

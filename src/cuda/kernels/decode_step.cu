@@ -170,8 +170,14 @@ constexpr Kernel kKernels[] = {decode_step_kernel<kDim, StreamFormat::bf16, Cach
 
 cudaError_t prepare_decode_step() {
   for (const auto& kernels : {kKernels<64, Bf16Cache>, kKernels<128, Bf16Cache>, kKernels<128, Fp8Cache>})
-    for (int i = 0; i < 3; ++i)
+    for (int i = 0; i < 3; ++i) {
       if (const cudaError_t error = allow_shared(kernels[i], kMaxStepShared); error != cudaSuccess) return error;
+      // What a block is launched with is what its warpgroups deal among them; with less they would wait for ever.
+      cudaFuncAttributes is;
+      if (const cudaError_t error = cudaFuncGetAttributes(&is, kernels[i]); error != cudaSuccess) return error;
+      if (is.numRegs * kStepBlockWarps < kStepRegisters * kMultiplyingWarps + kLoadingRegisters * 4)
+        return cudaErrorLaunchOutOfResources;
+    }
   return cudaSuccess;
 }
 

@@ -154,6 +154,7 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   launch.num_ops = static_cast<int32_t>(ops.size());
   launch.num_blocks = num_sms;
   if (ops.size() < 2 || ops.size() > static_cast<size_t>(kMaxStepOps) || num_sms > kMaxStepBlocks) return false;
+  if (num_sms % 2 != 0) return false;      // epochs may not be 0 (StepBlock::epoch)
   if (ops.back().is_attend) return false;  // the last op moves the barrier's base, and attention does not wait there
   for (const StepOp& op : ops)
     if (!op.is_attend && op.product.format != StreamFormat::bf16) launch.format = op.product.format;

@@ -137,8 +137,8 @@ __device__ __forceinline__ uint32_t cycles() {
   return now;
 }
 
-// The line of 128 bytes that holds this address, towards the L2 cache.
-// Towards the L2 cache, out of which weights drive what a step reads once: before wait_for_previous_kernel too.
+// The line of 128 bytes that holds this address, towards the L2 cache, out of which weights drive what a step reads
+// once: before wait_for_previous_kernel too.
 __device__ __forceinline__ void prefetch_line(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address) : "memory");
 }

@@ -80,7 +80,8 @@ struct StepBlock {
                  : "memory");
     return running >= op;
   }
-  // Of the words that the op writes, and of those that the one before has written. Never 0.
+  // Of the words that the op writes, and of those that the one before has written. Never 0, since
+  // the number of blocks is even, and it odd.
   __device__ __forceinline__ uint32_t epoch() const { return arrivals + 1; }
   __device__ __forceinline__ uint32_t epoch_before() const { return arrivals + 1 - gridDim.x; }
   // All of them go on when all blocks have finished the op before.
