@@ -90,7 +90,28 @@ TEST_F(StepPlan, InShortStepsAllOperandsButTheFirstAreWords) {
   }
   EXPECT_EQ(ops[0].from, -1);
   EXPECT_EQ(ops.back().stores, StepStores::plain);
-  ASSERT_TRUE(plan({.format = StreamFormat::int4}));
+}
+
+// With four bits, however long: but gated rows, which no warp has by two. With e4m3 none.
+TEST_F(StepPlan, WithFewerBitsRowsOfAttentionAndAddedOnesAreWords) {
+  for (const int ffn : {1024, 12288}) {
+    ASSERT_TRUE(plan({.cols = 4096, .ffn = ffn, .format = StreamFormat::int4}));
+    const int64_t words = step_words(ops[1].attend);
+    for (size_t i = 0; i + 1 < ops.size(); ++i) {
+      const bool gated = !ops[i].is_attend && ops[i].product.output == StreamOutput::silu_mul;
+      EXPECT_EQ(ops[i].stores, gated ? StepStores::plain : StepStores::words) << "op " << i;
+      if (gated) {
+        EXPECT_EQ(ops[i + 1].from, -1);
+      }
+      if (gated || ops[i + 1].is_attend) continue;
+      EXPECT_EQ(ops[i + 1].from, ops[i].to) << "op " << i;
+      EXPECT_LE(ops[i].to + 4096, words) << "op " << i;
+    }
+    EXPECT_EQ(ops.back().stores, StepStores::plain);
+  }
+  ASSERT_TRUE(plan({.cols = 5120, .format = StreamFormat::int4}));  // longer than a place
+  EXPECT_EQ(ops[2].stores, StepStores::plain);
+  ASSERT_TRUE(plan({.format = StreamFormat::fp8}));
   EXPECT_EQ(ops[2].stores, StepStores::plain);
   EXPECT_EQ(ops[3].from, -1);
 }

@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kStepBlockWarps * 32, 1) decode_step_kernel(co
     const StepOp& now = shared.ops[op % 2];
     if (now.is_attend) {
       b.set_next_place(op, b.place(op));
-      StepAttend<kDim, Cache, kFormat == StreamFormat::bf16>{b, now.attend, op, now.stores, now.to, now.turn}.run();
+      StepAttend<kDim, Cache, (max_row_words(kFormat) > 0)>{b, now.attend, op, now.stores, now.to, now.turn}.run();
     } else {
       run_product<kFormat>(b, now, op);
     }

@@ -136,13 +136,14 @@ bool next_reads_alone(std::span<const StepOp> ops, size_t i) {
 }
 
 // Whether the product behind op i can read all of its operand as words, since all of it is written.
-bool hands_on_words(std::span<const StepOp> ops, size_t i) {
+bool hands_on_words(std::span<const StepOp> ops, size_t i, StreamFormat format) {
   const StepOp& op = ops[i];
   const StreamCall &from = op.product, &to = ops[i + 1].product;
   if (ops[i + 1].is_attend || !next_reads_alone(ops, i)) return false;
   if (!op.is_attend && from.output == StreamOutput::add)
-    return to.norm && to.cols == from.num_outputs && to.cols <= kStepPlaceWords;
-  if (!op.is_attend && from.output != StreamOutput::silu_mul) return false;
+    return to.norm && to.cols == from.num_outputs && to.cols <= max_row_words(format);
+  // (A warp that widens four bits has gated outputs in lanes of their own, not by two.)
+  if (!op.is_attend && (from.output != StreamOutput::silu_mul || format == StreamFormat::int4)) return false;
   return !to.norm && to.layout.padded_cols() == (op.is_attend ? op.attend.ld_out : from.ldy) &&
          to.layout.padded_cols() <= 2 * kStepPlaceWords;
 }
@@ -182,9 +183,9 @@ bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms,
   }
   const auto attention = std::ranges::find_if(ops, [](const StepOp& op) { return op.is_attend; });
   const int64_t places = attention_words(attention == ops.end() ? nullptr : &attention->attend);
-  if (launch.format == StreamFormat::bf16 && longest <= kShortCols)
+  if (launch.format == StreamFormat::int4 || (launch.format == StreamFormat::bf16 && longest <= kShortCols))
     for (size_t i = 0; i + 1 < ops.size(); ++i) {
-      if (!hands_on_words(ops, i)) continue;
+      if (!hands_on_words(ops, i, launch.format)) continue;
       ops[i].stores = StepStores::words;
       ops[i].to = ops[i + 1].from =
           static_cast<int32_t>(places + static_cast<int64_t>(i) % kStepPlaces * kStepPlaceWords);

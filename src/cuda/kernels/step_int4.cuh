@@ -74,11 +74,13 @@ struct Int4Units {
       return;
     }
     const int32_t n = unit * 16 + b.lane / 4;
-    if (stores == StepStores::words) {
+    const bool as_words = stores == StepStores::words;
+    if (as_words) {
       StepWord* const words = b.p.words + to;
       if (n < num_outputs) store_word(words + n, first, b.epoch());
       if (n + 8 < num_outputs) store_word(words + n + 8, second, b.epoch());
-    } else {
+    }
+    if (!as_words || add) {  // an added row too: for the next sum, and whoever comes after the step
       auto* const sums = static_cast<float*>(y);
       if (n < num_outputs) sums[n] = first;
       if (n + 8 < num_outputs) sums[n + 8] = second;

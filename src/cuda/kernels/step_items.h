@@ -13,7 +13,11 @@ constexpr int32_t kShortCols = 4096;
 // Operands that are handed on as words (decode_step.h) have places in turn. An op writes where the third one before it
 // did: all blocks have read that when they have finished the second one before it, which every block knows of that
 // writes (a product waits for the op before it, and attention comes behind a product).
-constexpr int32_t kStepPlaces = 3, kStepPlaceWords = 2048;
+constexpr int32_t kStepPlaces = 3, kStepPlaceWords = 4096;
+// The longest row of floats that is handed on so, by the weights of the step's layers; 0: operands are never words.
+constexpr int32_t max_row_words(StreamFormat format) {
+  return format == StreamFormat::bf16 ? 2048 : format == StreamFormat::int4 ? kStepPlaceWords : 0;
+}
 
 constexpr int32_t kMinSlots = 16;  // more than consumers
 constexpr int32_t kMaxSlots = 26;

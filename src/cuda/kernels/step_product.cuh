@@ -128,7 +128,8 @@ __device__ __forceinline__ void load_weights_of_step(const StepBlock& b) {
   }
 }
 
-// A row to be normed, not longer than kStepPlaceWords: as RowSlice::load_fours gives it.
+// A row to be normed, not longer than kMost: as RowSlice::load_fours gives it.
+template <int32_t kMost>
 __device__ __forceinline__ void load_word_row(const StepBlock& b, RowSlice& x, const StepWord* from, int32_t cols,
                                               int32_t op) {
   wait_for_words(b.p, op, [&] {
@@ -136,7 +137,7 @@ __device__ __forceinline__ void load_word_row(const StepBlock& b, RowSlice& x, c
 #pragma unroll
     for (int j = 0; j < kNormVectors; ++j) {
       x.values[j] = make_float4(0, 0, 0, 0);
-      if (j >= kStepPlaceWords / (4 * kNormThreads)) continue;
+      if (j >= kMost / (4 * kNormThreads)) continue;
       const int32_t i = 4 * (b.thread + kNormThreads * j);
       const float2 first = load_words_if(i < cols, from + i, b.epoch_before(), there);
       const float2 second = load_words_if(i < cols, from + i + 2, b.epoch_before(), there);
@@ -170,11 +171,11 @@ __device__ __forceinline__ void load_word_operand(const StepBlock& b, const Step
 }
 
 // The operand as one bf16 row at the beginning of the room; the norm's weights, which are constant, pass behind it.
-template <bool kWords>
+template <int32_t kRowWords>  // max_row_words of the step
 __device__ __forceinline__ void load_step_operand(StepBlock& b, const StepOp& step_op, int32_t op) {
   const StreamCall& c = step_op.product;
   const auto padded = static_cast<int32_t>(c.layout.padded_cols());
-  const bool words = kWords && step_op.from >= 0;
+  const bool words = kRowWords > 0 && step_op.from >= 0;
   const StepWord* from = b.p.words + step_op.from;
   if (c.norm) {
     const uint32_t weights = shared_address(b.room + stream_row_bytes(padded));
@@ -188,7 +189,7 @@ __device__ __forceinline__ void load_step_operand(StepBlock& b, const StepOp& st
     if (b.thread < kNormThreads) {
       RowSlice x;
       if (words)
-        load_word_row(b, x, from, c.cols, op);
+        load_word_row<kRowWords>(b, x, from, c.cols, op);
       else
         x.load_fours(c.x, c.cols, b.thread);
       const float inverse = inverse_rms(x, c.cols, c.eps, b.shared.scratch, b.thread);
@@ -264,7 +265,7 @@ __device__ __forceinline__ void run_product(StepBlock& b, const StepOp& op, int3
   if (kFormat == StreamFormat::fp8 && c.format == StreamFormat::fp8)
     Fp8Operand(b.room, c, 1).load(c, b.shared.scratch, b.thread, [&] { b.wait_for_op_before(idx); });
   else
-    load_step_operand<kFormat == StreamFormat::bf16>(b, op, idx);
+    load_step_operand<max_row_words(kFormat)>(b, op, idx);
   const bool alone = kFormat == StreamFormat::bf16 && c.output != StreamOutput::silu_mul && op.cut.consumers() == 1 &&
                      c.layout.col_blocks % kItemAtoms == 0;
   if (alone) fence_async_proxy();  // wgmma reads the operand
