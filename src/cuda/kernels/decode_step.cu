@@ -7,11 +7,11 @@
 // each other, load operands, norm and attend, as long as the ring has room (23 items of 8 KB: 8 us of the memory's
 // time). Whatever is under way is in front of what blocks hand each other: up to 9 items while the op runs, but 1 to 3
 // for ops to come. Between ops lies a barrier of the grid, with a fence; but queries, keys and values reach attention
-// as words, and so do its parts whoever merges them, and in short steps what a product reads (decode_step.h): there the
-// barrier has no fence, and only says when it is time to look for words. Moves the weights' and the cache's bytes, and
-// operands from L2 for every block; bound by memory, or, in small models, by the products of one warp (or by wgmma,
-// where a block has one unit) and by 2 us between ops; with four bits by the products of few warps, half of whose time
-// is widening, and by what is between ops.
+// as words, and so do its parts whoever merges them, and in short steps or with four bits most of what products read:
+// there the barrier has no fence, and only says when it is time to look for words. Moves the weights' and the cache's
+// bytes, and operands from L2 for every block; bound by memory, or, in small models, by the products of one warp (or by
+// wgmma, where a block has one unit) and by 2 us between ops; with four bits by the products of few warps, half of
+// whose time is widening, and by what is between ops.
 //
 // Every wait ends. Items have one order; a consumer multiplies its own in that order, within ops that all warps take in
 // the same order. The loading warp waits for the landing of copies it has issued, and before it issues item j for item

@@ -12,10 +12,10 @@
 
 namespace qwill::cuda {
 
-// A float of what leads to an attention (queries, keys and values) or of a part it makes, or in short steps one of an
-// added row, or two bf16 of another operand; and which op has written it. So these need no fence: whoever reads one
-// reads until it is there. Operands, which all blocks read, are looked for behind a barrier all the same: polling
-// crowds the writes.
+// A float of what leads to an attention (queries, keys and values) or of a part it makes, or of an added row (in
+// short steps and with four bits), or two bf16 of another operand; and which op has written it. So these need no fence:
+// whoever reads one reads until it is there. Operands, which all blocks read, are looked for behind a barrier all the
+// same: polling crowds the writes.
 struct alignas(8) StepWord {
   uint32_t value, epoch;
 };
@@ -24,7 +24,7 @@ struct alignas(8) StepWord {
 enum class StepStores : uint8_t {
   plain,  // behind a barrier with a fence, which also waits for all weights under way
   words,  // when they are there: a product's queries, keys and values for the attention behind it; and in short steps
-          // what the product behind them reads. An added row stands in its place too.
+          // and with four bits what the product behind them reads. An added row stands in its place too.
 };
 
 // A product of one row, or attention of sequence 0, whose one row is row 0.
@@ -106,7 +106,7 @@ struct StepLaunch {
 // several formats (but for a head of bf16, which is stored) or have tiles without a pair, attentions differ in shape or
 // indices or are not of the product before, the last op is not a product, or there are too few or too many of them.
 bool plan_step(std::span<StepOp> ops, const StepTuning& tuning, int32_t num_sms, StepLaunch& launch);
-// Of parts, and behind them of queries, keys and values, and of a short step's operands.
+// Of parts, and behind them of queries, keys and values, and of operands.
 int64_t step_words(const AttendArgs& args);
 
 cudaError_t prepare_decode_step();
