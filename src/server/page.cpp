@@ -1,5 +1,7 @@
 #include "server/page.h"
 
+#include <fmt/format.h>
+
 #include <string_view>
 #include <utility>
 
@@ -31,7 +33,7 @@ constexpr const char* kPolicy =
 std::vector<PageFile> page_files() {
   std::vector<PageFile> files;
   for (const EmbeddedFile& file : embedded_files(qwill_page_files)) {
-    PageFile page{.path = file.name == "index.html" ? "/" : "/" + std::string(file.name), .response = {}};
+    PageFile page{.path = file.name == "index.html" ? "/" : fmt::format("/{}", file.name), .response = {}};
     page.response.content_type = content_type_of(file.name);
     page.response.body.assign(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
     page.response.headers = {

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -20,7 +21,7 @@ struct Output {
 };
 
 Output inspect(const std::string& arguments) {
-  const std::string command = "'" + program_path() + "' inspect " + arguments + " 2>&1";
+  const std::string command = fmt::format("'{}' inspect {} 2>&1", program_path(), arguments);
   std::FILE* pipe = ::popen(command.c_str(), "r");
   Output output{"", -1};
   if (!pipe) return output;
