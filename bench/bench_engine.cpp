@@ -52,11 +52,8 @@ struct Options {
 // A model with random weights, and an engine over it.
 struct Bench {
   explicit Bench(const Options& options)
-      : o(options), backend(open_backend(options.llm)), config(published_config(options.llm.model.substr(7))) {
-    if (backend.on_cuda)
-      tensors = std::make_unique<RandomValues>(config);
-    else
-      tensors = std::make_unique<RandomTensors>(config);
+      : o(options), backend(open_backend(options.llm)), config(random_config(options.llm.model).value()) {
+    tensors = random_source(config, backend.on_cuda);
     model = load_model(*backend.ops, config, rope_settings(config), *tensors, o.llm.dtype);
     token_bytes = static_cast<double>(config.kv_elements_per_token() * dtype_bytes(backend.ops->kv_dtype()));
   }

@@ -153,10 +153,8 @@ void measure_model(const std::string& path, const std::vector<std::string>& text
       for (const std::vector<int32_t>& doc : encode_documents(tokenizer, file.text()))
         engine.score(doc, [&](int64_t first, const Tensor& logits) {
           for (int64_t r = 0; r < logits.rows && first + r + 1 < static_cast<int64_t>(doc.size()); ++r) {
-            const float* row = logits.row<const float>(r);
-            double sum = 0;
-            for (int64_t v = 0; v < logits.cols; ++v) sum += std::exp(static_cast<double>(row[v]));
-            loss += std::log(sum) - row[doc[static_cast<size_t>(first + r + 1)]];
+            const std::span row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
+            loss += log_sum_exp(row) - row[static_cast<size_t>(doc[static_cast<size_t>(first + r + 1)])];
             ++predicted;
           }
         });

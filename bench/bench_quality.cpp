@@ -14,6 +14,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,6 @@ namespace qwill {
 namespace {
 
 using Documents = std::vector<std::vector<int32_t>>;
-constexpr std::string_view kRandom = "random:";
 constexpr int64_t kRandomTokens = 512;
 
 // A model in some precision.
@@ -72,12 +72,9 @@ struct Loaded {
   Loaded(const Variant& variant, const std::string& device, int64_t max_seq_len)
       : backend(open_backend(on_device(device))) {
     ModelConfig config;
-    if (variant.model.starts_with(kRandom)) {
-      config = published_config(std::string_view(variant.model).substr(kRandom.size()));
-      if (backend.on_cuda)
-        tensors = std::make_unique<RandomValues>(config);
-      else
-        tensors = std::make_unique<RandomTensors>(config);
+    if (const auto random = random_config(variant.model)) {
+      config = *random;
+      tensors = random_source(config, backend.on_cuda);
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(variant.model, "")));
       config = checkpoint->config();
@@ -94,10 +91,9 @@ struct Loaded {
     std::vector<double> all;
     engine->score(doc, [&](int64_t, const Tensor& logits) {
       for (int64_t r = 0; r < logits.rows; ++r) {
-        const float* row = logits.row<const float>(r);
-        double sum = 0;
-        for (int64_t v = 0; v < logits.cols; ++v) sum += std::exp(static_cast<double>(row[v]));
-        for (int64_t v = 0; v < logits.cols; ++v) all.push_back(row[v] - std::log(sum));
+        const std::span row(logits.row<const float>(r), static_cast<size_t>(logits.cols));
+        const double normaliser = log_sum_exp(row);
+        for (const float logit : row) all.push_back(logit - normaliser);
       }
     });
     return all;
@@ -155,9 +151,8 @@ int main(int argc, char** argv) {
 
   std::vector<Variant> variants = variants_of(model, device != "cpu");
   for (const std::string& other : others) variants.push_back({other, other});
-  if (model.starts_with(kRandom)) {
-    const ModelConfig config = published_config(std::string_view(model).substr(kRandom.size()));
-    measure(variants, device, {random_prompt(kRandomTokens, config.vocab_size, 1)}, model);
+  if (const auto random = random_config(model)) {
+    measure(variants, device, {random_prompt(kRandomTokens, random->vocab_size, 1)}, model);
     return 0;
   }
   const Tokenizer tokenizer = require_tokenizer(ModelFolder::find(model, ""));

@@ -1,8 +1,10 @@
-// Held-out texts in documents, each encoded on its own.
+// Held-out texts in documents, each encoded on its own, and what makes log-probabilities of logits.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +26,13 @@ inline std::vector<std::vector<int32_t>> encode_documents(const Tokenizer& token
     text.remove_prefix(std::min(text.size(), end + kEnd.size() + 1));
   }
   return docs;
+}
+
+// log(sum of exp) of logits of usual size.
+inline double log_sum_exp(std::span<const float> logits) {
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
+  return std::log(sum);
 }
 
 }  // namespace qwill

@@ -35,8 +35,8 @@ struct Weights {
   cpu::WeightMemory probed;  // of weights' kind: those may be in the caches, or repacked and gone
 
   explicit Weights(const LlmOptions& options) {
-    if (options.model.starts_with("random:")) {
-      config = published_config(std::string_view(options.model).substr(7));
+    if (const auto random = random_config(options.model)) {
+      config = *random;
     } else {
       checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
       config = checkpoint->config();
@@ -48,10 +48,8 @@ struct Weights {
     if (checkpoint) {
       if (!on_cuda) warm_up(checkpoint->files(), checkpoint->rare_bytes(), 2, options.progress, options.cancel);
       tensors = std::make_unique<CheckpointTensors>(*checkpoint);
-    } else if (on_cuda) {
-      tensors = std::make_unique<RandomValues>(config);
     } else {
-      tensors = std::make_unique<RandomTensors>(config);
+      tensors = random_source(config, on_cuda);
     }
     if (on_cuda) return;
     probed = cpu::WeightMemory(kBeyondCaches);

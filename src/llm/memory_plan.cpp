@@ -4,7 +4,6 @@
 #include <limits>
 #include <numeric>
 #include <optional>
-#include <string_view>
 
 #include "base/error.h"
 #include "base/system_memory.h"
@@ -191,10 +190,9 @@ MemoryPlan plan_memory(const LlmOptions& options, const DeviceChoice& device, co
 }
 
 MemoryPlan plan_memory(const LlmOptions& options) {
-  constexpr std::string_view kRandom = "random:";
+  const std::optional<ModelConfig> random = random_config(options.model);
   std::optional<Checkpoint> checkpoint;
-  if (!options.model.starts_with(kRandom))
-    checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
+  if (!random) checkpoint.emplace(Checkpoint::open(ModelFolder::find(options.model, options.hub_cache)));
   DeviceChoice device = choose_device(options, checkpoint ? checkpoint->panels() : "");
   if (device.on_cuda) {
     if (cuda_exists() || options.memory_bytes == 0) {
@@ -206,9 +204,8 @@ MemoryPlan plan_memory(const LlmOptions& options) {
       device.name += " (not here: an H100 is assumed)";
     }
   }
-  if (!checkpoint) {
-    const ModelConfig config =
-        with_rope(published_config(std::string_view(options.model).substr(kRandom.size())), options.rope);
+  if (random) {
+    const ModelConfig config = with_rope(*random, options.rope);
     return plan_memory(options, device, {config, RandomValues(config), 2 * config.num_parameters()});
   }
   return plan_memory(

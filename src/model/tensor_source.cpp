@@ -109,4 +109,9 @@ WeightSource RandomTensors::get(const std::string& name, int64_t rows, int64_t c
   return {out, DType::bf16, rows, cols, BlockFormat::none, is_sensitive(name, config_)};
 }
 
+std::unique_ptr<TensorSource> random_source(const ModelConfig& config, bool on_cuda) {
+  if (on_cuda) return std::make_unique<RandomValues>(config);
+  return std::make_unique<RandomTensors>(config);
+}
+
 }  // namespace qwill

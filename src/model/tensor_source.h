@@ -60,4 +60,7 @@ class RandomTensors final : public TensorSource {
   char* data_ = nullptr;
 };
 
+// Random weights for a backend: made in place on a card, else in memory.
+std::unique_ptr<TensorSource> random_source(const ModelConfig& config, bool on_cuda);
+
 }  // namespace qwill

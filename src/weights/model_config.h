@@ -77,6 +77,8 @@ struct ModelConfig {
 // Those of the Base models: 32768 positions, no YaRN. Throws Error(usage) that lists them.
 ModelConfig published_config(std::string_view size);
 std::vector<std::string_view> published_sizes();
+// The same of a model that is called "random:8b" and the like; nothing for other names.
+std::optional<ModelConfig> random_config(std::string_view model);
 
 // generation_config.json. A field that is absent in the file is empty here.
 struct GenerationConfig {

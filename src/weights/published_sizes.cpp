@@ -59,6 +59,12 @@ ModelConfig published_config(std::string_view size) {
   return config;
 }
 
+std::optional<ModelConfig> random_config(std::string_view model) {
+  constexpr std::string_view kRandom = "random:";
+  if (!model.starts_with(kRandom)) return std::nullopt;
+  return published_config(model.substr(kRandom.size()));
+}
+
 std::vector<std::string_view> published_sizes() {
   std::vector<std::string_view> names;
   for (const Size& size : kSizes) names.push_back(size.name);

@@ -225,23 +225,21 @@ TEST(Quantize, DamagedFolders) {
     write_file(folder.path("q/model.safetensors"), weights.substr(0, size));
     EXPECT_THAT(open_error(), HasSubstr("q/model.safetensors: ")) << size;
   }
+  const auto bend = [&](const std::string& name, const std::string& shape, const std::string& other) {
+    const std::string entry = fmt::format("\"{}\":{{\"dtype\":\"U8\",\"shape\":{}", name, shape);
+    const size_t at = weights.find(entry);
+    ASSERT_NE(at, std::string::npos);
+    std::string bent = weights;
+    bent.replace(at + entry.size() - shape.size(), shape.size(), other);
+    write_file(folder.path("q/model.safetensors"), bent);
+  };
   // A matrix that is bytes of another shape.
-  std::string bent = weights;
-  const std::string shape = "\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"U8\",\"shape\":[16,4608]";
-  const size_t place = bent.find(shape);
-  ASSERT_NE(place, std::string::npos);
-  bent.replace(place + shape.size() - 9, 9, "[4608,16]");
-  write_file(folder.path("q/model.safetensors"), bent);
+  bend("model.layers.0.mlp.up_proj.weight", "[16,4608]", "[4608,16]");
   EXPECT_THAT(open_error(),
               HasSubstr("up_proj.weight: expected panels of [512, 256], U8 [16, 8704] for int8, [16, 6656] "
                         "for int6 or [16, 4608] for int4, found [4608, 16]"));
   // Six bits are cut short, or are taken for eight.
-  std::string six = weights;
-  const std::string head = "\"model.embed_tokens.weight\":{\"dtype\":\"U8\",\"shape\":[80,6656]";
-  const size_t at = six.find(head);
-  ASSERT_NE(at, std::string::npos);
-  six.replace(at + head.size() - 5, 4, "8704");
-  write_file(folder.path("q/model.safetensors"), six);
+  bend("model.embed_tokens.weight", "[80,6656]", "[80,8704]");
   EXPECT_THAT(open_error(), HasSubstr("model.embed_tokens.weight"));
 }
 
